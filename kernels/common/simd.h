@@ -1,0 +1,61 @@
+/* Vectors of floats for kernels that are written once and compiled for each instruction set: a file
+ * named NAME_simd.c is compiled with SIMD_ISA_AVX512, SIMD_ISA_AVX2 and SIMD_ISA_PLAIN, and names
+ * what it exports through SIMD_NAME. Such files may contract a*b+c into one fused operation; all
+ * others may not. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include "device/tensor.h"
+
+#if defined SIMD_ISA_AVX512
+#define SIMD_SUFFIX avx512
+enum { SIMD_WIDTH = 16 };
+#elif defined SIMD_ISA_AVX2
+#define SIMD_SUFFIX avx2
+enum { SIMD_WIDTH = 8 };
+#else
+#define SIMD_SUFFIX plain
+enum { SIMD_WIDTH = 4 };
+#endif
+
+#define SIMD_JOIN_(a, b) a##_##b
+#define SIMD_JOIN(a, b) SIMD_JOIN_(a, b)
+/* conv_direct -> conv_direct_avx512, ... */
+#define SIMD_NAME(name) SIMD_JOIN(name, SIMD_SUFFIX)
+#define SIMD_STRING_(a) #a
+#define SIMD_STRING(a) SIMD_STRING_(a)
+/* "direct" -> "direct_avx512", ... */
+#define SIMD_LABEL(text) text "_" SIMD_STRING(SIMD_SUFFIX)
+
+/* How many vectors hold one block of 16 channels. */
+enum { SIMD_PER_BLOCK = CHANNEL_BLOCK / SIMD_WIDTH };
+
+/* Aligned to one float: loads and stores may be anywhere. */
+typedef float simd __attribute__((vector_size(4 * SIMD_WIDTH), aligned(4), may_alias));
+typedef int simd_int __attribute__((vector_size(4 * SIMD_WIDTH), aligned(4), may_alias));
+
+static inline simd simd_load(const float *from) {
+  return *(const simd *)from;
+}
+static inline void simd_store(float *to, simd value) {
+  *(simd *)to = value;
+}
+static inline simd simd_all(float value) {
+  return value - (simd){0};
+}
+
+/* Whether this processor runs the instruction set this file is compiled for. */
+static inline bool simd_available(void) {
+#if defined SIMD_ISA_AVX512
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+#elif defined SIMD_ISA_AVX2
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  return true;
+#endif
+}
+
+/* Declares and lists the three compilations of a kernel, best first. */
+#define SIMD_DECLARE(name) extern const struct kernel name##_avx512, name##_avx2, name##_plain
+#define SIMD_KERNELS(name) &name##_avx512, &name##_avx2, &name##_plain

@@ -1,0 +1,120 @@
+/* The contract between the graph and the operators. An operator (struct op) says what is computed:
+ * shapes, parameters, what backward reads. A kernel (struct kernel) says how, on one device and
+ * element type. Each operator is a folder here plus one line in ops.def; its arguments are private
+ * to its folder. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include "base/status.h"
+#include "device/device.h"
+#include "device/tensor.h"
+
+enum {
+  OP_MAX_INPUTS = 6,
+  OP_MAX_PARAMETERS = 2,
+  OP_MAX_SAVED = 2,
+  OP_ARGUMENT_BYTES = 192,
+  OP_NAME_BYTES = 96,
+};
+
+/* What backward reads of forward's tensors, a set of bits. dy, parameters and `saved` are always
+ * there. */
+enum backward_reads { READS_NOTHING = 0, READS_X = 1 << 0, READS_Y = 1 << 1 };
+
+enum initial {
+  INITIAL_UNIFORM_FAN_IN, /* uniform in +-scale/sqrt(fan in): PyTorch's default for conv and linear
+                           */
+  INITIAL_NORMAL,         /* mean 0, deviation scale */
+  INITIAL_CONSTANT,       /* scale */
+};
+
+/* A trainable tensor of a node: stored in PyTorch's own order, in the flat parameter block. */
+struct parameter {
+  const char *suffix; /* "weight", "bias": follows the node's name and a dot */
+  int extent[5];      /* as PyTorch shows it; `rank` of them count */
+  int rank;
+  enum initial initial;
+  double scale;
+  int fan_in;
+};
+int64_t parameter_count(const struct parameter *parameter);
+
+/* A node of the graph as kernels see it. */
+struct node {
+  const struct op *op;
+  const struct kernel *kernel;
+  char name[OP_NAME_BYTES];
+  int input_count;
+  struct tensor x[OP_MAX_INPUTS];
+  bool wants_dx[OP_MAX_INPUTS]; /* set by the graph; never for integer inputs */
+  /* set by op->infer */
+  struct tensor y;
+  unsigned backward_reads; /* enum backward_reads */
+  int parameter_count, saved_count;
+  struct parameter parameter[OP_MAX_PARAMETERS];
+  struct tensor saved[OP_MAX_SAVED]; /* small tensors that forward fills for backward */
+  /* set by kernel->prepare; a one-step tenant of the arena, 64-byte aligned, contents unspecified
+   */
+  size_t forward_workspace, backward_workspace; /* bytes */
+  _Alignas(16) unsigned char arguments[OP_ARGUMENT_BYTES];
+};
+
+/* The memory of one call. */
+struct io {
+  const void *x[OP_MAX_INPUTS]; /* backward: valid only when the node reads x */
+  void *y;                      /* backward: valid only when the node reads y */
+  const void *w[OP_MAX_PARAMETERS];
+  void *saved[OP_MAX_SAVED];
+  void *workspace;
+  void *dy;                    /* gradient of y; backward may overwrite it */
+  void *dx[OP_MAX_INPUTS];     /* NULL where no gradient is wanted */
+  bool dx_add[OP_MAX_INPUTS];  /* add to dx instead of writing it */
+  void *dw[OP_MAX_PARAMETERS]; /* always written, never added to */
+};
+
+/* One way of computing an operator. All calls are deterministic for any number of threads. */
+struct kernel {
+  const char *name;
+  enum device_kind device;
+  enum dtype dtype; /* of the floating-point tensors */
+  bool training;    /* has a backward */
+  /* May be NULL: applies to every node of its device and dtype. Also asks the processor. */
+  bool (*applies)(const struct node *node);
+  /* May be NULL: needs no workspace. Sets the node's workspace sizes. */
+  void (*prepare)(struct node *node);
+  enum status (*forward)(const struct node *node, const struct io *io, struct stream *stream);
+  enum status (*backward)(const struct node *node, const struct io *io, struct stream *stream);
+};
+
+struct op {
+  const char *name;
+  const char *help; /* one line, for --list */
+  /* Checks inputs and arguments; sets y, backward_reads, parameters and saved. */
+  enum status (*infer)(struct node *node);
+  /* Multiply-adds times two of one forward call, and of one backward call. NULL: memory bound,
+   * counted 0. */
+  double (*forward_flops)(const struct node *node);
+  double (*backward_flops)(const struct node *node);
+  /* OPTIONAL: takes the work of `producer`, whose output is input `input` of `node` and is read by
+   * nobody else, into `node`: changes node's arguments, replaces that input by the producer's
+   * inputs (updates x and input_count) and returns true. So a concat or an upsampling in front of a
+   * conv need not be stored. */
+  bool (*fold)(struct node *node, int input, const struct node *producer);
+  bool in_place; /* y may take the memory of x[0] (backward then must not read x) */
+  bool is_loss;  /* y is one float64, whatever the inputs' type */
+  const struct kernel *const *kernels; /* best first, NULL-terminated; the last is the reference */
+};
+
+/* Every operator, NULL-terminated, from ops.def. */
+extern const struct op *const ops[];
+CHECKED enum status op_find(const char *name, const struct op **op);
+
+/* The best kernel for a node on a device, or the one that is forced by `name` (NULL: no choice).
+ * STATUS_USAGE with the nearest right name when there is no such kernel or it does not apply.
+ * dtype: the element type. */
+CHECKED enum status op_choose_kernel(const struct node *node, enum device_kind device,
+                                     enum dtype dtype, const char *name,
+                                     const struct kernel **kernel);
+
+/* The y of a loss: one float64. */
+struct tensor op_scalar(void);
