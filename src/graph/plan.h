@@ -1,0 +1,89 @@
+/* Plan once: from a graph to one list of steps with every tensor at a fixed offset of one arena,
+ * the parameters in one flat block, and kernels chosen. Deterministic: every rank finds the same
+ * plan. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include "graph/graph.h"
+
+struct plan_options {
+  bool training; /* with backward; otherwise forward only */
+  /* The kernel forced for an operator, NULL for the best: config keys kernels.*. May itself be
+   * NULL. */
+  const char *(*forced_kernel)(void *context, const char *op);
+  void *context;
+  size_t bucket_bytes; /* a gradient bucket is closed once it holds this much; 0: one bucket */
+  bool no_folding;     /* keep concat and upsampling as nodes of their own */
+  /* Debugging; results must not change: every tensor its own memory; dead tensors filled with NaN;
+   * a pattern between tenants checked after every step. */
+  bool no_reuse, poison, guard;
+};
+
+/* A parameter in the flat block; offsets in elements of the graph's dtype. */
+struct plan_parameter {
+  char name[OP_NAME_BYTES + 16]; /* "unet_model.encoder.0.0.main.weight" */
+  struct parameter parameter;
+  int node, index; /* node.parameter[index] */
+  int64_t offset, count;
+};
+
+/* A contiguous range of the flat block whose gradients are complete after step `last_step`. */
+struct plan_bucket {
+  int64_t first, count;
+  int last_step;
+};
+
+enum step_kind { STEP_FORWARD, STEP_BACKWARD };
+struct plan_step {
+  enum step_kind kind;
+  int node;
+};
+
+/* A tenant of the arena: a value, its gradient, a saved tensor or a step's workspace. */
+struct plan_tenant {
+  size_t bytes, offset;
+  int first_step, last_step; /* alive in [first, last], both included */
+  enum { TENANT_VALUE, TENANT_GRADIENT, TENANT_SAVED, TENANT_WORKSPACE } kind;
+  int owner; /* value index, or node index * OP_MAX_SAVED + i for saved, or step for workspace */
+};
+
+struct plan {
+  struct graph *graph; /* borrowed; folded and with kernels chosen by plan_make */
+  struct plan_options options;
+  struct plan_step *steps;
+  int step_count, forward_step_count;
+  struct plan_tenant *tenants;
+  int tenant_count;
+  struct plan_parameter *parameters;
+  int parameter_count;
+  int64_t parameter_elements; /* of the flat block */
+  struct plan_bucket *buckets;
+  int bucket_count;
+  size_t arena_bytes;     /* after packing */
+  size_t peak_live_bytes; /* the lower bound: the most bytes alive in any step */
+  size_t input_bytes;     /* of one set of inputs */
+  double forward_flops, backward_flops;
+};
+
+/* Changes the graph (folding, kernel choice) and fills the plan. Parameters are laid out in the
+ * order in which backward finishes them: reverse order of nodes, whether or not the plan trains, so
+ * that the plans of training and of evaluation of one network share one block. */
+CHECKED enum status plan_make(struct plan *plan, struct graph *graph,
+                              const struct plan_options *options);
+/* Accepts a zeroed plan. The graph stays. */
+void plan_close(struct plan *plan);
+
+/* The parameter called `name`, or NULL. */
+const struct plan_parameter *plan_find_parameter(const struct plan *plan, const char *name);
+
+/* Fills the flat block (float32 or float64, as the graph) with the initial values each parameter
+ * asks for: a function of (seed, parameter name, element). */
+void plan_initialize(const struct plan *plan, uint64_t seed, void *weights);
+
+/* A hash of everything that decides the bits of a run: steps, shapes, kernels, parameters. Ranks
+ * compare it. */
+uint64_t plan_hash(const struct plan *plan);
+
+/* Tables for people: one line per step (kernel, shapes, bytes, GFLOP), parameters, totals. */
+void plan_print(const struct plan *plan, FILE *out);

@@ -1,0 +1,65 @@
+/* Run many: executes a plan's steps on memory fixed beforehand. Nothing here allocates after
+ * run_open. */
+#pragma once
+#include "graph/plan.h"
+
+struct run {
+  const struct plan *plan;
+  struct device *device;
+  struct stream stream;
+  void *arena;
+  bool owns_arena;
+  const void *weights;  /* flat block, borrowed */
+  void *gradients;      /* flat block, borrowed; NULL for plans that do not train */
+  const void **inputs;  /* per value index; NULL until bound */
+  double *step_seconds; /* accumulated per step when timing is on, else NULL */
+};
+
+/* `arena` may be given (at least plan->arena_bytes, aligned to 64) to share one block between plans
+ * that never run at the same time; NULL: allocated on the device. weights and gradients: flat
+ * blocks on the device. */
+CHECKED enum status run_open(struct run *run, const struct plan *plan, struct device *device,
+                             void *arena, const void *weights, void *gradients);
+/* Accepts a zeroed run. */
+void run_close(struct run *run);
+
+/* Gives an input its memory (in the input's layout) for the runs that follow; not copied. */
+CHECKED enum status run_bind(struct run *run, const char *input, const void *memory);
+
+/* The memory of an input or output, and its descriptor (may be NULL). STATUS_FAILED when there is
+ * none. */
+CHECKED enum status run_value(const struct run *run, const char *name, const struct tensor **tensor,
+                              const void **memory);
+
+CHECKED enum status run_forward(struct run *run);
+
+/* Called during backward when a bucket's gradients are complete, and (bucket NULL) between steps,
+ * so that pending communication moves. */
+struct run_hooks {
+  enum status (*bucket_ready)(void *context, const struct plan_bucket *bucket);
+  enum status (*between_steps)(void *context);
+  void *context;
+};
+/* After run_forward. Gradients of the total loss times `scale` are written to the flat gradient
+ * block. hooks may be NULL. */
+CHECKED enum status run_backward(struct run *run, double scale, const struct run_hooks *hooks);
+
+/* The gradient of an input made with wants_gradient, after run_backward: for tests. */
+CHECKED enum status run_input_gradient(const struct run *run, const char *name,
+                                       const void **memory);
+
+/* Loss values after run_forward, in the order of graph_loss calls: names, weights, values; returns
+ * their count. */
+struct run_loss {
+  const char *name;
+  double weight, value;
+};
+int run_losses(const struct run *run, struct run_loss *losses, int capacity);
+
+/* Starts or stops adding up the time of each step (step_seconds). */
+CHECKED enum status run_timing(struct run *run, bool on);
+
+/* Turns a tensor of any layout into plain [n c d h w] float32, and back (padding channels become
+ * 0). */
+void tensor_to_planar(const struct tensor *tensor, const void *from, float *to);
+void tensor_from_planar(const struct tensor *tensor, const float *from, void *to);
