@@ -6,11 +6,11 @@
 
 #ifdef REAL_IS_DOUBLE
 typedef double real;
-enum { REAL_DTYPE = DTYPE_F64 };
+#define REAL_DTYPE DTYPE_F64
 #define REAL_NAME(name) name##_f64
 #else
 typedef float real;
-enum { REAL_DTYPE = DTYPE_F32 };
+#define REAL_DTYPE DTYPE_F32
 #define REAL_NAME(name) name##_f32
 #endif
 

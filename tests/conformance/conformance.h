@@ -1,0 +1,279 @@
+/* Checks every CPU kernel of an operator against the operator's float64 reference, and that
+ * reference against finite differences. A test fills a table of struct op_case (conformance_call.h)
+ * and calls conformance_run; failures are counted by check.h. */
+#pragma once
+#include "conformance_call.h"
+
+/* Runs all checks on `count` cases and prints a line for each. */
+static void conformance_run(const struct op_case *cases, int count);
+
+enum { CONFORMANCE_SAMPLES = 16 }; /* elements per tensor that meet finite differences */
+
+/* --- values --- */
+
+static void fill_range(struct random *random, double low, double high, int64_t count,
+                       double *values) {
+  for (int64_t i = 0; i < count; i++) values[i] = (float)random_range(random, low, high);
+}
+
+static void trial_fill_input(struct trial *trial, int i, struct random *random) {
+  const struct op_case *test = trial->test;
+  bool label = test->x_dtype[i] == DTYPE_U8, usual = test->low[i] == 0 && test->high[i] == 0;
+  double low = usual && !label ? -1 : test->low[i], high = usual ? (label ? 3 : 1) : test->high[i];
+  trial->count[i] = logical_count(&test->x[i]);
+  trial->value[i] = conformance_doubles(trial->count[i]);
+  trial->prefill[i] = conformance_doubles(trial->count[i]);
+  fill_range(random, low, label ? high + 1 : high, trial->count[i], trial->value[i]);
+  fill_range(random, -1, 1, trial->count[i], trial->prefill[i]);
+  if (test->fill) test->fill(i, &test->x[i], trial->value[i]);
+  for (int64_t k = 0; k < trial->count[i]; k++)
+    trial->value[i][k] = label ? floor(trial->value[i][k]) : (float)trial->value[i][k];
+}
+
+static bool trial_open(struct trial *trial, const struct op_case *test, int number) {
+  memset(trial, 0, sizeof *trial);
+  trial->test = test;
+  enum status status = conformance_node(test, DTYPE_F64, LAYOUTS_PLANAR, -1, &trial->node);
+  CHECK_SAY(status == STATUS_OK, " (%s: %s)", test->label, status_trace());
+  if (status != STATUS_OK) return false;
+  struct random random = random_stream(20240229, RANDOM_TEST, (uint32_t)number, 0);
+  for (int i = 0; i < test->input_count; i++) trial_fill_input(trial, i, &random);
+  for (int j = 0; j < trial->node.parameter_count; j++) {
+    const struct parameter *parameter = &trial->node.parameter[j];
+    int t = OP_MAX_INPUTS + j;
+    trial->count[t] = conformance_parameter_count(parameter);
+    double bound = 1 / sqrt((double)trial->count[t] / parameter->extent[0]);
+    trial->value[t] = conformance_doubles(trial->count[t]);
+    fill_range(&random, -bound, bound, trial->count[t], trial->value[t]);
+  }
+  trial->y_count = logical_count(&trial->node.y.shape);
+  trial->dy = conformance_doubles(trial->y_count);
+  fill_range(&random, 0.25, 1, trial->y_count, trial->dy);
+  for (int64_t k = 0; k < trial->y_count; k++) /* both signs, never zero */
+    if (random_bits(&random) & 1 && trial->y_count > 1) trial->dy[k] = -trial->dy[k];
+  return true;
+}
+
+static void trial_close(struct trial *trial) {
+  for (int t = 0; t < CONFORMANCE_TENSORS; t++) free(trial->value[t]);
+  for (int i = 0; i < OP_MAX_INPUTS; i++) free(trial->prefill[i]);
+  free(trial->dy);
+}
+
+/* --- the float64 reference against mathematics --- */
+
+static const struct kernel *conformance_reference(const struct op *op) {
+  const struct kernel *found = NULL;
+  for (int i = 0; op->kernels[i]; i++)
+    if (op->kernels[i]->dtype == DTYPE_F64 && op->kernels[i]->device == DEVICE_CPU)
+      found = op->kernels[i];
+  return found;
+}
+
+static struct attempt reference_attempt(const struct trial *trial, bool backward) {
+  return (struct attempt){.kernel = conformance_reference(trial->test->op),
+                          .layouts = LAYOUTS_PLANAR,
+                          .threads = 1,
+                          .backward = backward,
+                          .only = -1};
+}
+
+static double conformance_dot(const double *a, const double *b, int64_t count) {
+  double sum = 0;
+  for (int64_t i = 0; i < count; i++) sum += a[i] * b[i];
+  return sum;
+}
+
+/* <dy, y> at value + step*direction less the same at value - step*direction, for tensor t. */
+static double difference(struct trial *trial, int t, const double *direction, double step) {
+  struct attempt attempt = reference_attempt(trial, false);
+  double *centre = trial->value[t], *moved = conformance_doubles(trial->count[t]), sum = 0;
+  trial->value[t] = moved;
+  for (int64_t i = 0; i < trial->count[t]; i++) moved[i] = centre[i] + step * direction[i];
+  struct outcome up = attempt_run(trial, &attempt);
+  for (int64_t i = 0; i < trial->count[t]; i++) moved[i] = centre[i] - step * direction[i];
+  struct outcome down = attempt_run(trial, &attempt);
+  for (int64_t k = 0; k < trial->y_count; k++) sum += trial->dy[k] * (up.y[k] - down.y[k]);
+  trial->value[t] = centre;
+  free(moved);
+  outcome_free(&up);
+  outcome_free(&down);
+  return sum;
+}
+
+static void check_slope(struct trial *trial, int t, const double *direction, const double *gradient,
+                        double scale) {
+  const double step = 1e-5;
+  double limit = trial->test->gradient_tolerance ? trial->test->gradient_tolerance : 1e-6;
+  double slope = difference(trial, t, direction, step) / (2 * step);
+  double expected = conformance_dot(direction, gradient, trial->count[t]);
+  CHECK_SAY(fabs(slope - expected) <= limit * (scale + fabs(expected)),
+            " (%s: %s %d: gradient %.12g, differences %.12g)", trial->test->label,
+            t < OP_MAX_INPUTS ? "input" : "parameter", t % OP_MAX_INPUTS, expected, slope);
+}
+
+static void check_differences(struct trial *trial, const struct outcome *reference) {
+  struct random random = random_stream(7, RANDOM_TEST, 1, 1);
+  for (int t = 0; t < CONFORMANCE_TENSORS; t++) {
+    const double *gradient = reference->gradient[t];
+    int64_t count = trial->count[t];
+    if (!gradient) continue;
+    double *direction = conformance_doubles(count);
+    double norm = sqrt(conformance_dot(gradient, gradient, count));
+    for (int s = 0; s < CONFORMANCE_SAMPLES; s++) {
+      int64_t at = random_below(&random, (uint32_t)count);
+      direction[at] = 1;
+      check_slope(trial, t, direction, gradient, norm / sqrt((double)count));
+      direction[at] = 0;
+    }
+    fill_range(&random, -1, 1, count, direction); /* and all elements together */
+    check_slope(trial, t, direction, gradient, norm);
+    free(direction);
+  }
+}
+
+/* <A x, dy> = <x, A' dy>. */
+static void check_adjoint(struct trial *trial, const struct outcome *reference) {
+  struct attempt attempt = reference_attempt(trial, false);
+  double *kept[OP_MAX_INPUTS], left = 0, right = 0, scale = 0;
+  memcpy(kept, trial->value, sizeof kept);
+  for (int i = 0; i < OP_MAX_INPUTS; i++)
+    if (reference->gradient[i]) trial->value[i] = conformance_doubles(trial->count[i]);
+  struct outcome zero = attempt_run(trial, &attempt);
+  for (int64_t k = 0; k < trial->y_count; k++) {
+    double term = trial->dy[k] * (reference->y[k] - zero.y[k]);
+    left += term;
+    scale += fabs(term);
+  }
+  for (int i = 0; i < OP_MAX_INPUTS; i++) {
+    if (!reference->gradient[i]) continue;
+    right += conformance_dot(kept[i], reference->gradient[i], trial->count[i]);
+    free(trial->value[i]);
+    trial->value[i] = kept[i];
+  }
+  CHECK_SAY(fabs(left - right) <= 1e-12 * scale, " (%s: <Ax,y> %.15g, <x,A'y> %.15g)",
+            trial->test->label, left, right);
+  outcome_free(&zero);
+}
+
+/* --- kernels against the float64 reference --- */
+
+static double trial_tolerance(const struct trial *trial, enum dtype dtype) {
+  if (dtype == DTYPE_F64) return 1e-12;
+  if (trial->test->tolerance) return trial->test->tolerance;
+  double length = trial->test->op->is_loss ? (double)trial->count[0] : 1;
+  if (trial->node.parameter_count) {
+    double fan_in = (double)trial->count[OP_MAX_INPUTS] / trial->node.parameter[0].extent[0];
+    length = fmax(fan_in, (double)trial->y_count / trial->node.y.shape.c);
+  }
+  return ldexp(8 + sqrt(length), -24);
+}
+
+/* ||a - b - shift|| <= tolerance ||b + shift||; shift may be NULL. */
+static void check_close(const struct trial *trial, const struct attempt *attempt, const char *what,
+                        const double *a, const double *b, const double *shift, int64_t count) {
+  double error = 0, norm = 0, limit = trial_tolerance(trial, attempt->kernel->dtype);
+  for (int64_t i = 0; i < count; i++) {
+    double expected = b[i] + (shift ? shift[i] : 0);
+    error += (a[i] - expected) * (a[i] - expected);
+    norm += expected * expected;
+  }
+  double ratio = norm > 0 ? sqrt(error / norm) : sqrt(error);
+  CHECK_SAY(ratio <= limit, " (%s: %s, %s, layouts %d%s: error %.3g, allowed %.3g)",
+            trial->test->label, attempt->kernel->name, what, (int)attempt->layouts,
+            attempt->add ? ", adding" : "", ratio, limit);
+}
+
+static void check_outcome(const struct trial *trial, const struct attempt *attempt,
+                          const struct outcome *outcome, const struct outcome *reference) {
+  static const char *const names[CONFORMANCE_TENSORS] = {"dx[0]", "dx[1]", "dx[2]", "dx[3]",
+                                                         "dx[4]", "dx[5]", "dw[0]", "dw[1]"};
+  check_close(trial, attempt, "y", outcome->y, reference->y, NULL, trial->y_count);
+  for (int t = 0; t < CONFORMANCE_TENSORS; t++) {
+    if (!outcome->gradient[t]) continue;
+    const double *shift = attempt->add && t < OP_MAX_INPUTS ? trial->prefill[t] : NULL;
+    check_close(trial, attempt, names[t], outcome->gradient[t], reference->gradient[t], shift,
+                trial->count[t]);
+  }
+}
+
+static uint64_t check_attempt(const struct trial *trial, const struct attempt *attempt,
+                              const struct outcome *reference) {
+  struct outcome outcome = attempt_run(trial, attempt);
+  uint64_t bits = outcome.bits;
+  check_outcome(trial, attempt, &outcome, reference);
+  outcome_free(&outcome);
+  return bits;
+}
+
+/* The same bits from run to run and for any number of threads; each gradient also alone. */
+static void check_variant(struct trial *trial, struct attempt attempt,
+                          const struct outcome *reference) {
+  static const int threads[] = {1, 2, 2, 3};
+  int wanted = 0;
+  trial->variants++;
+  for (int add = 0; add < 2; add++) {
+    uint64_t bits[4];
+    attempt.add = add;
+    for (int r = 0; r < 4; r++) {
+      attempt.threads = threads[r];
+      bits[r] = check_attempt(trial, &attempt, reference);
+      CHECK_SAY(bits[r] == bits[0], " (%s: %s gives other bits with %d threads)",
+                trial->test->label, attempt.kernel->name, threads[r]);
+    }
+  }
+  attempt.add = false;
+  if (trial->test->op->in_place) {
+    attempt.in_place = true;
+    check_attempt(trial, &attempt, reference);
+    attempt.in_place = false;
+  }
+  for (int i = 0; i < OP_MAX_INPUTS; i++) wanted += differentiable(trial->test, i);
+  for (int i = 0; i < OP_MAX_INPUTS && wanted > 1; i++) {
+    if (!differentiable(trial->test, i)) continue;
+    attempt.only = i;
+    check_attempt(trial, &attempt, reference);
+  }
+}
+
+static void check_kernel(struct trial *trial, const struct kernel *kernel,
+                         const struct outcome *reference) {
+  int last = strcmp(kernel->name, "reference") == 0 ? LAYOUTS_COUNT : LAYOUTS_PLANAR;
+  for (int layouts = LAYOUTS_DEVICE; layouts < last; layouts++) {
+    struct node node;
+    CHECK_OK(conformance_node(trial->test, kernel->dtype, layouts, -1, &node));
+    if (kernel->applies && !kernel->applies(&node)) continue;
+    check_variant(
+        trial,
+        (struct attempt){
+            .kernel = kernel, .layouts = layouts, .backward = kernel->training, .only = -1},
+        reference);
+  }
+}
+
+static void conformance_run_case(const struct op_case *test, int number) {
+  struct trial *trial = conformance_allocate(sizeof *trial);
+  if (trial_open(trial, test, number)) {
+    struct attempt attempt = reference_attempt(trial, true);
+    struct outcome reference = attempt_run(trial, &attempt);
+    check_differences(trial, &reference);
+    if (test->linear) check_adjoint(trial, &reference);
+    for (int i = 0; test->op->kernels[i]; i++)
+      if (test->op->kernels[i]->device == DEVICE_CPU)
+        check_kernel(trial, test->op->kernels[i], &reference);
+    outcome_free(&reference);
+  }
+  trial_close(trial);
+  free(trial);
+}
+
+static void conformance_run(const struct op_case *cases, int count) {
+  int threads = omp_get_max_threads();
+  for (int i = 0; i < count; i++) {
+    int before = check_count, failed = check_failures;
+    conformance_run_case(&cases[i], i);
+    printf("  %s %s: %d checks, %d failed\n", cases[i].op->name, cases[i].label,
+           check_count - before, check_failures - failed);
+  }
+  omp_set_num_threads(threads);
+}
