@@ -60,7 +60,7 @@ CHECKED enum status grid_reorient(const struct grid *grid, const char *code, str
 
 /* Whether extents are equal and every voxel's place is, within `tolerance` mm. */
 bool grid_is_same(const struct grid *a, const struct grid *b, double tolerance);
-enum { GRID_TOLERANCE_MICRONS = 1 }; /* what image/label pairs must agree in: 1e-3 mm */
+#define GRID_TOLERANCE 1e-3 /* mm: what an image and its label map must agree in */
 
 /* The place in the world (mm) of the middle of the field of view. */
 void grid_get_centre(const struct grid *grid, double centre[3]);

@@ -18,8 +18,8 @@ struct phantom_options {
   double contrast;    /* deviation of the subject's tissue intensities, relative */
 };
 
-/* 96^3 at 2 mm, subject 0 of seed 0, all labels, and deformation, noise, bias, contrast as in
- * skull-stripped-free T1 data sets: two subjects overlap with a mean Dice of 0.6 to 0.7. */
+/* 96^3 at 2 mm, subject 0 of seed 0, all labels, and the deformation, noise, bias and
+ * contrast of a T1 data set: label maps of two subjects overlap with a mean Dice of 0.6 to 0.7. */
 struct phantom_options phantom_defaults(void);
 
 /* The name of a label 0..PHANTOM_LABELS ("background", "gray matter", ...), NULL outside. */
