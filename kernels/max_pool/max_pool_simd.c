@@ -1,0 +1,122 @@
+/* max_pool for blocks of 16 channels and windows that touch but do not overlap: every voxel of x
+ * belongs to one window, so that backward writes dx in one pass, row by row. */
+#include "kernels/common/simd.h"
+#include "kernels/max_pool/max_pool.h"
+
+typedef unsigned char simd_byte __attribute__((vector_size(SIMD_WIDTH), aligned(1), may_alias));
+
+static inline simd select(simd_int mask, simd yes, simd no) {
+  return (simd)((mask & (simd_int)yes) | (~mask & (simd_int)no));
+}
+
+/* Row `row` of one channel block: y and winners from the window's rows in x. */
+static void pool_row(const struct node *node, const float *x, float *y, unsigned char *winner) {
+  const struct max_pool_arguments *a = (const void *)node->arguments;
+  const struct shape *in = &node->x[0].shape;
+  const int64_t row = (int64_t)in->w * CHANNEL_BLOCK, slice = row * in->h;
+  for (int o = 0; o < node->y.shape.w * SIMD_PER_BLOCK; o++) {
+    int lane = o % SIMD_PER_BLOCK * SIMD_WIDTH, w = o / SIMD_PER_BLOCK * a->kernel[2];
+    const float *corner = x + (int64_t)w * CHANNEL_BLOCK + lane;
+    simd best = simd_load(corner);
+    simd_int at = {0}, number = {0};
+    for (int d = 0; d < a->kernel[0]; d++)
+      for (int h = 0; h < a->kernel[1]; h++)
+        for (int k = 0; k < a->kernel[2]; k++, number += 1) {
+          simd value = simd_load(corner + d * slice + h * row + k * CHANNEL_BLOCK);
+          simd_int wins = (simd_int)(value > best) | (simd_int)(value != value);
+          best = select(wins, value, best);
+          at = (wins & number) | (~wins & at);
+        }
+    simd_store(y + o * SIMD_WIDTH, best);
+    *(simd_byte *)(winner + o * SIMD_WIDTH) = __builtin_convertvector(at, simd_byte);
+  }
+}
+
+/* One row of dx below `windows` windows: voxel k of a window has number first + k. */
+static inline void unpool_row(const float *dy, const unsigned char *winner, float *dx, int windows,
+                              int kernel, int first, bool add) {
+  for (int o = 0; o < windows; o++)
+    for (int lane = 0; lane < CHANNEL_BLOCK; lane += SIMD_WIDTH) {
+      int64_t from = (int64_t)o * CHANNEL_BLOCK + lane;
+      simd gradient = simd_load(dy + from);
+      simd_int at = __builtin_convertvector(*(const simd_byte *)(winner + from), simd_int);
+      for (int k = 0; k < kernel; k++) {
+        float *to = dx + ((int64_t)o * kernel + k) * CHANNEL_BLOCK + lane;
+        simd value = (simd)((simd_int)(at == first + k) & (simd_int)gradient);
+        if (add) value += simd_load(to);
+        simd_store(to, value);
+      }
+    }
+}
+
+static void unpool_slice(const struct node *node, const struct io *io, int64_t plane, int d) {
+  const struct max_pool_arguments *a = (const void *)node->arguments;
+  const struct shape *in = &node->x[0].shape, *out = &node->y.shape;
+  bool add = io->dx_add[0];
+  for (int h = 0; h < in->h; h++) {
+    float *dx = (float *)io->dx[0] + ((plane * in->d + d) * in->h + h) * in->w * CHANNEL_BLOCK;
+    int od = d / a->kernel[0], oh = h / a->kernel[1], windows = 0;
+    int first = (d % a->kernel[0] * a->kernel[1] + h % a->kernel[1]) * a->kernel[2];
+    if (od < out->d && oh < out->h) {
+      int64_t from = ((plane * out->d + od) * out->h + oh) * out->w * CHANNEL_BLOCK;
+      windows = out->w;
+      if (add)
+        unpool_row((const float *)io->dy + from, (const unsigned char *)io->saved[0] + from, dx,
+                   windows, a->kernel[2], first, true);
+      else
+        unpool_row((const float *)io->dy + from, (const unsigned char *)io->saved[0] + from, dx,
+                   windows, a->kernel[2], first, false);
+    }
+    for (int i = windows * a->kernel[2] * CHANNEL_BLOCK; !add && i < in->w * CHANNEL_BLOCK; i++)
+      dx[i] = 0;
+  }
+}
+
+static bool max_pool_applies(const struct node *node) {
+  const struct max_pool_arguments *a = (const void *)node->arguments;
+  for (int axis = 0; axis < 3; axis++)
+    if (a->kernel[axis] != a->stride[axis]) return false;
+  return simd_available() && node->x[0].layout == LAYOUT_BLOCKED &&
+         node->y.layout == LAYOUT_BLOCKED && node->saved[0].layout == LAYOUT_BLOCKED;
+}
+
+static enum status max_pool_forward(const struct node *node, const struct io *io,
+                                    struct stream *stream) {
+  (void)stream;
+  const struct max_pool_arguments *a = (const void *)node->arguments;
+  const struct shape *in = &node->x[0].shape, *out = &node->y.shape;
+  int64_t planes = (int64_t)out->n * tensor_stored_channels(&node->y) / CHANNEL_BLOCK;
+#pragma omp parallel for schedule(static)
+  for (int64_t slice = 0; slice < planes * out->d; slice++)
+    for (int h = 0; h < out->h; h++) {
+      int64_t d = slice / out->d * in->d + slice % out->d * a->kernel[0];
+      int64_t from = (d * in->h + h * a->kernel[1]) * in->w * CHANNEL_BLOCK;
+      int64_t to = (slice * out->h + h) * out->w * CHANNEL_BLOCK;
+      pool_row(node, (const float *)io->x[0] + from, (float *)io->y + to,
+               (unsigned char *)io->saved[0] + to);
+    }
+  return STATUS_OK;
+}
+
+static enum status max_pool_backward(const struct node *node, const struct io *io,
+                                     struct stream *stream) {
+  (void)stream;
+  const struct shape *in = &node->x[0].shape;
+  int64_t planes = (int64_t)in->n * tensor_stored_channels(&node->x[0]) / CHANNEL_BLOCK;
+  if (!io->dx[0]) return STATUS_OK;
+#pragma omp parallel for schedule(static)
+  for (int64_t slice = 0; slice < planes * in->d; slice++)
+    unpool_slice(node, io, slice / in->d, (int)(slice % in->d));
+  return STATUS_OK;
+}
+
+extern const struct kernel SIMD_NAME(max_pool_simd);
+const struct kernel SIMD_NAME(max_pool_simd) = {
+    .name = SIMD_LABEL("simd"),
+    .device = DEVICE_CPU,
+    .dtype = DTYPE_F32,
+    .training = true,
+    .applies = max_pool_applies,
+    .forward = max_pool_forward,
+    .backward = max_pool_backward,
+};
