@@ -1,0 +1,75 @@
+/* The prepared subjects, as training reads them: images and label maps mapped into memory from the
+ * shards, so that the page cache of a node is its ranks' one shared cache. Read-only, without MPI.
+ * Subjects are numbered by id (byte values), whatever the number of shards. HDF5 is called by
+ * dataset_open only; afterwards any thread may read. A shard that another process cuts short while
+ * it is mapped ends the program by SIGBUS: prepare never does that, it replaces whole files. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/status.h"
+#include "data/split.h"
+#include "volume/geometry.h"
+
+struct dataset_map; /* a shard's mapping */
+
+struct dataset_subject {
+  char *id;
+  enum split split;
+  struct affine affine; /* voxel -> RAS+ mm of the stored grid */
+  double spacing[3];    /* mm */
+  char *source;         /* the image file it was made from */
+  int map;              /* which shard, and which row of it */
+  int row;
+  uint32_t checksum_image, checksum_label; /* CRC-32C of the stored bytes */
+};
+
+struct dataset {
+  int subject_count;
+  int extent[3]; /* d h w, the same for all subjects */
+  int classes;   /* with the background; 1 without labels */
+  bool has_labels;
+  int label_value_count; /* data.labels of prepare: label_values[c-1] became class c; 0: as they
+                            were */
+  int64_t *label_values;
+  uint64_t manifest;
+  struct dataset_subject *subjects;
+  int map_count;
+  struct dataset_map *maps;
+  _Atomic unsigned char *verified; /* by subject */
+};
+
+/* Opens a master file and the shards beside it, checks every size, type and offset against the
+ * files, and maps them. Compressed shards are unpacked first, once per node, into cache_folder
+ * (NULL or "": beside the shards); the ranks of a node share the files. Errors name file, field,
+ * expected and found. On failure *dataset is left zeroed. */
+CHECKED enum status dataset_open(struct dataset *dataset, const char *master_path,
+                                 const char *cache_folder);
+
+/* float32 [d][h][w], w fastest; valid until dataset_close. */
+const float *dataset_image(const struct dataset *dataset, int subject);
+
+/* Classes, uint8 [d][h][w]; NULL when there are no labels. */
+const uint8_t *dataset_label(const struct dataset *dataset, int subject);
+
+/* Checks the stored bytes against their checksums, the first time it is asked about a subject (and
+ * again after a failure). The error names shard, subject, field, expected and found. */
+CHECKED enum status dataset_verify(struct dataset *dataset, int subject);
+
+/* The numbers of a split's subjects in order, into subjects (room for subject_count; NULL: only
+ * count). Returns how many. */
+int dataset_select(const struct dataset *dataset, enum split split, int *subjects);
+
+/* The subject of that id, or -1. */
+int dataset_find(const struct dataset *dataset, const char *id);
+
+/* What the data is: a hash of ids, checksums of the stored bytes, splits, extents and classes. The
+ * same subjects in another number of shards give the same one. Never 0. */
+uint64_t dataset_manifest(const struct dataset *dataset);
+
+/* Gives the subject's pages back to the system, so that resident memory stays bounded; they are
+ * read again when touched. */
+void dataset_release_pages(const struct dataset *dataset, int subject);
+
+/* Accepts a zeroed one. */
+void dataset_close(struct dataset *dataset);
