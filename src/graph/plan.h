@@ -38,11 +38,15 @@ enum step_kind { STEP_FORWARD, STEP_BACKWARD };
 struct plan_step {
   enum step_kind kind;
   int node;
+  int workspace;   /* tenant, or -1 */
+  unsigned dx_add; /* backward: bit i is io.dx_add[i] */
 };
 
-/* A tenant of the arena: a value, its gradient, a saved tensor or a step's workspace. */
+/* A tenant of the arena: a value (and those computed in its place), a gradient, a saved tensor or a
+ * step's workspace. */
 struct plan_tenant {
-  size_t bytes, offset;
+  size_t bytes, offset;      /* offset: a multiple of 64 */
+  size_t reserved;           /* bytes, rounded up to 64, and the guard */
   int first_step, last_step; /* alive in [first, last], both included */
   enum { TENANT_VALUE, TENANT_GRADIENT, TENANT_SAVED, TENANT_WORKSPACE } kind;
   int owner; /* value index, or node index * OP_MAX_SAVED + i for saved, or step for workspace */
@@ -53,10 +57,14 @@ struct plan {
   struct plan_options options;
   struct plan_step *steps;
   int step_count, forward_step_count;
+  int *forward_step, *backward_step; /* by node; -1: none */
   struct plan_tenant *tenants;
   int tenant_count;
+  /* Tenants by value, by value (of its gradient) and by node * OP_MAX_SAVED + i; -1: none. */
+  int *value_tenant, *gradient_tenant, *saved_tenant;
   struct plan_parameter *parameters;
   int parameter_count;
+  int *first_parameter;       /* by node: its first one in `parameters`, the others follow */
   int64_t parameter_elements; /* of the flat block */
   struct plan_bucket *buckets;
   int bucket_count;
@@ -66,22 +74,28 @@ struct plan {
   double forward_flops, backward_flops;
 };
 
-/* Changes the graph (folding, kernel choice) and fills the plan. Parameters are laid out in the
- * order in which backward finishes them: reverse order of nodes, whether or not the plan trains, so
- * that the plans of training and of evaluation of one network share one block. */
+/* Changes the graph (folding, kernel choice) and fills the plan: one graph, one plan. Parameters
+ * are laid out in the order in which backward finishes them: reverse order of nodes, whether or not
+ * the plan trains, so that the plans of training and of evaluation of one network share one block;
+ * each begins at a multiple of 16 elements. STATUS_USAGE: a parameter that no loss depends on
+ * (training), a forced kernel that does not apply or has no backward. */
 CHECKED enum status plan_make(struct plan *plan, struct graph *graph,
                               const struct plan_options *options);
 /* Accepts a zeroed plan. The graph stays. */
 void plan_close(struct plan *plan);
 
+/* The trainable numbers: parameter_elements without the gaps between parameters. */
+int64_t plan_trainable_count(const struct plan *plan);
+
 /* The parameter called `name`, or NULL. */
 const struct plan_parameter *plan_find_parameter(const struct plan *plan, const char *name);
 
 /* Fills the flat block (float32 or float64, as the graph) with the initial values each parameter
- * asks for: a function of (seed, parameter name, element). */
+ * asks for: a function of (seed, parameter name, element). Gaps between parameters become 0. */
 void plan_initialize(const struct plan *plan, uint64_t seed, void *weights);
 
-/* A hash of everything that decides the bits of a run: steps, shapes, kernels, parameters. Ranks
+/* A hash of what decides the bits of a run: steps, shapes, kernels, losses, parameters (not the
+ * arguments of operators: those follow from the config; not buckets: those change no bit). Ranks
  * compare it. */
 uint64_t plan_hash(const struct plan *plan);
 

@@ -12,12 +12,15 @@ struct run {
   const void *weights;  /* flat block, borrowed */
   void *gradients;      /* flat block, borrowed; NULL for plans that do not train */
   const void **inputs;  /* per value index; NULL until bound */
+  bool forward_done;    /* and no backward since */
   double *step_seconds; /* accumulated per step when timing is on, else NULL */
 };
 
 /* `arena` may be given (at least plan->arena_bytes, aligned to 64) to share one block between plans
  * that never run at the same time; NULL: allocated on the device. weights and gradients: flat
- * blocks on the device. */
+ * blocks on the device (NULL where the plan has no parameters, or does not train); the gaps between
+ * gradients are set to 0 once, here. STATUS_USAGE: debugging options on a device other than the
+ * CPU. */
 CHECKED enum status run_open(struct run *run, const struct plan *plan, struct device *device,
                              void *arena, const void *weights, void *gradients);
 /* Accepts a zeroed run. */
@@ -31,6 +34,8 @@ CHECKED enum status run_bind(struct run *run, const char *input, const void *mem
 CHECKED enum status run_value(const struct run *run, const char *name, const struct tensor **tensor,
                               const void **memory);
 
+/* All forward steps. STATUS_FAILED: an input that is read has not been bound; a guard was
+ * overwritten. */
 CHECKED enum status run_forward(struct run *run);
 
 /* Called during backward when a bucket's gradients are complete, and (bucket NULL) between steps,
@@ -40,8 +45,8 @@ struct run_hooks {
   enum status (*between_steps)(void *context);
   void *context;
 };
-/* After run_forward. Gradients of the total loss times `scale` are written to the flat gradient
- * block. hooks may be NULL. */
+/* After run_forward, once for each. Gradients of the total loss times `scale` are written to the
+ * flat gradient block. hooks may be NULL. */
 CHECKED enum status run_backward(struct run *run, double scale, const struct run_hooks *hooks);
 
 /* The gradient of an input made with wants_gradient, after run_backward: for tests. */
@@ -59,7 +64,11 @@ int run_losses(const struct run *run, struct run_loss *losses, int capacity);
 /* Starts or stops adding up the time of each step (step_seconds). */
 CHECKED enum status run_timing(struct run *run, bool on);
 
-/* Turns a tensor of any layout into plain [n c d h w] float32, and back (padding channels become
- * 0). */
+/* The share of each kind of step (direction, operator, kernel) in the time added up so far; nothing
+ * if timing is off. */
+void run_print_timing(const struct run *run, FILE *out);
+
+/* Turns a tensor of float32, float64 or uint8 in any layout into plain [n c d h w] float32, and
+ * back (padding channels become 0; uint8 takes the nearest whole number in 0..255). */
 void tensor_to_planar(const struct tensor *tensor, const void *from, float *to);
 void tensor_from_planar(const struct tensor *tensor, const float *from, void *to);

@@ -1,0 +1,36 @@
+/* The stages of plan_make, in the order in which it calls them; private to this room. */
+#pragma once
+#include "graph/plan.h"
+
+/* Marks the nodes that an output or a loss depends on. */
+CHECKED enum status graph_mark_live(struct graph *graph);
+
+/* Lets consumers take over producers (op->fold) until nothing changes. Live nodes only. */
+CHECKED enum status graph_fold(struct graph *graph);
+
+/* Marks the nodes that run backward and the values that get a gradient; sets wants_dx. */
+void graph_mark_backward(struct graph *graph, bool training);
+
+/* Every running node's kernel and workspace sizes. */
+CHECKED enum status plan_choose_kernels(struct plan *plan);
+
+/* Steps, forward then backward, with dx_add. */
+CHECKED enum status plan_list_steps(struct plan *plan);
+
+/* Tenants with their lifetimes. */
+CHECKED enum status plan_list_tenants(struct plan *plan);
+
+/* Offsets of the tenants, arena_bytes and peak_live_bytes. */
+CHECKED enum status plan_pack(struct plan *plan);
+
+/* Parameters and, in a training plan, buckets. */
+CHECKED enum status plan_list_parameters(struct plan *plan);
+CHECKED enum status plan_list_buckets(struct plan *plan);
+
+/* Whether a live node that is not folded runs. */
+static inline bool node_runs(const struct graph_node *node) {
+  return node->live && !node->folded;
+}
+
+/* The arithmetic of one step. */
+double plan_step_flops(const struct plan *plan, const struct plan_step *step);

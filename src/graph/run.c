@@ -1,0 +1,259 @@
+/* Executes the list: every step's memory follows from the plan, so that a step is one look-up and
+ * one call. */
+#include "graph/run.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/timer.h"
+#include "graph/arena.h"
+#include "graph/debug.h"
+
+static void *tenant_memory(const struct run *run, int tenant) {
+  return tenant < 0 ? NULL : (unsigned char *)run->arena + run->plan->tenants[tenant].offset;
+}
+
+static const void *value_memory(const struct run *run, int value) {
+  if (run->plan->graph->values[value].is_input) return run->inputs[value];
+  return tenant_memory(run, run->plan->value_tenant[value]);
+}
+
+static void *gradient_memory(const struct run *run, int value) {
+  return tenant_memory(run, run->plan->gradient_tenant[value]);
+}
+
+static enum status check_arguments(const struct run *run) {
+  const struct plan *plan = run->plan;
+  const struct plan_options *options = &plan->options;
+  REQUIRE(run->device->ops->kind == plan->graph->device, STATUS_FAILED,
+          "the network was planned for another device than %s", run->device->ops->name);
+  REQUIRE(!(options->poison || options->guard) || plan->graph->device == DEVICE_CPU, STATUS_USAGE,
+          "plan.poison and plan.guard work on the cpu only, found %s", run->device->ops->name);
+  REQUIRE(run->weights || plan->parameter_count == 0, STATUS_FAILED, "no weights were given");
+  REQUIRE(run->gradients || plan->parameter_count == 0 || !options->training, STATUS_FAILED,
+          "no memory for gradients was given");
+  REQUIRE((uintptr_t)run->arena % ARENA_ALIGNMENT == 0, STATUS_FAILED,
+          "the arena is not aligned to %d bytes", ARENA_ALIGNMENT);
+  return STATUS_OK;
+}
+
+/* Nobody writes between the gradients of parameters, but their norm is taken over the whole block.
+ */
+static enum status clear_gaps(struct run *run) {
+  const struct plan *plan = run->plan;
+  if (!plan->options.training) return STATUS_OK;
+  size_t element = dtype_bytes(plan->graph->dtype);
+  for (int i = 0; i < plan->parameter_count; i++) {
+    const struct plan_parameter *parameter = &plan->parameters[i];
+    int64_t end = parameter->offset + parameter->count;
+    int64_t next = i + 1 < plan->parameter_count ? parameter[1].offset : plan->parameter_elements;
+    unsigned char *gap = (unsigned char *)run->gradients + (size_t)end * element;
+    if (next > end)
+      TRY(run->device->ops->fill(&run->stream, gap, 0, (size_t)(next - end) * element));
+  }
+  return STATUS_OK;
+}
+
+enum status run_open(struct run *run, const struct plan *plan, struct device *device, void *arena,
+                     const void *weights, void *gradients) {
+  *run = (struct run){.plan = plan, .device = device, .stream = {.device = device}};
+  run->arena = arena;
+  run->weights = weights;
+  run->gradients = gradients;
+  TRY(check_arguments(run));
+  run->inputs = calloc((size_t)plan->graph->value_count, sizeof *run->inputs);
+  REQUIRE(run->inputs, STATUS_FAILED, "out of memory");
+  if (!arena) {
+    TRY(device->ops->allocate(device, plan->arena_bytes, &run->arena));
+    run->owns_arena = true;
+  }
+  return clear_gaps(run);
+}
+
+void run_close(struct run *run) {
+  if (run->owns_arena) run->device->ops->release(run->device, run->arena, run->plan->arena_bytes);
+  free(run->inputs);
+  free(run->step_seconds);
+  *run = (struct run){0};
+}
+
+/* The value called `name`, or -1. */
+static int find_value(const struct run *run, const char *name) {
+  const struct graph *graph = run->plan->graph;
+  for (int v = 0; v < graph->value_count; v++)
+    if (graph->values[v].name[0] && strcmp(graph->values[v].name, name) == 0) return v;
+  return -1;
+}
+
+enum status run_bind(struct run *run, const char *input, const void *memory) {
+  int value = find_value(run, input);
+  REQUIRE(value >= 0 && run->plan->graph->values[value].is_input, STATUS_FAILED,
+          "the network has no input called \"%s\"", input);
+  run->inputs[value] = memory;
+  return STATUS_OK;
+}
+
+enum status run_value(const struct run *run, const char *name, const struct tensor **tensor,
+                      const void **memory) {
+  int value = find_value(run, name);
+  REQUIRE(value >= 0, STATUS_FAILED, "the network has no input or output called \"%s\"", name);
+  const void *found = value_memory(run, value);
+  REQUIRE(found, STATUS_FAILED, "input %s has not been bound", name);
+  if (tensor) *tensor = &run->plan->graph->values[value].tensor;
+  if (memory) *memory = found;
+  return STATUS_OK;
+}
+
+enum status run_input_gradient(const struct run *run, const char *name, const void **memory) {
+  int value = find_value(run, name);
+  REQUIRE(value >= 0 && run->plan->graph->values[value].is_input && gradient_memory(run, value),
+          STATUS_FAILED, "there is no gradient of an input called \"%s\"", name);
+  *memory = gradient_memory(run, value);
+  return STATUS_OK;
+}
+
+static void gather_common(const struct run *run, const struct plan_step *step, struct io *io) {
+  const struct plan *plan = run->plan;
+  const struct node *node = &plan->graph->nodes[step->node].node;
+  size_t element = dtype_bytes(plan->graph->dtype);
+  for (int i = 0; i < node->parameter_count; i++) {
+    int64_t offset = plan->parameters[plan->first_parameter[step->node] + i].offset;
+    io->w[i] = (const unsigned char *)run->weights + (size_t)offset * element;
+    if (step->kind == STEP_BACKWARD)
+      io->dw[i] = (unsigned char *)run->gradients + (size_t)offset * element;
+  }
+  for (int i = 0; i < node->saved_count; i++)
+    io->saved[i] = tenant_memory(run, plan->saved_tenant[step->node * OP_MAX_SAVED + i]);
+  io->workspace = tenant_memory(run, step->workspace);
+}
+
+/* What a step may not read is NULL. */
+static struct io gather(const struct run *run, const struct plan_step *step) {
+  const struct graph_node *node = &run->plan->graph->nodes[step->node];
+  bool backward = step->kind == STEP_BACKWARD;
+  bool has_x = !backward || (node->node.backward_reads & READS_X);
+  bool has_y = !backward || (node->node.backward_reads & READS_Y);
+  struct io io = {0};
+  gather_common(run, step, &io);
+  if (has_y) io.y = tenant_memory(run, run->plan->value_tenant[node->output]);
+  if (backward) io.dy = gradient_memory(run, node->output);
+  for (int i = 0; i < node->node.input_count; i++) {
+    if (has_x) io.x[i] = value_memory(run, node->input[i]);
+    if (backward && node->node.wants_dx[i]) io.dx[i] = gradient_memory(run, node->input[i]);
+    io.dx_add[i] = step->dx_add >> i & 1;
+  }
+  return io;
+}
+
+static enum status call_kernel(struct run *run, const struct plan_step *step) {
+  const struct node *node = &run->plan->graph->nodes[step->node].node;
+  struct io io = gather(run, step);
+  enum status (*call)(const struct node *, const struct io *, struct stream *) =
+      step->kind == STEP_FORWARD ? node->kernel->forward : node->kernel->backward;
+  enum status status = call(node, &io, &run->stream);
+  return status == STATUS_OK ? status : status_pass(status, node->name, __FILE__, __LINE__);
+}
+
+static enum status call_timed(struct run *run, int s) {
+  TRY(run->device->ops->synchronize(&run->stream));
+  double started = timer_now();
+  TRY(call_kernel(run, &run->plan->steps[s]));
+  TRY(run->device->ops->synchronize(&run->stream));
+  run->step_seconds[s] += timer_now() - started;
+  return STATUS_OK;
+}
+
+static enum status execute(struct run *run, int s) {
+  const struct plan_options *options = &run->plan->options;
+  bool debugged = options->poison || options->guard;
+  if (debugged) debug_before(run, s);
+  if (run->step_seconds)
+    TRY(call_timed(run, s));
+  else
+    TRY(call_kernel(run, &run->plan->steps[s]));
+  if (debugged) TRY(debug_after(run, s));
+  return STATUS_OK;
+}
+
+static enum status check_inputs(const struct run *run) {
+  const struct plan *plan = run->plan;
+  for (int s = 0; s < plan->forward_step_count; s++) {
+    const struct graph_node *node = &plan->graph->nodes[plan->steps[s].node];
+    for (int i = 0; i < node->node.input_count; i++)
+      REQUIRE(value_memory(run, node->input[i]), STATUS_FAILED, "input %s has not been bound",
+              plan->graph->values[node->input[i]].name);
+  }
+  return STATUS_OK;
+}
+
+enum status run_forward(struct run *run) {
+  run->forward_done = false;
+  TRY(check_inputs(run));
+  debug_start(run);
+  for (int s = 0; s < run->plan->forward_step_count; s++) TRY(execute(run, s));
+  run->forward_done = true;
+  return STATUS_OK;
+}
+
+/* The gradient of a loss is its share in the total. */
+static enum status seed_loss(struct run *run, const struct graph_node *node, double scale) {
+  if (!node->node.op->is_loss) return STATUS_OK;
+  double seed = node->loss_weight * scale;
+  return run->device->ops->copy(&run->stream, gradient_memory(run, node->output), &seed,
+                                sizeof seed);
+}
+
+/* Reports the buckets that step s has completed, from *bucket on. */
+static enum status call_hooks(const struct run *run, int s, const struct run_hooks *hooks,
+                              int *bucket) {
+  if (!hooks) return STATUS_OK;
+  const struct plan *plan = run->plan;
+  for (; *bucket < plan->bucket_count && plan->buckets[*bucket].last_step == s; ++*bucket)
+    if (hooks->bucket_ready) TRY(hooks->bucket_ready(hooks->context, &plan->buckets[*bucket]));
+  if (hooks->between_steps) TRY(hooks->between_steps(hooks->context));
+  return STATUS_OK;
+}
+
+enum status run_backward(struct run *run, double scale, const struct run_hooks *hooks) {
+  const struct plan *plan = run->plan;
+  REQUIRE(plan->options.training, STATUS_FAILED, "this plan has no backward");
+  REQUIRE(run->forward_done, STATUS_FAILED, "backward needs a forward before it");
+  run->forward_done = false;
+  int bucket = 0;
+  for (int s = plan->forward_step_count; s < plan->step_count; s++) {
+    TRY(seed_loss(run, &plan->graph->nodes[plan->steps[s].node], scale));
+    TRY(execute(run, s));
+    TRY(call_hooks(run, s, hooks, &bucket));
+  }
+  return STATUS_OK;
+}
+
+/* NaN if the device refuses to tell. */
+static double read_scalar(const struct run *run, int value) {
+  struct stream stream = run->stream;
+  const struct device_ops *device = run->device->ops;
+  double scalar = NAN;
+  if (device->copy(&stream, &scalar, value_memory(run, value), sizeof scalar) == STATUS_OK &&
+      device->synchronize(&stream) == STATUS_OK)
+    return scalar;
+  status_clear();
+  return NAN;
+}
+
+int run_losses(const struct run *run, struct run_loss *losses, int capacity) {
+  const struct graph *graph = run->plan->graph;
+  for (int i = 0; i < graph->loss_count && i < capacity; i++) {
+    const struct graph_node *loss = &graph->nodes[graph->losses[i]];
+    losses[i] =
+        (struct run_loss){loss->node.name, loss->loss_weight, read_scalar(run, loss->output)};
+  }
+  return graph->loss_count;
+}
+
+enum status run_timing(struct run *run, bool on) {
+  free(run->step_seconds);
+  run->step_seconds = NULL;
+  if (!on) return STATUS_OK;
+  run->step_seconds = calloc((size_t)run->plan->step_count, sizeof *run->step_seconds);
+  REQUIRE(run->step_seconds, STATUS_FAILED, "out of memory");
+  return STATUS_OK;
+}
