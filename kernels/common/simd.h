@@ -56,6 +56,11 @@ static inline bool simd_available(void) {
 #endif
 }
 
-/* Declares and lists the three compilations of a kernel, best first. */
+/* Declares and lists the compilations of a kernel, best first. */
+#if defined __x86_64__
 #define SIMD_DECLARE(name) extern const struct kernel name##_avx512, name##_avx2, name##_plain
 #define SIMD_KERNELS(name) &name##_avx512, &name##_avx2, &name##_plain
+#else
+#define SIMD_DECLARE(name) extern const struct kernel name##_plain
+#define SIMD_KERNELS(name) &name##_plain
+#endif
