@@ -1,0 +1,23 @@
+/* Pieces that networks are made of. Each adds nodes to a graph and gives the new value. */
+#pragma once
+#include "graph/graph.h"
+
+/* A convolution with a kernel of 3 along every axis, stride 1, zero padding 1, bias, and LeakyReLU
+ * of `slope` (1: none). initial_deviation: see conv_arguments. */
+CHECKED enum status block_conv3(struct graph *graph, const char *name, int input, int channels,
+                                double slope, double initial_deviation, int *output);
+
+/* Max-pooling that halves every axis. */
+CHECKED enum status block_halve(struct graph *graph, const char *name, int input, int *output);
+
+/* Nearest upsampling that doubles every axis (folded into a following convolution by the plan). */
+CHECKED enum status block_double(struct graph *graph, const char *name, int input, int *output);
+
+/* Concatenation by channel (folded likewise). One input: the input itself. */
+CHECKED enum status block_concat(struct graph *graph, const char *name, const int *inputs,
+                                 int count, int *output);
+
+/* Trilinear resize, corners aligned, of a displacement to extents d h w; its values change with the
+ * grid's spacing along with `multiply`. */
+CHECKED enum status block_resize(struct graph *graph, const char *name, int input,
+                                 const int size[3], double multiply, int *output);

@@ -1,0 +1,97 @@
+/* What a system is: its data, its graph, its scores and its files. Everything else (plan, ranks,
+ * optimiser, checkpoints) is the same for all and knows tasks only through this table. */
+#pragma once
+#include <stdint.h>
+#include "base/status.h"
+#include "config/config.h"
+#include "data/dataset.h"
+#include "data/split.h"
+#include "graph/graph.h"
+
+enum {
+  TASK_MAX_COLUMNS = 320, /* numbers in one row of scores */
+  TASK_COLUMN_BYTES = 40,
+  TASK_LABEL_BYTES = 160,
+  TASK_MAX_IMAGES = 8,
+};
+
+/* What a graph is built for. */
+enum purpose {
+  PURPOSE_TRAINING,   /* losses; every input they need */
+  PURPOSE_PREDICTION, /* predictions as outputs; no labels */
+};
+
+/* An opened task: the data set and the split. */
+struct task_run {
+  const struct config *config;
+  struct dataset dataset;
+  int *subjects[SPLIT_COUNT]; /* by enum split: subject numbers, in order of their ids */
+  int subject_count[SPLIT_COUNT];
+  int atlas;           /* subject number, -1: none */
+  int *order;          /* scratch of fill: the order of samples in epoch order_epoch - 1 */
+  int64_t order_epoch; /* 0: none yet */
+};
+
+/* Names of the numbers in a row of scores. */
+struct task_columns {
+  int count;
+  char name[TASK_MAX_COLUMNS][TASK_COLUMN_BYTES];
+};
+
+/* A grey or colour slice for the event file; pixels are rows of `width`, `channels` (1 or 3) bytes
+ * each. */
+struct task_image {
+  const char *tag;
+  int width, height, channels;
+  unsigned char *pixels; /* owned by whoever asked */
+};
+
+/* How predict gets at a network: runs it once on inputs of the given extents. */
+struct task_network {
+  void *context;
+  /* `inputs` in the order of the graph's inputs; then output `name` is at *memory until the next
+   * call. */
+  enum status (*run)(void *context, const int extent[3], const void *const *inputs);
+  enum status (*output)(void *context, const char *name, const void **memory);
+};
+
+struct task {
+  const char *name;
+  const char *help; /* one line, for --list */
+  /* Opens data set and split and checks them against the config. */
+  enum status (*open)(struct task_run *run, const struct config *config);
+  /* Adds inputs (batches of `samples`), network and losses or outputs. extent: d h w of the images.
+   */
+  enum status (*build)(const struct task_run *run, const struct config *config,
+                       enum purpose purpose, int samples, const int extent[3], struct graph *graph);
+  /* How many samples an epoch of training has, or how many a split has for evaluation. */
+  int64_t (*count)(const struct task_run *run, enum split split);
+  /* Writes one sample's inputs, in the order of the graph's inputs, each a plain [c d h w] array.
+   * Called from a worker thread: reads the data set only. Training: sample `index` of epoch
+   * `epoch`, any index >= 0. */
+  enum status (*fill)(struct task_run *run, enum purpose purpose, enum split split, int64_t epoch,
+                      int64_t index, void *const *inputs);
+  /* The numbers of a row of scores: a few while training, all that are known when `detailed`. */
+  enum status (*columns)(const struct task_run *run, bool detailed, struct task_columns *columns);
+  /* The column by which the best checkpoint is chosen; higher is better. */
+  const char *(*best)(const struct task_run *run);
+  /* Scores sample `index` of a split after a forward pass on its inputs; NaN where a number does
+   * not exist. `label` (TASK_LABEL_BYTES) names the sample. */
+  enum status (*score)(struct task_run *run, enum split split, int64_t index, bool detailed,
+                       const struct task_network *network, const void *const *inputs, double *row,
+                       char *label);
+  /* Pictures of one sample after a forward pass; *count of them, at most TASK_MAX_IMAGES. */
+  enum status (*draw)(struct task_run *run, const struct task_network *network,
+                      const void *const *inputs, struct task_image *images, int *count);
+  /* Predicts from files given on the command line into a folder. */
+  enum status (*predict)(const struct config *config, const struct task_network *network,
+                         const char *const *files, int count, const char *directory);
+  const char *predict_usage; /* what files predict wants: "MOVING FIXED [MOVING_LABELS]" */
+};
+
+/* Every task, NULL-terminated, from tasks.def. */
+extern const struct task *const tasks[];
+CHECKED enum status task_find(const char *name, const struct task **task);
+
+/* Releases what open filled in. Accepts a zeroed run. */
+void task_close(struct task_run *run);

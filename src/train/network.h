@@ -1,0 +1,49 @@
+/* A task's graph, planned and ready to run: for training, validation, prediction, planning and
+ * benchmarks. */
+#pragma once
+#include "config/config.h"
+#include "graph/run.h"
+#include "task/task.h"
+
+enum { NETWORK_MAX_INPUTS = 16 };
+
+/* Where one sample's inputs lie in a block of memory that holds a whole batch of all inputs. */
+struct batch_layout {
+  int count;
+  const char *name[NETWORK_MAX_INPUTS];
+  size_t offset[NETWORK_MAX_INPUTS];       /* of the input's batch in the block, aligned to 64 */
+  size_t sample_bytes[NETWORK_MAX_INPUTS]; /* of one sample */
+  int samples;
+  size_t bytes; /* of the block */
+};
+
+struct network {
+  struct graph graph;
+  struct plan plan;
+  struct run run;
+  struct batch_layout batch;
+  int extent[3];
+};
+
+/* Builds and plans; allocates no tensor memory. task_run needs an open data set only for training.
+ */
+CHECKED enum status network_plan(struct network *network, const struct task *task,
+                                 const struct task_run *task_run, const struct config *config,
+                                 enum purpose purpose, int samples, const int extent[3]);
+
+/* Gives the plan its memory: see run_open. */
+CHECKED enum status network_open(struct network *network, struct device *device, void *arena,
+                                 const float *weights, float *gradients);
+
+/* Binds all inputs to a batch in `memory`, laid out as network->batch says. */
+CHECKED enum status network_bind(struct network *network, const void *memory);
+
+/* The pointers of sample `sample` in a batch at `memory`, one per input. */
+void batch_pointers(const struct batch_layout *batch, void *memory, int sample,
+                    void *inputs[NETWORK_MAX_INPUTS]);
+
+/* The network as tasks see it (struct task_network); outputs are those of the last run. */
+struct task_network network_for_task(struct network *network);
+
+/* Accepts a zeroed network. */
+void network_close(struct network *network);
