@@ -17,6 +17,7 @@ struct comm {
   const char *phase;          /* what the run is doing, for messages ("validation"); may be NULL */
   bool broken;  /* a collective failed half-way: only comm_close/comm_abort are left */
   void *handle; /* the transport's own */
+  struct comm_scratch *scratch;
 };
 
 /* Collective. Opens the transport `name`: "self" (one process), "mpi", or "auto", which takes mpi

@@ -1,0 +1,143 @@
+/* The exact tree across ranks: bytes move, we add. Every rank sends chunk q of its partial nodes to
+ * rank q, which folds all of them in tree order; then the folded chunks go to everybody. Where the
+ * ranks own aligned parts this moves what a ring would: 2 (n-1)/n of the block. */
+#include <string.h>
+#include "comm/tree_state.h"
+
+/* --- local ---------------------------------------------------------------------------------------
+ */
+
+static bool block_is_used(const struct tree_state *state, int block) {
+  for (int i = 0; i < state->depth; i++)
+    if (state->stack[i].present && state->stack_block[i] == block) return true;
+  return false;
+}
+
+static int find_free_block(const struct tree_state *state) {
+  int block = 0;
+  while (block_is_used(state, block)) block++;
+  return block;
+}
+
+/* Walks the stack as tree_stack_push does, noting the sums instead of making them. */
+static void plan_slot(struct tree_state *state, int slot, bool present) {
+  struct tree_node node = {.lo = slot, .present = present};
+  int block = -1; /* of node's data; negative: the values themselves */
+  state->add_count = 0;
+  while (state->depth && tree_nodes_are_siblings(&state->stack[state->depth - 1], &node)) {
+    const struct tree_node *left = &state->stack[--state->depth];
+    int left_block = state->stack_block[state->depth];
+    if (left->present && node.present)
+      state->adds[state->add_count++] = (struct tree_sum){.to = left_block, .from = block};
+    if (left->present) block = left_block;
+    node = (struct tree_node){left->lo, node.level + 1, left->present || node.present, NULL};
+  }
+  state->fresh = node.present && block < 0 ? find_free_block(state) : -1;
+  state->stack[state->depth] = node;
+  state->stack_block[state->depth++] = block < 0 ? state->fresh : block;
+}
+
+/* --- across ranks
+ * ---------------------------------------------------------------------------------- */
+
+/* A message of no bytes stands for an absent node; where the chunk is empty there is no message. */
+static enum status start(struct tree *tree) {
+  struct tree_state *state = tree->state;
+  struct comm *comm = tree->comm;
+  for (int i = 0; i < state->bucket_count; i++) {
+    struct tree_bucket *bucket = &state->buckets[i];
+    struct comm_request *request = bucket->arrivals;
+    float *to = state->received + bucket->received_at;
+    size_t bytes = sizeof(float) * (size_t)bucket->chunk.count;
+    for (int rank = 0; bytes && rank < comm->size; rank++) {
+      int nodes = rank == comm->rank ? 0 : state->partial_count[rank];
+      for (int k = 0; k < nodes; k++, to += bucket->chunk.count)
+        TRY(comm->ops->receive(comm, to, bytes, rank, TAG_PARTIAL, request++));
+    }
+  }
+  return STATUS_OK;
+}
+
+static enum status launch(struct tree *tree, struct tree_bucket *bucket) {
+  struct tree_state *state = tree->state;
+  struct comm *comm = tree->comm;
+  struct comm_request *request = bucket->departures, *total = bucket->totals;
+  for (int rank = 0; rank < comm->size; rank++) {
+    struct tree_chunk chunk = tree_chunk(bucket->count, rank, comm->size);
+    if (rank == comm->rank || !chunk.count) continue;
+    size_t bytes = sizeof(float) * (size_t)chunk.count;
+    int64_t first = bucket->first + chunk.first;
+    TRY(comm->ops->receive(comm, state->sum + first, bytes, rank, TAG_TOTAL, total++));
+    for (int k = 0; k < state->depth; k++) {
+      bool present = state->stack[k].present;
+      const float *from = tree_block(state, present ? state->stack_block[k] : 0) + first;
+      TRY(comm->ops->send(comm, from, present ? bytes : 0, rank, TAG_PARTIAL, request++));
+    }
+  }
+  return STATUS_OK;
+}
+
+/* The total of my chunk, folded in the buffers it arrived in. */
+static struct tree_node fold(const struct tree *tree, const struct tree_bucket *bucket) {
+  const struct tree_state *state = tree->state;
+  const struct comm_request *request = bucket->arrivals;
+  float *received = state->received + bucket->received_at;
+  struct tree_stack stack = {.depth = 0};
+  for (int rank = 0; rank < tree->comm->size; rank++) {
+    for (int k = 0; k < state->partial_count[rank]; k++) {
+      struct tree_node node = state->partials[rank][k];
+      if (rank == tree->comm->rank) {
+        node.present = state->stack[k].present;
+        if (node.present)
+          node.data =
+              tree_block(state, state->stack_block[k]) + bucket->first + bucket->chunk.first;
+      } else {
+        node.present = request++->bytes > 0;
+        node.data = received;
+        received += bucket->chunk.count;
+      }
+      tree_stack_push(&stack, node, tree_add_float, (size_t)bucket->chunk.count);
+    }
+  }
+  return tree_stack_finish(&stack, tree_add_float, (size_t)bucket->chunk.count);
+}
+
+static enum status fold_and_send(struct tree *tree, struct tree_bucket *bucket) {
+  struct comm *comm = tree->comm;
+  float *sum = tree->state->sum + bucket->first + bucket->chunk.first;
+  size_t bytes = sizeof(float) * (size_t)bucket->chunk.count;
+  if (!bytes) return STATUS_OK;
+  struct tree_node root = fold(tree, bucket);
+  if (root.present)
+    memcpy(sum, root.data, bytes);
+  else
+    memset(sum, 0, bytes);
+  struct comm_request *total = bucket->totals + comm->size - 1;
+  for (int rank = 0; rank < comm->size; rank++)
+    if (rank != comm->rank) TRY(comm->ops->send(comm, sum, bytes, rank, TAG_TOTAL, total++));
+  return STATUS_OK;
+}
+
+/* Buckets are folded in order, on all ranks, so that their messages match. */
+static enum status advance(struct tree *tree) {
+  struct tree_state *state = tree->state;
+  int pending = 0;
+  while (state->folded < state->bucket_count) {
+    struct tree_bucket *bucket = &state->buckets[state->folded];
+    int arrivals = (int)(bucket->departures - bucket->arrivals);
+    TRY(comm_test_all(tree->comm, bucket->arrivals, arrivals, &pending));
+    if (pending || state->folded == state->launched) break;
+    TRY(fold_and_send(tree, bucket));
+    state->folded++;
+  }
+  while (state->finished < state->folded) {
+    struct tree_bucket *bucket = &state->buckets[state->finished];
+    TRY(comm_test_all(tree->comm, bucket->arrivals, bucket->message_count, &pending));
+    if (pending) break;
+    state->finished++;
+  }
+  return STATUS_OK;
+}
+
+const struct tree_method tree_exact = {
+    .plan_slot = plan_slot, .start = start, .launch = launch, .advance = advance};

@@ -1,0 +1,94 @@
+/* Waiting that ends: polling, giving the core away, deadlines. */
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include "base/timer.h"
+#include "comm/transport.h"
+
+enum { ROUNDS_WITHOUT_SLEEP = 200, LISTED_RANKS = 16 };
+static const double LONGEST_SLEEP = 1e-3, SHORTEST_SLEEP = 20e-6, SLEEP_SHARE = 1.0 / 16;
+/* how much longer than rank 0 the others wait */
+static const double GRACE_SHARE = 0.25, LONGEST_GRACE = 10;
+
+enum status comm_test_all(struct comm *comm, struct comm_request *requests, int count,
+                          int *pending) {
+  *pending = 0;
+  for (int i = 0; i < count; i++) {
+    if (!requests[i].done) TRY(comm->ops->test(comm, &requests[i]));
+    *pending += !requests[i].done;
+  }
+  return STATUS_OK;
+}
+
+void comm_patience_start(struct comm_patience *patience, const char *what) {
+  *patience = (struct comm_patience){.what = what, .started = timer_now()};
+}
+
+static bool rank_is_missing(int rank, const struct comm_request *requests, int count) {
+  for (int i = 0; i < count; i++)
+    if (!requests[i].done && requests[i].peer == rank) return true;
+  return false;
+}
+
+static void list_missing(const struct comm *comm, const struct comm_request *requests, int count,
+                         char *text, size_t bytes) {
+  int found = 0;
+  text[0] = 0;
+  for (int rank = 0; rank < comm->size; rank++) {
+    if (!rank_is_missing(rank, requests, count)) continue;
+    size_t used = strlen(text);
+    if (++found > LISTED_RANKS) {
+      snprintf(text + used, bytes - used, " ...");
+      return;
+    }
+    snprintf(text + used, bytes - used, "%s %d", found > 1 ? "," : "", rank);
+  }
+}
+
+static enum status give_up(struct comm *comm, const struct comm_patience *patience, double waited,
+                           const struct comm_request *requests, int count) {
+  char missing[LISTED_RANKS * 12 + 16];
+  list_missing(comm, requests, count, missing, sizeof missing);
+  comm->broken = true;
+  const char *phase = comm->phase ? comm->phase : "communication";
+  REQUIRE(missing[0], STATUS_FAILED, "%s (%s): not all ranks came within %.3g s", phase,
+          patience->what, waited);
+  FAIL(STATUS_FAILED, "%s (%s): waited %.3g s for rank%s%s: stopped, lost, or much slower?", phase,
+       patience->what, waited, strchr(missing, ',') ? "s" : "", missing);
+}
+
+static void sleep_for(double seconds) {
+  struct timespec pause = {.tv_nsec = (long)(seconds * 1e9)};
+  nanosleep(&pause, NULL);
+}
+
+enum status comm_patience_pause(struct comm *comm, struct comm_patience *patience,
+                                const struct comm_request *requests, int count) {
+  if (patience->rounds++ < ROUNDS_WITHOUT_SLEEP) {
+    sched_yield();
+    return STATUS_OK;
+  }
+  double waited = timer_now() - patience->started;
+  double grace = comm->deadline * GRACE_SHARE;
+  if (grace > LONGEST_GRACE) grace = LONGEST_GRACE;
+  double limit = comm->deadline + (comm->rank ? grace : 0);
+  if (comm->deadline > 0 && waited > limit) return give_up(comm, patience, waited, requests, count);
+  double pause = waited * SLEEP_SHARE;
+  sleep_for(pause < SHORTEST_SLEEP  ? SHORTEST_SLEEP
+            : pause > LONGEST_SLEEP ? LONGEST_SLEEP
+                                    : pause);
+  return STATUS_OK;
+}
+
+enum status comm_wait_all(struct comm *comm, const char *what, struct comm_request *requests,
+                          int count) {
+  struct comm_patience patience;
+  comm_patience_start(&patience, what);
+  for (;;) {
+    int pending = 0;
+    TRY(comm_test_all(comm, requests, count, &pending));
+    if (!pending) return STATUS_OK;
+    TRY(comm_patience_pause(comm, &patience, requests, count));
+  }
+}
