@@ -128,7 +128,6 @@ static enum status copy_text(const struct volume *source, struct volume *result)
 static enum status prepare(const struct volume *source, const struct grid *target,
                            struct volume *result) {
   TRY(volume_create(result, target, source->channels));
-  result->is_integer = source->is_integer;
   result->sform_code = source->sform_code;
   result->qform_code = source->qform_code;
   result->intent_code = source->intent_code;
