@@ -170,8 +170,10 @@ static bool fold(struct node *node, int input, const struct node *producer) {
 }
 
 REAL_DECLARE(conv_reference);
+SIMD_DECLARE(conv_direct);
 
-static const struct kernel *const conv_kernels[] = {REAL_KERNELS(conv_reference), NULL};
+static const struct kernel *const conv_kernels[] = {SIMD_KERNELS(conv_direct),
+                                                    REAL_KERNELS(conv_reference), NULL};
 
 const struct op op_conv = {
     .name = "conv",

@@ -1,0 +1,67 @@
+/* The passes that the direct kernels are made of. Each is compiled once per instruction set. */
+#pragma once
+#include <string.h>
+#include "kernels/common/simd.h"
+#include "kernels/conv/conv.h"
+#include "kernels/conv/conv_packing.h"
+
+/* What a pass reads: a float tensor, planar (groups of 1 channel) or blocked (of 16). */
+struct conv_source {
+  const struct tensor *tensor;
+  const float *data;
+  struct conv_packing packing;
+  const float *packed;
+};
+
+/* What a pass computes: leaky(bias + the sum over all sources). All sources have its phases. */
+struct conv_target {
+  const struct tensor *tensor;
+  float *data;
+  const float *bias; /* padded to the stored channels; NULL: none */
+  float slope;       /* 1: no activation */
+  bool add;          /* to what is there */
+};
+
+/* A blocked target from any sources. */
+void SIMD_NAME(conv_rows)(const struct conv_target *target, const struct conv_source *sources,
+                          int count);
+
+/* A planar target of 1 to 4 channels from one blocked source: 1 phase, step 1; packed with the
+ * source's channels as lanes and the target's as one group. */
+void SIMD_NAME(conv_planar)(const struct conv_target *target, const struct conv_source *sources,
+                            int count);
+
+/* The weight gradient of a pass: the outer products of a blocked target's lanes (its gradient)
+ * with a source, summed over voxels, in the source's packing; `packed` is unused. partial:
+ * conv_outer_size() floats; the result is at its start. */
+size_t SIMD_NAME(conv_outer_size)(const struct tensor *target, const struct conv_packing *packing);
+void SIMD_NAME(conv_outer)(const struct tensor *target, const float *data,
+                           const struct conv_source *source, float *partial);
+
+/* dy *= the LeakyReLU's derivative (slope 1: left alone); db := the sum of dy over all voxels
+ * (NULL: not wanted). partial: n*d*stored channels floats. */
+void SIMD_NAME(conv_activation)(const struct tensor *tensor, const float *y, float *dy, float slope,
+                                float *db, float *partial);
+
+static inline int conv_group_of(const struct tensor *tensor) {
+  return tensor->layout == LAYOUT_BLOCKED ? CHANNEL_BLOCK : 1;
+}
+
+/* Group `group` of a tensor at the start of row (d, h). */
+static inline const float *conv_row(const struct tensor *tensor, const float *data, int n,
+                                    int group, int d, int h) {
+  return data + tensor_at(tensor, n, group * conv_group_of(tensor), d, h, 0);
+}
+
+/* `length` voxels of a row of `extent` voxels from voxel `from`: in place, or where they reach
+ * outside copied to `edge` with zeros around. */
+static inline const float *conv_window(const float *row, int extent, int group, int from,
+                                       int length, float *edge) {
+  if (from >= 0 && from + length <= extent) return row + (int64_t)from * group;
+  int low = from < 0 ? -from : 0, high = extent - from < length ? extent - from : length;
+  memset(edge, 0, sizeof(float) * length * group);
+  if (high > low)
+    memcpy(edge + (int64_t)low * group, row + (int64_t)(from + low) * group,
+           sizeof(float) * (high - low) * group);
+  return edge;
+}

@@ -1,0 +1,190 @@
+/* The direct convolution: forward, and backward as the activation's derivative, one weight-gradient
+ * pass per input and one data-gradient pass per input that wants one. */
+#include "kernels/conv/conv_direct.h"
+
+extern const struct kernel SIMD_NAME(conv_direct);
+
+static struct conv_extent extent_of(const struct node *node, int input, int axis) {
+  const struct conv_arguments *a = conv_arguments_of(node);
+  return (struct conv_extent){a->kernel[axis], a->stride[axis], a->padding[axis],
+                              a->upsample[input]};
+}
+
+static bool any_upsampled(const struct node *node) {
+  for (int i = 0; i < node->input_count; i++)
+    if (conv_arguments_of(node)->upsample[i]) return true;
+  return false;
+}
+
+/* How the weights between input and output are stored; the channel strides are for a pass whose
+ * lanes are output channels or input channels. */
+static struct conv_packing packing_of(const struct node *node, int input, bool lanes_are_outputs) {
+  const struct conv_arguments *a = conv_arguments_of(node);
+  struct conv_packing packing = {.kernel = {a->kernel[0], a->kernel[1], a->kernel[2]}};
+  int64_t kernel = (int64_t)a->kernel[0] * a->kernel[1] * a->kernel[2];
+  int64_t output_stride = kernel * conv_input_channels(node);
+  packing.lanes = lanes_are_outputs ? a->out_channels : node->x[input].shape.c;
+  packing.channels = lanes_are_outputs ? node->x[input].shape.c : a->out_channels;
+  packing.lane_stride = lanes_are_outputs ? output_stride : kernel;
+  packing.channel_stride = lanes_are_outputs ? kernel : output_stride;
+  return packing;
+}
+
+/* y from an input. The lanes are those of the blocked one of both. */
+static struct conv_packing forward_packing(const struct node *node, int input, int phases) {
+  bool planar_output = node->y.layout == LAYOUT_PLANAR;
+  struct conv_packing packing = packing_of(node, input, !planar_output);
+  packing.group = planar_output ? node->y.shape.c : conv_group_of(&node->x[input]);
+  for (int i = 0; i < 3; i++)
+    packing.axis[i] = conv_axis_forward(extent_of(node, input, i), phases);
+  return packing;
+}
+
+/* The gradient of an input from dy. */
+static struct conv_packing gradient_packing(const struct node *node, int input) {
+  bool planar_input = node->x[input].layout == LAYOUT_PLANAR;
+  struct conv_packing packing = packing_of(node, input, planar_input);
+  packing.group = planar_input ? node->x[input].shape.c : conv_group_of(&node->y);
+  for (int i = 0; i < 3; i++) packing.axis[i] = conv_axis_gradient(extent_of(node, input, i));
+  return packing;
+}
+
+/* The weight gradient needs its lanes blocked: those of dy with taps of x, or where dy is planar
+ * those of x with taps of dy. */
+static struct conv_packing weight_packing(const struct node *node, int input) {
+  if (node->y.layout == LAYOUT_PLANAR) return gradient_packing(node, input);
+  return forward_packing(node, input, conv_arguments_of(node)->upsample[input] ? 2 : 1);
+}
+
+static const struct tensor *weight_target(const struct node *node, int input) {
+  return node->y.layout == LAYOUT_PLANAR ? &node->x[input] : &node->y;
+}
+
+/* The floats in front of an input's first channel in the weights. */
+static int64_t weight_offset(const struct node *node, int input) {
+  const struct conv_arguments *a = conv_arguments_of(node);
+  int64_t offset = 0;
+  for (int i = 0; i < input; i++) offset += node->x[i].shape.c;
+  return offset * a->kernel[0] * a->kernel[1] * a->kernel[2];
+}
+
+static bool planar_fits(const struct node *node) {
+  const struct conv_arguments *a = conv_arguments_of(node);
+  bool stride_1 = a->stride[0] == 1 && a->stride[1] == 1 && a->stride[2] == 1;
+  bool planar_output = node->y.layout == LAYOUT_PLANAR;
+  for (int i = 0; i < node->input_count; i++) {
+    bool planar = node->x[i].layout == LAYOUT_PLANAR, simple = stride_1 && !a->upsample[i];
+    if (planar_output && (planar || !simple)) return false;
+    if (planar && node->wants_dx[i] && !simple) return false;
+  }
+  return true;
+}
+
+static bool applies(const struct node *node) {
+  const struct conv_arguments *a = conv_arguments_of(node);
+  for (int i = 0; i < 3; i++)
+    if (a->kernel[i] > CONV_MOST_KERNEL || a->stride[i] > 2) return false;
+  return planar_fits(node) && simd_available();
+}
+
+static size_t round_to_line(size_t floats) {
+  return (floats + 15) / 16 * 16;
+}
+
+static size_t bias_size(const struct node *node) {
+  return round_to_line((size_t)tensor_stored_channels(&node->y));
+}
+
+/* Partial sums of the bias gradient. */
+static size_t sweep_size(const struct node *node) {
+  return round_to_line((size_t)node->y.shape.n * node->y.shape.d *
+                       tensor_stored_channels(&node->y));
+}
+
+static void prepare(struct node *node) {
+  int phases = any_upsampled(node) ? 2 : 1;
+  size_t forward = bias_size(node), most = 0;
+  for (int i = 0; i < node->input_count; i++) {
+    struct conv_packing x = forward_packing(node, i, phases), dx = gradient_packing(node, i);
+    struct conv_packing dw = weight_packing(node, i);
+    size_t weights = SIMD_NAME(conv_outer_size)(weight_target(node, i), &dw);
+    size_t gradient = conv_packing_size(&dx);
+    forward += round_to_line(conv_packing_size(&x));
+    if (weights > most) most = weights;
+    if (gradient > most) most = gradient;
+  }
+  node->forward_workspace = sizeof(float) * forward;
+  node->backward_workspace = sizeof(float) * (sweep_size(node) + most);
+}
+
+static float *pack_bias(const struct node *node, const struct io *io) {
+  if (!conv_arguments_of(node)->bias) return NULL;
+  memset(io->workspace, 0, sizeof(float) * bias_size(node));
+  return memcpy(io->workspace, io->w[CONV_BIAS], sizeof(float) * node->y.shape.c);
+}
+
+static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
+  (void)stream;
+  struct conv_source sources[OP_MAX_INPUTS];
+  float *packed = (float *)io->workspace + bias_size(node);
+  int phases = any_upsampled(node) ? 2 : 1;
+  for (int i = 0; i < node->input_count; i++) {
+    struct conv_packing packing = forward_packing(node, i, phases);
+    sources[i] = (struct conv_source){&node->x[i], io->x[i], packing, packed};
+    conv_pack(&packing, (const float *)io->w[CONV_WEIGHT] + weight_offset(node, i), packed);
+    packed += round_to_line(conv_packing_size(&packing));
+  }
+  struct conv_target target = {&node->y, io->y, pack_bias(node, io), conv_arguments_of(node)->slope,
+                               false};
+  if (node->y.layout == LAYOUT_PLANAR)
+    SIMD_NAME(conv_planar)(&target, sources, node->input_count);
+  else
+    SIMD_NAME(conv_rows)(&target, sources, node->input_count);
+  return STATUS_OK;
+}
+
+static void weight_gradient(const struct node *node, const struct io *io, int input,
+                            float *workspace) {
+  struct conv_packing packing = weight_packing(node, input);
+  bool planar = node->y.layout == LAYOUT_PLANAR;
+  struct conv_source x = {&node->x[input], io->x[input], packing, NULL};
+  struct conv_source dy = {&node->y, io->dy, packing, NULL};
+  SIMD_NAME(conv_outer)
+  (weight_target(node, input), planar ? io->x[input] : io->dy, planar ? &dy : &x, workspace);
+  conv_unpack(&packing, workspace, (float *)io->dw[CONV_WEIGHT] + weight_offset(node, input));
+}
+
+static void data_gradient(const struct node *node, const struct io *io, int input,
+                          float *workspace) {
+  struct conv_packing packing = gradient_packing(node, input);
+  conv_pack(&packing, (const float *)io->w[CONV_WEIGHT] + weight_offset(node, input), workspace);
+  struct conv_source source = {&node->y, io->dy, packing, workspace};
+  struct conv_target target = {&node->x[input], io->dx[input], NULL, 1, io->dx_add[input]};
+  if (node->x[input].layout == LAYOUT_PLANAR)
+    SIMD_NAME(conv_planar)(&target, &source, 1);
+  else
+    SIMD_NAME(conv_rows)(&target, &source, 1);
+}
+
+static enum status backward(const struct node *node, const struct io *io, struct stream *stream) {
+  (void)stream;
+  const struct conv_arguments *a = conv_arguments_of(node);
+  float *partial = io->workspace, *workspace = partial + sweep_size(node);
+  SIMD_NAME(conv_activation)
+  (&node->y, io->y, io->dy, a->slope, a->bias ? io->dw[CONV_BIAS] : NULL, partial);
+  for (int i = 0; i < node->input_count; i++) weight_gradient(node, io, i, workspace);
+  for (int i = 0; i < node->input_count; i++)
+    if (io->dx[i]) data_gradient(node, io, i, workspace);
+  return STATUS_OK;
+}
+
+const struct kernel SIMD_NAME(conv_direct) = {
+    .name = SIMD_LABEL("direct"),
+    .device = DEVICE_CPU,
+    .dtype = DTYPE_F32,
+    .training = true,
+    .applies = applies,
+    .prepare = prepare,
+    .forward = forward,
+    .backward = backward,
+};

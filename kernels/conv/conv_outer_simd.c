@@ -1,0 +1,276 @@
+/* The weight gradient: for each tap, the outer products of 16 lanes of the target's gradient with
+ * the source's channels, summed in registers along rows of voxels. Space is cut into chunks whose
+ * number depends on the shape alone; each has its own sums, added up in order. */
+#include "kernels/conv/conv_direct.h"
+
+#if defined SIMD_ISA_AVX512
+enum { MOST_VALUES = 16 };
+#elif defined SIMD_ISA_AVX2
+enum { MOST_VALUES = 6 };
+#else
+enum { MOST_VALUES = 3 };
+#endif
+
+enum {
+  WANTED_TASKS = 64,
+  MOST_CHUNKS = 16,
+  VOXELS_TOGETHER = 192, /* a few rows, so that the sums are seldom loaded and stored */
+};
+
+/* Voxels whose outer products are summed: `voxels` of each of `rows` rows. Distances in floats. */
+struct sweep {
+  const float *vector, *values;
+  int voxels, rows;
+  int64_t vector_step, values_step, vector_pitch, values_pitch;
+};
+
+typedef void outer_function(float *sums, const struct sweep *sweep);
+
+/* sums[i][16] += vector[16] * values[i] over all voxels; `count` is a constant to the compiler. */
+static inline __attribute__((always_inline)) void outer(float *sums, const struct sweep *sweep,
+                                                        const int count) {
+  simd sum[MOST_VALUES][SIMD_PER_BLOCK];
+#pragma GCC unroll 16
+  for (int i = 0; i < count; i++)
+#pragma GCC unroll 4
+    for (int p = 0; p < SIMD_PER_BLOCK; p++)
+      sum[i][p] = simd_load(sums + i * CHANNEL_BLOCK + p * SIMD_WIDTH);
+  for (int row = 0; row < sweep->rows; row++) {
+    const float *vector = sweep->vector + row * sweep->vector_pitch;
+    const float *values = sweep->values + row * sweep->values_pitch;
+    for (int v = 0; v < sweep->voxels; v++) {
+#pragma GCC unroll 16
+      for (int i = 0; i < count; i++)
+#pragma GCC unroll 4
+        for (int p = 0; p < SIMD_PER_BLOCK; p++)
+          sum[i][p] += simd_load(vector + p * SIMD_WIDTH) * simd_all(values[i]);
+      vector += sweep->vector_step;
+      values += sweep->values_step;
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < count; i++)
+#pragma GCC unroll 4
+    for (int p = 0; p < SIMD_PER_BLOCK; p++)
+      simd_store(sums + i * CHANNEL_BLOCK + p * SIMD_WIDTH, sum[i][p]);
+}
+
+#define DEFINE(count)                                                 \
+  static void outer_##count(float *sums, const struct sweep *sweep) { \
+    outer(sums, sweep, count);                                        \
+  }
+#define NAME(count) outer_##count,
+#if defined SIMD_ISA_AVX512
+#define COUNTS(DO) \
+  DO(1)            \
+  DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15) DO(16)
+#elif defined SIMD_ISA_AVX2
+#define COUNTS(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6)
+#else
+#define COUNTS(DO) DO(1) DO(2) DO(3)
+#endif
+COUNTS(DEFINE)
+static outer_function *const outers[] = {COUNTS(NAME)};
+
+static void add_outer(float *sums, struct sweep sweep, int count) {
+  for (int first = 0; first < count; first += MOST_VALUES) {
+    int values = count - first < MOST_VALUES ? count - first : MOST_VALUES;
+    outers[values - 1](sums + first * CHANNEL_BLOCK, &sweep);
+    sweep.values += values;
+  }
+}
+
+/* A range of target positions along an axis. */
+struct range {
+  int from, to;
+};
+
+/* Where a tap stays inside the source. */
+static struct range inside(const struct conv_axis *axis, int phase, int tap, int extent,
+                           struct range within) {
+  int first = axis->first[phase] + tap, step = axis->step;
+  int from = first >= 0 ? 0 : (step - 1 - first) / step;
+  int to = extent - first <= 0 ? 0 : (extent - first + step - 1) / step;
+  return (struct range){from > within.from ? from : within.from, to < within.to ? to : within.to};
+}
+
+/* One lane block and source group in one phase, for one chunk of planes. */
+struct task {
+  const struct tensor *target;
+  const float *vectors;
+  const struct conv_source *source;
+  int phase[3], block, group, n, d; /* d: target position */
+  float *sums;
+};
+
+/* Fills in the addresses of source row (d, h + ...) for target rows `h` and voxels `w`. */
+static struct sweep sweep_of(const struct task *task, int td, int th, int tw, struct range h,
+                             struct range w) {
+  const struct conv_source *source = task->source;
+  const struct conv_axis *a = source->packing.axis;
+  const int *phase = task->phase;
+  int group = source->packing.group;
+  int from[] = {a[0].step * task->d + a[0].first[phase[0]] + td,
+                a[1].step * h.from + a[1].first[phase[1]] + th,
+                a[2].step * w.from + a[2].first[phase[2]] + tw};
+  int64_t vector = tensor_at(task->target, task->n, task->block * CHANNEL_BLOCK,
+                             a[0].phases * task->d + phase[0], a[1].phases * h.from + phase[1],
+                             a[2].phases * w.from + phase[2]);
+  int64_t values =
+      tensor_at(source->tensor, task->n, task->group * group, from[0], from[1], from[2]);
+  return (struct sweep){
+      .vector = task->vectors + vector,
+      .values = source->data + values,
+      .voxels = w.to - w.from,
+      .rows = h.to - h.from,
+      .vector_step = a[2].phases * CHANNEL_BLOCK,
+      .values_step = (int64_t)a[2].step * group,
+      .vector_pitch = (int64_t)a[1].phases * task->target->shape.w * CHANNEL_BLOCK,
+      .values_pitch = (int64_t)a[1].step * source->tensor->shape.w * group,
+  };
+}
+
+static void add_tap(const struct task *task, float *sums, int td, int th, int tw, struct range h,
+                    struct range w, int taps) {
+  if (w.from >= w.to) return;
+  add_outer(sums + tw * task->source->packing.group * CHANNEL_BLOCK,
+            sweep_of(task, td, th, tw, h, w), taps * task->source->packing.group);
+}
+
+static struct range whole_row(const struct task *task) {
+  const struct conv_axis *axis = &task->source->packing.axis[2];
+  return (struct range){0, conv_axis_length(task->target->shape.w, axis->phases, task->phase[2])};
+}
+
+/* A blocked source fills the registers with one tap's channels. */
+static void add_taps_one_by_one(const struct task *task, float *sums, int td, int th,
+                                struct range h) {
+  const struct conv_axis *axis = &task->source->packing.axis[2];
+  int extent = task->source->tensor->shape.w;
+  for (int tw = 0; tw < axis->taps[task->phase[2]]; tw++) {
+    struct range w = inside(axis, task->phase[2], tw, extent, whole_row(task));
+    add_tap(task, sums, td, th, tw, h, w, 1);
+  }
+}
+
+/* A planar source takes all taps along w together, but for the ends of the row. */
+static void add_taps_together(const struct task *task, float *sums, int td, int th,
+                              struct range h) {
+  const struct conv_axis *axis = &task->source->packing.axis[2];
+  int extent = task->source->tensor->shape.w, phase = task->phase[2], taps = axis->taps[phase];
+  struct range whole = whole_row(task);
+  struct range all = inside(axis, phase, 0, extent, whole);
+  all = inside(axis, phase, taps - 1, extent, all);
+  if (all.from >= all.to) all = (struct range){whole.to, whole.to};
+  add_tap(task, sums, td, th, 0, h, all, taps);
+  for (int tw = 0; tw < taps; tw++) {
+    struct range own = inside(axis, phase, tw, extent, whole);
+    int left = own.to < all.from ? own.to : all.from;
+    add_tap(task, sums, td, th, tw, h, (struct range){own.from, left}, 1);
+    if (all.to < whole.to) {
+      int right = own.from > all.to ? own.from : all.to;
+      add_tap(task, sums, td, th, tw, h, (struct range){right, own.to}, 1);
+    }
+  }
+}
+
+/* All taps for target rows `rows` of the plane at task->d. */
+static void add_rows(const struct task *task, struct range rows) {
+  const struct conv_source *source = task->source;
+  const struct conv_axis *a = source->packing.axis;
+  struct shape s = source->tensor->shape;
+  const int *phase = task->phase;
+  int taps_w = a[2].taps[phase[2]];
+  float *sums = task->sums;
+  for (int td = 0; td < a[0].taps[phase[0]]; td++) {
+    int d = a[0].step * task->d + a[0].first[phase[0]] + td;
+    for (int th = 0; th < a[1].taps[phase[1]]; th++) {
+      struct range h = inside(&a[1], phase[1], th, s.h, rows);
+      if (d >= 0 && d < s.d && h.from < h.to && taps_w > 0) {
+        if (source->packing.group == 1)
+          add_taps_together(task, sums, td, th, h);
+        else
+          add_taps_one_by_one(task, sums, td, th, h);
+      }
+      sums += taps_w * source->packing.group * CHANNEL_BLOCK;
+    }
+  }
+}
+
+static void add_plane(const struct task *task) {
+  const struct conv_axis *a = task->source->packing.axis;
+  struct shape s = task->target->shape;
+  int height = conv_axis_length(s.h, a[1].phases, task->phase[1]);
+  int width = conv_axis_length(s.w, a[2].phases, task->phase[2]);
+  int together = width > 0 ? VOXELS_TOGETHER / width : 1;
+  if (together < 1) together = 1;
+  for (int h = 0; h < height; h += together)
+    add_rows(task, (struct range){h, h + together < height ? h + together : height});
+}
+
+/* How the work is cut: depends on shapes alone. */
+struct cut {
+  int chunks, phases, blocks, groups, planes; /* planes: of all samples of a phase */
+};
+
+static struct cut cut_work(const struct tensor *target, const struct conv_packing *packing) {
+  const struct conv_axis *a = packing->axis;
+  struct cut cut = {.phases = conv_packing_phases(packing),
+                    .blocks = conv_packing_lane_blocks(packing),
+                    .groups = conv_packing_groups(packing),
+                    .planes = target->shape.n * conv_axis_length(target->shape.d, a[0].phases, 0)};
+  cut.chunks = WANTED_TASKS / (cut.phases * cut.blocks * cut.groups);
+  if (cut.chunks > MOST_CHUNKS) cut.chunks = MOST_CHUNKS;
+  if (cut.chunks > cut.planes) cut.chunks = cut.planes;
+  if (cut.chunks < 1) cut.chunks = 1;
+  return cut;
+}
+
+size_t SIMD_NAME(conv_outer_size)(const struct tensor *target, const struct conv_packing *packing) {
+  return conv_packing_size(packing) * (size_t)cut_work(target, packing).chunks;
+}
+
+static void run_task(struct task *task, const struct cut *cut, int chunk, size_t size) {
+  const struct conv_axis *a = task->source->packing.axis;
+  memset(task->sums, 0, sizeof(float) * size);
+  int depth = cut->planes / task->target->shape.n;
+  int first = (int)((int64_t)cut->planes * chunk / cut->chunks);
+  int last = (int)((int64_t)cut->planes * (chunk + 1) / cut->chunks);
+  for (int plane = first; plane < last; plane++) {
+    task->n = plane / depth;
+    task->d = plane % depth;
+    if (task->d < conv_axis_length(task->target->shape.d, a[0].phases, task->phase[0]))
+      add_plane(task);
+  }
+}
+
+/* partial[0] += partial[1] + ... */
+static void fold_chunks(float *partial, size_t size, int chunks) {
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < (int64_t)size; i += SIMD_WIDTH) {
+    simd sum = simd_load(partial + i);
+    for (int chunk = 1; chunk < chunks; chunk++) sum += simd_load(partial + size * chunk + i);
+    simd_store(partial + i, sum);
+  }
+}
+
+void SIMD_NAME(conv_outer)(const struct tensor *target, const float *data,
+                           const struct conv_source *source, float *partial) {
+  const struct conv_packing *packing = &source->packing;
+  struct cut cut = cut_work(target, packing);
+  size_t size = conv_packing_size(packing);
+  int tasks = cut.chunks * cut.phases * cut.blocks * cut.groups;
+#pragma omp parallel for schedule(static)
+  for (int index = 0; index < tasks; index++) {
+    struct task task = {.target = target, .vectors = data, .source = source};
+    task.group = index % cut.groups;
+    task.block = index / cut.groups % cut.blocks;
+    int phase = index / cut.groups / cut.blocks % cut.phases;
+    int chunk = index / cut.groups / cut.blocks / cut.phases;
+    conv_packing_split_phase(packing, phase, task.phase);
+    task.sums =
+        partial + size * chunk + conv_packing_at(packing, task.phase, task.block, task.group);
+    run_task(&task, &cut, chunk, conv_packing_group_size(packing, task.phase));
+  }
+  fold_chunks(partial, size, cut.chunks);
+}

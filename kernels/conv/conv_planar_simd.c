@@ -1,0 +1,155 @@
+/* Convolution of blocked sources to a planar target of up to 4 channels: the lanes of a vector are
+ * 16 source channels, summed across at the end, because 16 target lanes would be mostly empty. */
+#include "kernels/conv/conv_direct.h"
+
+enum {
+  TILE = SIMD_WIDTH == 16 ? 8 : 4, /* voxels; a power of two, at most SIMD_WIDTH */
+  MOST_CHANNELS = 4,
+  MOST_ROWS = 9,
+  EDGE_VOXELS = TILE + CONV_MOST_TAPS,
+};
+
+struct taps {
+  const float *x, *w;
+};
+
+struct tile {
+  int n, d, h, w;
+  float sums[MOST_CHANNELS][TILE];
+};
+
+struct gathered {
+  int rows;
+  struct taps taps[MOST_ROWS];
+  float edges[MOST_ROWS][EDGE_VOXELS * CHANNEL_BLOCK];
+};
+
+/* [a0 + a1, a2 + a3, ..., b0 + b1, ...] */
+static inline simd add_neighbours(simd a, simd b) {
+#if defined SIMD_ISA_AVX512
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
+         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#elif defined SIMD_ISA_AVX2
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
+         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+#else
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
+#endif
+}
+
+/* sums[t] += the sum of the lanes of sum[t]. */
+static inline __attribute__((always_inline)) void add_across(float *sums, simd sum[TILE]) {
+#pragma GCC unroll 3
+  for (int left = TILE / 2; left >= 1; left /= 2)
+#pragma GCC unroll 8
+    for (int t = 0; t < left; t++) sum[t] = add_neighbours(sum[2 * t], sum[2 * t + 1]);
+#pragma GCC unroll 2
+  for (int width = TILE; width < SIMD_WIDTH; width *= 2) sum[0] = add_neighbours(sum[0], sum[0]);
+  float across[SIMD_WIDTH];
+  simd_store(across, sum[0]);
+  for (int t = 0; t < TILE; t++) sums[t] += across[t];
+}
+
+typedef void accumulate_function(struct tile *tile, const struct gathered *gathered, int count);
+
+static inline __attribute__((always_inline)) void accumulate(struct tile *tile,
+                                                             const struct gathered *gathered,
+                                                             int count, const int channels,
+                                                             const int part) {
+  simd sum[MOST_CHANNELS][TILE];
+#pragma GCC unroll 4
+  for (int c = 0; c < channels; c++)
+#pragma GCC unroll 8
+    for (int t = 0; t < TILE; t++) sum[c][t] = (simd){0};
+  for (int row = 0; row < gathered->rows; row++) {
+    const float *x = gathered->taps[row].x + part, *w = gathered->taps[row].w + part;
+    for (int i = 0; i < count; i++, x += CHANNEL_BLOCK, w += channels * CHANNEL_BLOCK)
+#pragma GCC unroll 8
+      for (int t = 0; t < TILE; t++)
+#pragma GCC unroll 4
+        for (int c = 0; c < channels; c++)
+          sum[c][t] += simd_load(x + t * CHANNEL_BLOCK) * simd_load(w + c * CHANNEL_BLOCK);
+  }
+#pragma GCC unroll 4
+  for (int c = 0; c < channels; c++) add_across(tile->sums[c], sum[c]);
+}
+
+#define DEFINE(channels)                                                                \
+  static void accumulate_##channels(struct tile *tile, const struct gathered *gathered, \
+                                    int count) {                                        \
+    for (int part = 0; part < CHANNEL_BLOCK; part += SIMD_WIDTH)                        \
+      accumulate(tile, gathered, count, channels, part);                                \
+  }
+DEFINE(1)
+DEFINE(2)
+DEFINE(3)
+DEFINE(4)
+static accumulate_function *const accumulators[] = {accumulate_1, accumulate_2, accumulate_3,
+                                                    accumulate_4};
+
+static void flush(struct tile *tile, struct gathered *gathered,
+                  const struct conv_packing *packing) {
+  accumulators[packing->group - 1](tile, gathered, packing->axis[2].taps[0]);
+  gathered->rows = 0;
+}
+
+static void add_block(struct tile *tile, struct gathered *gathered,
+                      const struct conv_source *source, int block, const float *w) {
+  const struct conv_packing *packing = &source->packing;
+  const struct conv_axis *a = packing->axis;
+  struct shape s = source->tensor->shape;
+  int row_size = a[2].taps[0] * packing->group * CHANNEL_BLOCK;
+  for (int td = 0; td < a[0].taps[0]; td++)
+    for (int th = 0; th < a[1].taps[0]; th++, w += row_size) {
+      int d = tile->d + a[0].first[0] + td, h = tile->h + a[1].first[0] + th;
+      if (d < 0 || d >= s.d || h < 0 || h >= s.h) continue;
+      if (gathered->rows == MOST_ROWS) flush(tile, gathered, packing);
+      const float *row = conv_row(source->tensor, source->data, tile->n, block, d, h);
+      int index = gathered->rows++;
+      gathered->taps[index].x = conv_window(row, s.w, CHANNEL_BLOCK, tile->w + a[2].first[0],
+                                            TILE - 1 + a[2].taps[0], gathered->edges[index]);
+      gathered->taps[index].w = w;
+    }
+}
+
+static void add_source(struct tile *tile, struct gathered *gathered,
+                       const struct conv_source *source) {
+  const struct conv_packing *packing = &source->packing;
+  static const int phase[3] = {0, 0, 0};
+  for (int block = 0; block < conv_packing_lane_blocks(packing); block++)
+    add_block(tile, gathered, source, block,
+              source->packed + conv_packing_at(packing, phase, block, 0));
+  if (gathered->rows > 0) flush(tile, gathered, packing);
+}
+
+static void store_sums(const struct conv_target *target, const struct tile *tile) {
+  struct shape s = target->tensor->shape;
+  int width = s.w - tile->w < TILE ? s.w - tile->w : TILE;
+  for (int c = 0; c < s.c; c++) {
+    float *to = target->data + tensor_at(target->tensor, tile->n, c, tile->d, tile->h, tile->w);
+    for (int t = 0; t < width; t++) {
+      float value = tile->sums[c][t] + (target->bias ? target->bias[c] : 0);
+      if (!(value > 0)) value *= target->slope;
+      to[t] = target->add ? to[t] + value : value;
+    }
+  }
+}
+
+void SIMD_NAME(conv_planar)(const struct conv_target *target, const struct conv_source *sources,
+                            int count) {
+  struct shape s = target->tensor->shape;
+#pragma omp parallel
+  {
+    struct gathered gathered;
+    gathered.rows = 0;
+#pragma omp for schedule(static) collapse(3)
+    for (int n = 0; n < s.n; n++)
+      for (int d = 0; d < s.d; d++)
+        for (int h = 0; h < s.h; h++)
+          for (int w = 0; w < s.w; w += TILE) {
+            struct tile tile = {.n = n, .d = d, .h = h, .w = w};
+            for (int i = 0; i < count; i++) add_source(&tile, &gathered, &sources[i]);
+            store_sums(target, &tile);
+          }
+  }
+}
