@@ -162,10 +162,20 @@ static enum status call_timed(struct run *run, int s) {
   return STATUS_OK;
 }
 
+/* The gradient of a loss is its share in the total. */
+static enum status seed_loss(struct run *run, const struct plan_step *step) {
+  const struct graph_node *node = &run->plan->graph->nodes[step->node];
+  if (step->kind != STEP_BACKWARD || !node->node.op->is_loss) return STATUS_OK;
+  double seed = node->loss_weight * run->scale;
+  return run->device->ops->copy(&run->stream, gradient_memory(run, node->output), &seed,
+                                sizeof seed);
+}
+
 static enum status execute(struct run *run, int s) {
   const struct plan_options *options = &run->plan->options;
   bool debugged = options->poison || options->guard;
   if (debugged) debug_before(run, s);
+  TRY(seed_loss(run, &run->plan->steps[s]));
   if (run->step_seconds)
     TRY(call_timed(run, s));
   else
@@ -194,14 +204,6 @@ enum status run_forward(struct run *run) {
   return STATUS_OK;
 }
 
-/* The gradient of a loss is its share in the total. */
-static enum status seed_loss(struct run *run, const struct graph_node *node, double scale) {
-  if (!node->node.op->is_loss) return STATUS_OK;
-  double seed = node->loss_weight * scale;
-  return run->device->ops->copy(&run->stream, gradient_memory(run, node->output), &seed,
-                                sizeof seed);
-}
-
 /* Reports the buckets that step s has completed, from *bucket on. */
 static enum status call_hooks(const struct run *run, int s, const struct run_hooks *hooks,
                               int *bucket) {
@@ -218,9 +220,9 @@ enum status run_backward(struct run *run, double scale, const struct run_hooks *
   REQUIRE(plan->options.training, STATUS_FAILED, "this plan has no backward");
   REQUIRE(run->forward_done, STATUS_FAILED, "backward needs a forward before it");
   run->forward_done = false;
+  run->scale = scale;
   int bucket = 0;
   for (int s = plan->forward_step_count; s < plan->step_count; s++) {
-    TRY(seed_loss(run, &plan->graph->nodes[plan->steps[s].node], scale));
     TRY(execute(run, s));
     TRY(call_hooks(run, s, hooks, &bucket));
   }

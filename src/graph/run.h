@@ -13,6 +13,7 @@ struct run {
   void *gradients;      /* flat block, borrowed; NULL for plans that do not train */
   const void **inputs;  /* per value index; NULL until bound */
   bool forward_done;    /* and no backward since */
+  double scale;         /* of the backward that runs */
   double *step_seconds; /* accumulated per step when timing is on, else NULL */
 };
 
