@@ -21,7 +21,7 @@ struct subject {
 struct phantom_options phantom_defaults(void) {
   return (struct phantom_options){.extent = {96, 96, 96},
                                   .labels = PHANTOM_LABELS,
-                                  .deformation = 2.5,
+                                  .deformation = 1.4,
                                   .noise = 0.03,
                                   .bias = 0.1,
                                   .contrast = 0.05};

@@ -7,10 +7,10 @@
 #include "volume/phantom_parts.h"
 
 const double tissue_levels[TISSUE_COUNT] = {
-    [TISSUE_AIR] = 0.0,        [TISSUE_SCALP] = 0.80,   [TISSUE_SKULL] = 0.10,
-    [TISSUE_FLUID] = 0.22,     [TISSUE_GRAY] = 0.62,    [TISSUE_WHITE] = 1.0,
-    [TISSUE_THALAMUS] = 0.78,  [TISSUE_PUTAMEN] = 0.72, [TISSUE_CAUDATE] = 0.66,
-    [TISSUE_HINDBRAIN] = 0.70,
+    [TISSUE_AIR] = 0.0,      [TISSUE_SCALP] = 0.80,     [TISSUE_SKULL] = 0.10,
+    [TISSUE_MUSCLE] = 0.42,  [TISSUE_FLUID] = 0.22,     [TISSUE_GRAY] = 0.62,
+    [TISSUE_WHITE] = 1.0,    [TISSUE_THALAMUS] = 0.78,  [TISSUE_PUTAMEN] = 0.72,
+    [TISSUE_CAUDATE] = 0.66, [TISSUE_HINDBRAIN] = 0.70,
 };
 
 /* Ordered so that few labels are the most telling ones. */
@@ -90,9 +90,10 @@ static double inside_white(const struct shape *shape, const double point[3]) {
 static const struct shape shapes[] = {
     {0, TISSUE_SCALP, inside_ellipsoid, {0, 0, 0}, {0.84, 0.95, 0.92}, 0},
     {0, TISSUE_SKULL, inside_ellipsoid, {0, 0, 0.005}, {0.785, 0.895, 0.87}, 0},
-    {11, TISSUE_FLUID, inside_ellipsoid, {0, 0.01, 0.01}, {0.725, 0.84, 0.81}, 0},
-    {12, TISSUE_HINDBRAIN, inside_ellipsoid, {-0.21, -0.40, -0.50}, {0.27, 0.26, 0.17}, 0.3},
-    {12, TISSUE_HINDBRAIN, inside_ellipsoid, {0.22, -0.40, -0.50}, {0.28, 0.27, 0.175}, 0.3},
+    {0, TISSUE_MUSCLE, inside_ellipsoid, {0, 0.02, -0.56}, {0.50, 0.66, 0.29}, 0},
+    {11, TISSUE_FLUID, inside_ellipsoid, {0, 0.01, 0.075}, {0.725, 0.84, 0.745}, 0},
+    {12, TISSUE_HINDBRAIN, inside_ellipsoid, {-0.21, -0.38, -0.45}, {0.27, 0.26, 0.16}, 0.3},
+    {12, TISSUE_HINDBRAIN, inside_ellipsoid, {0.22, -0.38, -0.45}, {0.28, 0.27, 0.165}, 0.3},
     {1, TISSUE_GRAY, inside_gray, CEREBRUM},
     {2, TISSUE_WHITE, inside_white, CEREBRUM},
     {12, TISSUE_HINDBRAIN, inside_ellipsoid, {0, -0.14, -0.46}, {0.11, 0.13, 0.28}, 0.2},
