@@ -16,9 +16,15 @@ enum {
   EDGE_VOXELS = 2 * TILE + CONV_MOST_TAPS,
 };
 
-/* One row of taps: `count` values x[i] that each voxel multiplies by weights w[16 i]. */
+/* One row of taps: values x[i] that each voxel multiplies by weights w[16 i]. */
 struct taps {
   const float *x, *w;
+};
+
+/* Which i: [0, low) not for the first voxel of the tile, [low, high) for all, [high, count) not for
+ * the last: where a tap lies outside the source. */
+struct reach {
+  int low, high, count;
 };
 
 /* A tile of target voxels: where it is and its sums so far. */
@@ -30,18 +36,33 @@ struct tile {
 /* Taps on their way to the sums. */
 struct gathered {
   int rows;
+  bool in_place;
+  struct reach reach; /* of all rows */
   struct taps taps[MOST_ROWS];
   float edges[MOST_ROWS][EDGE_VOXELS * CHANNEL_BLOCK];
 };
 
-typedef void accumulate_function(float *sums, const struct taps *taps, int rows, int count,
+typedef void accumulate_function(float *sums, const struct taps *taps, int rows, struct reach reach,
                                  size_t offset);
+
+static inline __attribute__((always_inline)) void multiply(simd sum[TILE][SIMD_PER_BLOCK],
+                                                           const float *x, const float *w,
+                                                           int count, const int spacing,
+                                                           const int from, const int to) {
+  for (int i = 0; i < count; i++, x++, w += CHANNEL_BLOCK)
+#pragma GCC unroll 32
+    for (int t = from; t < to; t++)
+#pragma GCC unroll 4
+      for (int p = 0; p < SIMD_PER_BLOCK; p++)
+        sum[t][p] += simd_all(x[t * spacing]) * simd_load(w + p * SIMD_WIDTH);
+}
 
 /* sums[voxel] += x[i + spacing * voxel] * w[i] for all i and rows; width and spacing are constants
  * to the compiler. */
 static inline __attribute__((always_inline)) void accumulate(float *sums, const struct taps *taps,
-                                                             int rows, int count, size_t offset,
-                                                             const int spacing, const int width) {
+                                                             int rows, struct reach reach,
+                                                             size_t offset, const int spacing,
+                                                             const int width) {
   simd sum[TILE][SIMD_PER_BLOCK];
 #pragma GCC unroll 32
   for (int t = 0; t < width; t++)
@@ -50,12 +71,11 @@ static inline __attribute__((always_inline)) void accumulate(float *sums, const 
       sum[t][p] = simd_load(sums + t * CHANNEL_BLOCK + p * SIMD_WIDTH);
   for (int row = 0; row < rows; row++) {
     const float *x = taps[row].x, *w = taps[row].w + offset;
-    for (int i = 0; i < count; i++, x++, w += CHANNEL_BLOCK)
-#pragma GCC unroll 32
-      for (int t = 0; t < width; t++)
-#pragma GCC unroll 4
-        for (int p = 0; p < SIMD_PER_BLOCK; p++)
-          sum[t][p] += simd_all(x[t * spacing]) * simd_load(w + p * SIMD_WIDTH);
+    multiply(sum, x, w, reach.low, spacing, 1, width);
+    x += reach.low, w += reach.low * CHANNEL_BLOCK;
+    multiply(sum, x, w, reach.high - reach.low, spacing, 0, width);
+    x += reach.high - reach.low, w += (reach.high - reach.low) * CHANNEL_BLOCK;
+    multiply(sum, x, w, reach.count - reach.high, spacing, 0, width - 1);
   }
 #pragma GCC unroll 32
   for (int t = 0; t < width; t++)
@@ -66,17 +86,18 @@ static inline __attribute__((always_inline)) void accumulate(float *sums, const 
 
 #define DEFINE(spacing, width)                                                               \
   static void accumulate_##spacing##_##width(float *sums, const struct taps *taps, int rows, \
-                                             int count, size_t offset) {                     \
-    accumulate(sums, taps, rows, count, offset, spacing, width);                             \
+                                             struct reach reach, size_t offset) {            \
+    accumulate(sums, taps, rows, reach, offset, spacing, width);                             \
   }
 #define NAME(spacing, width) accumulate_##spacing##_##width,
 #if defined SIMD_ISA_AVX512
 #define WIDTHS(DO, s)                                                                           \
   DO(s, 1)                                                                                      \
   DO(s, 2)                                                                                      \
-  DO(s, 3) DO(s, 4) DO(s, 5) DO(s, 6) DO(s, 7) DO(s, 8) DO(s, 9) DO(s, 10) DO(s, 11) DO(s, 12)  \
-      DO(s, 13) DO(s, 14) DO(s, 15) DO(s, 16) DO(s, 17) DO(s, 18) DO(s, 19) DO(s, 20) DO(s, 21) \
-          DO(s, 22) DO(s, 23) DO(s, 24) DO(s, 25) DO(s, 26) DO(s, 27) DO(s, 28)
+  DO(s, 3)                                                                                      \
+  DO(s, 4) DO(s, 5) DO(s, 6) DO(s, 7) DO(s, 8) DO(s, 9) DO(s, 10) DO(s, 11) DO(s, 12) DO(s, 13) \
+      DO(s, 14) DO(s, 15) DO(s, 16) DO(s, 17) DO(s, 18) DO(s, 19) DO(s, 20) DO(s, 21) DO(s, 22) \
+          DO(s, 23) DO(s, 24) DO(s, 25) DO(s, 26) DO(s, 27) DO(s, 28)
 #elif defined SIMD_ISA_AVX2
 #define WIDTHS(DO, s) DO(s, 1) DO(s, 2) DO(s, 3) DO(s, 4) DO(s, 5) DO(s, 6)
 #else
@@ -91,21 +112,49 @@ WIDTHS(DEFINE, 32)
 static accumulate_function *const accumulators[2][2][TILE] = {
     {{WIDTHS(NAME, 1)}, {WIDTHS(NAME, 2)}}, {{WIDTHS(NAME, 16)}, {WIDTHS(NAME, 32)}}};
 
+/* The source's position along an axis of tap 0. */
+static int source_at(const struct conv_packing *packing, const struct tile *tile, int axis) {
+  const struct conv_axis *a = &packing->axis[axis];
+  return a->step * tile->at[axis] + a->first[tile->phase[axis]];
+}
+
+/* How a tile reaches into rows of `extent` source voxels: as they lie in memory, where no tap
+ * leaves the row by more than one voxel of the tile; else (false) rows have to be copied with zeros
+ * around. */
+static bool find_reach(const struct conv_packing *packing, const struct tile *tile, int extent,
+                       struct reach *reach) {
+  const struct conv_axis *a = &packing->axis[2];
+  int taps = a->taps[tile->phase[2]], from = source_at(packing, tile, 2);
+  int last = from + a->step * (tile->width - 1), beyond = last + taps - extent;
+  int low = from < 0 ? -from : 0, high = beyond > 0 ? taps - beyond : taps;
+  *reach = (struct reach){low * packing->group, high * packing->group, taps * packing->group};
+  return tile->width > 1 && low <= a->step && beyond <= a->step && low <= high;
+}
+
 static void flush(struct tile *tile, struct gathered *gathered, const struct conv_source *source) {
   const struct conv_packing *packing = &source->packing;
   int step = packing->axis[2].step;
   accumulate_function *add = accumulators[packing->group > 1][step - 1][tile->width - 1];
   size_t stride = conv_packing_block_stride(packing, tile->phase);
-  int count = packing->axis[2].taps[tile->phase[2]] * packing->group;
   for (int b = 0; b < tile->blocks; b++)
-    add(tile->sums[b], gathered->taps, gathered->rows, count, stride * b);
+    add(tile->sums[b], gathered->taps, gathered->rows, gathered->reach, stride * b);
   gathered->rows = 0;
 }
 
-/* The source's position along an axis of tap 0. */
-static int source_at(const struct conv_packing *packing, const struct tile *tile, int axis) {
-  const struct conv_axis *a = &packing->axis[axis];
-  return a->step * tile->at[axis] + a->first[tile->phase[axis]];
+/* Adds a row of taps of source row (d, h). */
+static void gather(struct tile *tile, struct gathered *gathered, const struct conv_source *source,
+                   const float *row, const float *w) {
+  const struct conv_packing *packing = &source->packing;
+  const struct conv_axis *a = &packing->axis[2];
+  if (gathered->rows == MOST_ROWS) flush(tile, gathered, source);
+  int from = source_at(packing, tile, 2), index = gathered->rows++;
+  int length = a->step * (tile->width - 1) + a->taps[tile->phase[2]];
+  if (gathered->in_place)
+    gathered->taps[index].x = row + (int64_t)from * packing->group;
+  else
+    gathered->taps[index].x = conv_window(row, source->tensor->shape.w, packing->group, from,
+                                          length, gathered->edges[index]);
+  gathered->taps[index].w = w;
 }
 
 static void add_group(struct tile *tile, struct gathered *gathered,
@@ -114,28 +163,25 @@ static void add_group(struct tile *tile, struct gathered *gathered,
   struct shape s = source->tensor->shape;
   const struct conv_axis *a = packing->axis;
   const int *phase = tile->phase;
-  int length = a[2].step * (tile->width - 1) + a[2].taps[phase[2]];
+  int first_d = source_at(packing, tile, 0), first_h = source_at(packing, tile, 1);
   int row_size = a[2].taps[phase[2]] * packing->group * CHANNEL_BLOCK;
-  for (int td = 0; td < a[0].taps[phase[0]]; td++)
-    for (int th = 0; th < a[1].taps[phase[1]]; th++, w += row_size) {
-      int d = source_at(packing, tile, 0) + td, h = source_at(packing, tile, 1) + th;
-      if (d < 0 || d >= s.d || h < 0 || h >= s.h) continue;
-      if (gathered->rows == MOST_ROWS) flush(tile, gathered, source);
-      const float *row = conv_row(source->tensor, source->data, tile->n, group, d, h);
-      int index = gathered->rows++;
-      gathered->taps[index].x = conv_window(row, s.w, packing->group, source_at(packing, tile, 2),
-                                            length, gathered->edges[index]);
-      gathered->taps[index].w = w;
-    }
+  for (int d = first_d; d < first_d + a[0].taps[phase[0]]; d++)
+    for (int h = first_h; h < first_h + a[1].taps[phase[1]]; h++, w += row_size)
+      if (d >= 0 && d < s.d && h >= 0 && h < s.h)
+        gather(tile, gathered, source, conv_row(source->tensor, source->data, tile->n, group, d, h),
+               w);
 }
 
 static void add_source(struct tile *tile, struct gathered *gathered,
                        const struct conv_source *source) {
   const struct conv_packing *packing = &source->packing;
-  if (packing->axis[2].taps[tile->phase[2]] == 0) return;
+  int count = packing->axis[2].taps[tile->phase[2]] * packing->group;
+  if (count == 0) return;
   int groups = conv_packing_groups(packing);
   const float *w = source->packed + conv_packing_at(packing, tile->phase, tile->block, 0);
   size_t group_stride = conv_packing_block_stride(packing, tile->phase) / groups;
+  gathered->in_place = find_reach(packing, tile, source->tensor->shape.w, &gathered->reach);
+  if (!gathered->in_place) gathered->reach = (struct reach){0, count, count};
   for (int group = 0; group < groups; group++)
     add_group(tile, gathered, source, group, w + group_stride * group);
   if (gathered->rows > 0) flush(tile, gathered, source);
