@@ -18,7 +18,8 @@ struct checkpoint {
   json_t *metadata; /* an object: what checkpoint_write was given */
   struct stored_tensor *tensors;
   int count;
-  char *memory; /* the file */
+  char *memory;  /* the file */
+  json_t *table; /* owns metadata and names */
 };
 
 /* Writes the file so that a crash leaves what was at `path` before, or the new one. `metadata` is

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include "base/status.h"
 
-struct run {
+struct run_folder {
   char *directory;
   char *checkpoints; /* directory/checkpoints */
   char *log;         /* directory/log.txt */
@@ -18,10 +18,10 @@ struct run {
  * refused (STATUS_USAGE). A lock held by a living run is refused (STATUS_USAGE) naming host,
  * process and job; one left behind by a process that is gone from this host, or by an earlier start
  * of this Slurm job, is taken over with a warning. */
-CHECKED enum status run_open(struct run *run, const char *directory, bool resume);
+CHECKED enum status run_folder_open(struct run_folder *folder, const char *directory, bool resume);
 
 /* Releases the lock. Accepts a zeroed one. */
-void run_close(struct run *run);
+void run_folder_close(struct run_folder *folder);
 
 /* The lock alone: a file created with O_EXCL (which network file systems honour where flock may be
  * local), holding host, process, its start time and the job. */

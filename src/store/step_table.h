@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include "base/status.h"
 
-struct table {
+struct step_table {
   char *path;
   int descriptor;
   int columns;
@@ -14,11 +14,11 @@ struct table {
 /* Opens the file for rows of "step" and `count` named columns. Of an existing file the rows before
  * `first_step` stay; later ones (of a run that is being resumed) and a half-written last line go. A
  * file with other columns is kept under the name FILE.before-STEP. */
-CHECKED enum status table_open(struct table *table, const char *path, const char *const *names,
-                               int count, int64_t first_step);
+CHECKED enum status step_table_open(struct step_table *table, const char *path,
+                                    const char *const *names, int count, int64_t first_step);
 
 /* Appends a row; NaN is an empty field. Numbers are written so that reading gives the same bits. */
-CHECKED enum status table_append(struct table *table, int64_t step, const double *values);
+CHECKED enum status step_table_append(struct step_table *table, int64_t step, const double *values);
 
 /* Accepts a zeroed one. */
-void table_close(struct table *table);
+void step_table_close(struct step_table *table);
