@@ -1,0 +1,225 @@
+/* integrate with the three components of a voxel side by side in one vector of four: the eight
+ * corners of a cell are eight loads. Backward scatters slab by slab (warp_cells.h). */
+#include <limits.h>
+#include <string.h>
+#include "kernels/common/simd.h"
+#include "kernels/integrate/integrate.h"
+#include "kernels/warp/warp_cells.h"
+
+enum { LANES = 4 };
+
+typedef float four __attribute__((vector_size(16), may_alias));
+
+static const struct warp_arguments zeros = {WARP_ZEROS, WARP_LINEAR};
+
+/* One squaring: of v to `to`, or of its gradient back to dv. */
+struct squaring {
+  int extent[3];
+  const four *v, *gradient;
+  four *to, *dv;
+};
+
+/* A run of voxels from number `at` on. */
+struct run {
+  int count;
+  int64_t at;
+  struct warp_cells cells;
+};
+
+/* Pointers to the corners of a cell, in the order of the bits of warp_cells_corner; outside the
+ * field they point at `outside`. */
+static inline void corners_find(four *field, const struct run *run, int i, const int extent[3],
+                                four *outside, four *corner[8]) {
+  if (__builtin_expect(run->cells.interior[i], 1)) {
+    const int64_t row = extent[2], slice = (int64_t)extent[1] * row;
+    four *low = field + run->cells.voxel[i];
+    for (int k = 0; k < 8; k++) corner[k] = low + (k & 1) * slice + (k >> 1 & 1) * row + (k >> 2);
+    return;
+  }
+  for (int k = 0; k < 8; k++) {
+    int voxel = warp_cells_corner(&run->cells, i, k, extent);
+    corner[k] = voxel >= 0 ? field + voxel : outside;
+  }
+}
+
+static inline four blend(four low, four high, float fraction) {
+  return low + fraction * (high - low);
+}
+
+static void run_square(const struct squaring *job, const struct run *run) {
+  for (int i = 0; i < run->count; i++) {
+    four outside = {0}, *c[8];
+    corners_find((four *)(uintptr_t)job->v, run, i, job->extent, &outside, c);
+    float d = run->cells.fraction[0][i], h = run->cells.fraction[1][i];
+    float w = run->cells.fraction[2][i];
+    four low = blend(blend(*c[0], *c[1], d), blend(*c[2], *c[3], d), h);
+    four high = blend(blend(*c[4], *c[5], d), blend(*c[6], *c[7], d), h);
+    job->to[run->at + i] = job->v[run->at + i] + blend(low, high, w);
+  }
+}
+
+/* The gradient along the three axes: products with g, summed over the components. */
+static inline four along(four g, four d, four h, four w) {
+  four a = g * d, b = g * h, c = g * w;
+  return (four){a[0] + a[1] + a[2], b[0] + b[1] + b[2], c[0] + c[1] + c[2], 0};
+}
+
+static inline four slope(four *const c[8], four g, float d, float h, float w) {
+  four rise[4], at[4]; /* (h, w), (h+1, w), (h, w+1), (h+1, w+1) */
+  for (int k = 0; k < 4; k++) {
+    rise[k] = *c[2 * k + 1] - *c[2 * k];
+    at[k] = *c[2 * k] + d * rise[k];
+  }
+  four low = blend(at[0], at[1], h), high = blend(at[2], at[3], h);
+  four by_d = blend(blend(rise[0], rise[1], h), blend(rise[2], rise[3], h), w);
+  return along(g, by_d, blend(at[1] - at[0], at[3] - at[2], w), high - low);
+}
+
+static inline void scatter(four *const c[8], four g, float d, float h, float w) {
+  four high = w * g, low = g - high, lows[2], highs[2];
+  highs[1] = h * high;
+  highs[0] = high - highs[1];
+  lows[1] = h * low;
+  lows[0] = low - lows[1];
+  for (int k = 0; k < 2; k++) {
+    four upper = d * lows[k];
+    *c[2 * k] += lows[k] - upper;
+    *c[2 * k + 1] += upper;
+    upper = d * highs[k];
+    *c[4 + 2 * k] += highs[k] - upper;
+    *c[5 + 2 * k] += upper;
+  }
+}
+
+static void run_square_backward(const struct squaring *job, const struct run *run) {
+  for (int i = 0; i < run->count; i++) {
+    four outside = {0}, lost = {0}, *c[8], *to[8], g = job->gradient[run->at + i];
+    float d = run->cells.fraction[0][i], h = run->cells.fraction[1][i];
+    float w = run->cells.fraction[2][i];
+    corners_find((four *)(uintptr_t)job->v, run, i, job->extent, &outside, c);
+    corners_find(job->dv, run, i, job->extent, &lost, to);
+    job->dv[run->at + i] += slope(c, g, d, h, w);
+    scatter(to, g, d, h, w);
+  }
+}
+
+static void each_run(const struct squaring *job, int d,
+                     void (*visit)(const struct squaring *, const struct run *)) {
+  struct run run;
+  for (int h = 0; h < job->extent[1]; h++)
+    for (int w = 0; w < job->extent[2]; w += WARP_RUN) {
+      const int first[3] = {d, h, w};
+      run.count = job->extent[2] - w < WARP_RUN ? job->extent[2] - w : WARP_RUN;
+      run.at = ((int64_t)d * job->extent[1] + h) * job->extent[2] + w;
+      const float *u = (const float *)(job->v + run.at);
+      const float *const axes[3] = {u, u + 1, u + 2};
+      warp_cells_find(&run.cells, axes, LANES, first, run.count, job->extent, &zeros);
+      visit(job, &run);
+    }
+}
+
+static void each_slice(const struct squaring *job) {
+#pragma omp parallel for schedule(static)
+  for (int d = 0; d < job->extent[0]; d++) each_run(job, d, run_square);
+}
+
+static void each_slab(const struct squaring *job) {
+  int64_t voxels = (int64_t)job->extent[0] * job->extent[1] * job->extent[2];
+  int lowest = 0, highest = 0;
+  warp_reach((const float *)job->v, LANES, voxels, &lowest, &highest);
+  struct warp_slabs slabs = warp_slabs_plan(job->extent[0], lowest, highest);
+  memcpy(job->dv, job->gradient, (size_t)voxels * sizeof(four));
+  for (int odd = 0; odd < 2; odd++) {
+#pragma omp parallel for schedule(static)
+    for (int slab = odd; slab < slabs.count; slab += 2) {
+      int from = slab * slabs.thickness, to = from + slabs.thickness;
+      for (int d = from; d < to && d < job->extent[0]; d++) each_run(job, d, run_square_backward);
+    }
+  }
+}
+
+/* [3 d h w] to vectors and back. */
+static void interleave(const float *from, int64_t voxels, float scale, four *to) {
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < voxels; i++)
+    to[i] = (four){from[i], from[voxels + i], from[2 * voxels + i], 0} * scale;
+}
+
+static void separate(const four *from, int64_t voxels, float scale, bool add, float *to) {
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < voxels; i++)
+    for (int k = 0; k < 3; k++) {
+      float value = scale * from[i][k];
+      to[k * voxels + i] = add ? to[k * voxels + i] + value : value;
+    }
+}
+
+static bool integrate_applies(const struct node *node) {
+  return simd_available() && node->x[0].layout == LAYOUT_PLANAR &&
+         node->y.layout == LAYOUT_PLANAR && shape_voxels(node->y.shape) <= INT_MAX;
+}
+
+/* Samples are done one after another: forward needs one field beside the saved ones, backward two.
+ */
+static void integrate_prepare(struct node *node) {
+  node->forward_workspace = (size_t)shape_voxels(node->y.shape) * sizeof(four);
+  node->backward_workspace = 2 * node->forward_workspace;
+}
+
+static void sample_forward(const struct node *node, const struct io *io, int n) {
+  int steps = ((const struct integrate_arguments *)(const void *)node->arguments)->steps;
+  const struct shape *s = &node->y.shape;
+  int64_t voxels = shape_voxels(*s);
+  four *last = io->workspace, *saved = io->saved[0], *v = steps ? saved + n * voxels : last;
+  interleave((const float *)io->x[0] + n * 3 * voxels, voxels, (float)integrate_scale(node), v);
+  for (int step = 0; step < steps; step++) {
+    four *next = step + 1 < steps ? saved + ((int64_t)(step + 1) * s->n + n) * voxels : last;
+    struct squaring job = {.extent = {s->d, s->h, s->w}, .v = v, .to = next};
+    each_slice(&job);
+    v = next;
+  }
+  separate(v, voxels, 1, false, (float *)io->y + n * 3 * voxels);
+}
+
+static void sample_backward(const struct node *node, const struct io *io, int n) {
+  int steps = ((const struct integrate_arguments *)(const void *)node->arguments)->steps;
+  const struct shape *s = &node->y.shape;
+  int64_t voxels = shape_voxels(*s);
+  four *gradient = io->workspace, *dv = gradient + voxels;
+  interleave((const float *)io->dy + n * 3 * voxels, voxels, 1, gradient);
+  for (int step = steps - 1; step >= 0; step--) {
+    const four *v = (const four *)io->saved[0] + ((int64_t)step * s->n + n) * voxels;
+    struct squaring job = {.extent = {s->d, s->h, s->w}, .v = v, .gradient = gradient, .dv = dv};
+    each_slab(&job);
+    dv = gradient;
+    gradient = job.dv;
+  }
+  separate(gradient, voxels, (float)integrate_scale(node), io->dx_add[0],
+           (float *)io->dx[0] + n * 3 * voxels);
+}
+
+static enum status integrate_forward(const struct node *node, const struct io *io,
+                                     struct stream *stream) {
+  (void)stream;
+  for (int n = 0; n < node->y.shape.n; n++) sample_forward(node, io, n);
+  return STATUS_OK;
+}
+
+static enum status integrate_backward(const struct node *node, const struct io *io,
+                                      struct stream *stream) {
+  (void)stream;
+  for (int n = 0; io->dx[0] && n < node->y.shape.n; n++) sample_backward(node, io, n);
+  return STATUS_OK;
+}
+
+extern const struct kernel SIMD_NAME(integrate_simd);
+const struct kernel SIMD_NAME(integrate_simd) = {
+    .name = SIMD_LABEL("interleaved"),
+    .device = DEVICE_CPU,
+    .dtype = DTYPE_F32,
+    .training = true,
+    .applies = integrate_applies,
+    .prepare = integrate_prepare,
+    .forward = integrate_forward,
+    .backward = integrate_backward,
+};
