@@ -10,7 +10,8 @@
 struct sampler {
   const float *values; /* of one channel */
   int extent[3];
-  struct affine map; /* target voxel -> source voxel */
+  struct affine map;         /* target voxel -> source voxel */
+  const float *displacement; /* of target voxels, in voxels, [3][i][j][k]; NULL: none */
   const struct resample_options *options;
 };
 
@@ -72,18 +73,24 @@ static float (*const methods[])(const struct sampler *, double[3]) = {
     [RESAMPLE_NEAREST] = sample_nearest,
 };
 
-static void sample_all(const struct sampler *sampler, const int extent[3], float *result) {
+static void sample_row(const struct sampler *sampler, const int extent[3], int i, int j,
+                       float *result) {
   float (*sample)(const struct sampler *, double[3]) = methods[sampler->options->method];
+  const float *displacement = sampler->displacement;
+  ptrdiff_t plane = (ptrdiff_t)extent[1] * extent[2], count = extent[0] * plane;
+  ptrdiff_t first = i * plane + (ptrdiff_t)j * extent[2];
+  for (int k = 0; k < extent[2]; k++) {
+    double point[3] = {i, j, k};
+    for (int a = 0; a < 3 && displacement; a++) point[a] += displacement[a * count + first + k];
+    affine_apply(&sampler->map, point, point);
+    result[first + k] = sample(sampler, point);
+  }
+}
+
+static void sample_all(const struct sampler *sampler, const int extent[3], float *result) {
 #pragma omp parallel for schedule(static)
   for (int i = 0; i < extent[0]; i++)
-    for (int j = 0; j < extent[1]; j++) {
-      float *row = result + ((ptrdiff_t)i * extent[1] + j) * extent[2];
-      for (int k = 0; k < extent[2]; k++) {
-        double point[3] = {i, j, k};
-        affine_apply(&sampler->map, point, point);
-        row[k] = sample(sampler, point);
-      }
-    }
+    for (int j = 0; j < extent[1]; j++) sample_row(sampler, extent, i, j, result);
 }
 
 /* Whether target voxels fall on source voxels; if so, sampler->map is made exactly that. Judged at
@@ -136,16 +143,19 @@ static enum status prepare(const struct volume *source, const struct grid *targe
   return status;
 }
 
-enum status volume_resample(const struct volume *source, const struct grid *target,
-                            const struct resample_options *options, struct volume *result) {
+enum status volume_deform(const struct volume *source, const struct grid *target,
+                          const float *displacement, const struct resample_options *options,
+                          struct volume *result) {
   *result = (struct volume){0};
   TRY(check_options(source, options));
   struct affine inverse;
   TRY(affine_invert(&source->affine, &inverse));
   struct resample_options used = *options;
-  struct sampler sampler = {.map = affine_compose(&inverse, &target->affine), .options = &used};
+  struct sampler sampler = {.map = affine_compose(&inverse, &target->affine),
+                            .displacement = displacement,
+                            .options = &used};
   memcpy(sampler.extent, source->extent, sizeof sampler.extent);
-  bool exact = snap_to_voxels(&sampler.map, target->extent);
+  bool exact = !displacement && snap_to_voxels(&sampler.map, target->extent);
   if (exact) used.method = RESAMPLE_NEAREST;
   TRY(prepare(source, target, result));
   result->is_integer =
@@ -156,4 +166,9 @@ enum status volume_resample(const struct volume *source, const struct grid *targ
     sample_all(&sampler, target->extent, result->values + (size_t)c * to);
   }
   return STATUS_OK;
+}
+
+enum status volume_resample(const struct volume *source, const struct grid *target,
+                            const struct resample_options *options, struct volume *result) {
+  return volume_deform(source, target, NULL, options, result);
 }

@@ -28,6 +28,13 @@ struct resample_options {
 CHECKED enum status volume_resample(const struct volume *source, const struct grid *target,
                                     const struct resample_options *options, struct volume *result);
 
+/* The same through a deformation: result(x) = source at the world point of voxel x +
+ * displacement(x). displacement: planar [3][i][j][k] in voxels of `target`, finite; NULL for none.
+ */
+CHECKED enum status volume_deform(const struct volume *source, const struct grid *target,
+                                  const float *displacement, const struct resample_options *options,
+                                  struct volume *result);
+
 /* What the target grid should be; zeroed members keep what the source has. Applied in this order;
  * axes are those after `orientation`. */
 struct grid_request {
