@@ -8,7 +8,7 @@ CHECKED enum status graph_mark_live(struct graph *graph);
 /* Lets consumers take over producers (op->fold) until nothing changes. Live nodes only. */
 CHECKED enum status graph_fold(struct graph *graph);
 
-/* Marks the nodes that run backward and the values that get a gradient; sets wants_dx. */
+/* Marks the nodes that run backward and the values that get a gradient. */
 void graph_mark_backward(struct graph *graph, bool training);
 
 /* Every running node's kernel and workspace sizes. */

@@ -32,6 +32,8 @@ static void seed_losses(struct graph *graph) {
   }
 }
 
+/* wants_dx stays as it was built, also where no backward runs: a kernel may apply or not for it,
+ * and evaluation must compute with the kernels of training. */
 void graph_mark_backward(struct graph *graph, bool training) {
   for (int v = 0; v < graph->value_count; v++) graph->values[v].has_gradient = false;
   if (training) seed_losses(graph);
@@ -40,8 +42,7 @@ void graph_mark_backward(struct graph *graph, bool training) {
     node->runs_backward = node_runs(node) && graph->values[node->output].has_gradient;
     for (int i = 0; i < node->node.input_count; i++) {
       struct value *x = &graph->values[node->input[i]];
-      node->node.wants_dx[i] = node->runs_backward && x->wants_gradient;
-      if (node->node.wants_dx[i]) x->has_gradient = true;
+      if (node->runs_backward && x->wants_gradient) x->has_gradient = true;
     }
   }
 }
