@@ -116,20 +116,23 @@ static void convert_units(const struct header *header, struct volume *volume) {
   }
 }
 
+/* pixdim against the affine, and the size of what is shown against that of patients. */
 static void judge_result(const struct header *header, const struct placement *placement,
                          struct volume *volume) {
-  double spacing[3];
+  double spacing[3], most = 0;
   affine_get_spacing(&volume->affine, spacing);
   int code = header->fields.xyzt_units & 7;
   double scale = units[code].millimetres ? units[code].millimetres : 1;
   for (int a = 0; a < 3; a++) {
-    double stated = placement->spacing[a] * scale, field = spacing[a] * volume->extent[a];
+    double stated = placement->spacing[a] * scale;
+    most = fmax(most, spacing[a] * volume->extent[a]);
     if (fabs(stated - spacing[a]) > 1e-3 * spacing[a] && volume->extent[a] > 1)
       volume_warn(volume, "pixdim[%d]: expected %g mm as the affine has it, found %g", a + 1,
                   spacing[a], stated);
-    if (volume->extent[a] > 1 && (field > 3000 || field < 5))
-      volume_warn(volume, "axis %d: a field of view of %g mm: are the units wrong?", a, field);
   }
+  if (most > 3000 || most < 5)
+    volume_warn(volume, "the longest side of the field of view is %g mm: are the units wrong?",
+                most);
 }
 
 enum status header_place(const struct header *header, const struct volume_policy *policy,

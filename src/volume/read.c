@@ -62,7 +62,7 @@ static enum status read_slab(struct reader *reader, const int extent[3], int sli
       reader->header.count * (size_t)reader->header.type->bytes,
       (long long)reader->header.fields.vox_offset,
       (unsigned long long)stream->position - (unsigned long long)reader->header.fields.vox_offset);
-  if (reader->header.swapped)
+  if (reader->header.swapped && reader->header.type->bytes > 1)
     nifti_swap_Nbytes((int64_t)samples, reader->header.type->bytes, reader->raw);
 #pragma omp parallel for schedule(static)
   for (int j = 0; j < extent[1]; j++) turn_row(reader, extent, j, slices, values);

@@ -9,7 +9,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 256 << 10, CHUNK_BYTES = 1 << 20, TAIL_BYTES = 16 << 20 };
+enum {
+  LEAST_BUFFER = 4 << 10,
+  BUFFER_BYTES = 256 << 10,
+  CHUNK_BYTES = 1 << 20,
+  TAIL_BYTES = 16 << 20
+};
 
 static enum status open_descriptor(struct stream *stream, int descriptor) {
   struct stat information;
@@ -38,7 +43,8 @@ enum status stream_open(struct stream *stream, const char *path) {
     stream_close(stream);
     return status;
   }
-  gzbuffer(stream->file, BUFFER_BYTES);
+  uint64_t buffer = stream->file_bytes < BUFFER_BYTES ? stream->file_bytes : BUFFER_BYTES;
+  gzbuffer(stream->file, buffer < LEAST_BUFFER ? LEAST_BUFFER : (unsigned)buffer);
   return STATUS_OK;
 }
 
