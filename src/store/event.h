@@ -7,13 +7,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/status.h"
+#include "store/message.h"
 
 struct event_file {
   char *path;
-  int descriptor;
-  unsigned char *record; /* the record being made */
-  size_t used, capacity;
-  bool failed; /* out of memory while making a record */
+  int descriptor;        /* negative after a failed write: the file ends there */
+  int64_t step;          /* the highest so far */
+  struct message record; /* the one being made */
 };
 
 /* Creates events.out.tfevents.TIME.HOST.PID.N in `directory` and says that a session starts whose
