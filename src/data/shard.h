@@ -17,8 +17,8 @@
  *   recipe          string   the settings that the stored bytes depend on
  *   config          string   the whole configuration it was made with
  * The master NAME.h5 shows every field as one data set over all shards (virtual data sets whose
- * file names are relative, so that the folder can be moved), and has the attribute shard_count.
- * Subjects are sorted by id through all shards.
+ * file names are relative, so that the folder can be moved), and has the attributes shard_count and
+ * manifest. Subjects are sorted by id through all shards.
  *
  * All metadata is written in the 1.8+ format, whose object headers carry checksums, so that HDF5
  * itself refuses damaged ones. HDF5 1.10 is not hardened against files made to attack it: open only
@@ -70,8 +70,17 @@ CHECKED enum status shard_read_subject(const struct shard *shard, int row, float
 /* Accepts a zeroed one. */
 void shard_close(struct shard *shard);
 
-/* The number of shards that a master file stands for, checked to be in 1..100000. */
-CHECKED enum status shard_read_master(const char *master_path, int *shard_count);
+/* What a master file stands for: the number of its shards (1..100000) and the manifest of their
+ * content when it was written. */
+CHECKED enum status shard_read_master(const char *master_path, int *shard_count,
+                                      uint64_t *manifest);
+
+/* What the data of all shards is: a hash of ids, checksums of the stored bytes, splits, extents and
+ * classes, the same for the same subjects in any number of shards. Never 0. */
+uint64_t shard_manifest(const struct shard *shards, int count);
+
+/* The number of classes of the data of all shards, with the background; 1 without labels. */
+int shard_classes(const struct shard *shards, int count);
 
 /* For people: what a shard or master file holds. */
 CHECKED enum status shard_inspect(const char *path, FILE *out);

@@ -1,0 +1,263 @@
+/* One function per layout adds subjects to a list; what holds for all layouts is checked
+ * afterwards. */
+#include "data/discover.h"
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/file.h"
+#include "data/csv.h"
+#include "data/split.h"
+
+enum { ID_BYTES = 255 };
+
+static const char *const suffixes[] = {".nii.gz", ".nii", ".hdr", ".hdr.gz"};
+enum { SUFFIX_COUNT = sizeof suffixes / sizeof *suffixes };
+
+struct list {
+  struct subject_source *subjects;
+  int count;
+};
+
+void discover_free(struct subject_source *subjects, int count) {
+  for (int i = 0; subjects && i < count; i++) {
+    free(subjects[i].id);
+    free(subjects[i].image);
+    free(subjects[i].label);
+  }
+  free(subjects);
+}
+
+/* Takes image and label over, also on failure; the id is copied. */
+static enum status add(struct list *list, const char *id, char *image, char *label, int split) {
+  size_t bytes = sizeof *list->subjects * (size_t)(list->count + 1);
+  struct subject_source *longer = image ? realloc(list->subjects, bytes) : NULL;
+  char *name = strdup(id);
+  if (!longer || !name) {
+    if (longer) list->subjects = longer;
+    free(image);
+    free(label);
+    free(name);
+    FAIL(STATUS_FAILED, "out of memory for the list of subjects");
+  }
+  list->subjects = longer;
+  longer[list->count++] = (struct subject_source){name, image, label, split};
+  return STATUS_OK;
+}
+
+/* The length of a volume's file name without its suffix; 0 if it is none. */
+static size_t stem_length(const char *name) {
+  size_t length = strlen(name);
+  for (int i = 0; i < SUFFIX_COUNT && name[0] != '.'; i++) {
+    size_t tail = strlen(suffixes[i]);
+    if (length > tail && strcmp(name + length - tail, suffixes[i]) == 0) return length - tail;
+  }
+  return 0;
+}
+
+/* folder/stem with whichever suffix exists (caller frees); NULL when none does. */
+static char *find_volume(const char *folder, const char *stem) {
+  for (int i = 0; i < SUFFIX_COUNT; i++) {
+    char *path = file_format("%s/%s%s", folder, stem, suffixes[i]);
+    if (path && file_exists(path)) return path;
+    free(path);
+  }
+  return NULL;
+}
+
+static enum status add_from_folders(struct list *list, const char *images, const char *labels,
+                                    const char *name) {
+  size_t length = stem_length(name);
+  if (!length) return STATUS_OK;
+  char stem[256];
+  memcpy(stem, name, length);
+  stem[length] = 0;
+  char *label = NULL;
+  if (file_is_directory(labels)) {
+    label = find_volume(labels, stem);
+    REQUIRE(label, STATUS_FAILED, "%s/%s: expected its label map %s/%s.nii.gz, found none", images,
+            name, labels, stem);
+  }
+  return add(list, stem, file_join(images, name), label, -1);
+}
+
+static enum status find_in_folders(const struct config *config, struct list *list) {
+  char *images = file_join(config->data.source, "images");
+  char *labels = file_join(config->data.source, "labels");
+  char **names = NULL;
+  int count = 0;
+  enum status status;
+  if (images && labels)
+    status = file_list(images, "", &names, &count);
+  else
+    status = status_fail(STATUS_FAILED, __FILE__, __LINE__, "out of memory");
+  for (int i = 0; !status && i < count; i++)
+    status = add_from_folders(list, images, labels, names[i]);
+  file_list_free(names, count);
+  free(images);
+  free(labels);
+  return status;
+}
+
+static enum status add_from_oasis(struct list *list, const struct config *config,
+                                  const char *name) {
+  const char *labels = config->data.oasis_labels;
+  if (name[0] == '.') return STATUS_OK;
+  char *folder = file_join(config->data.source, name);
+  char *image = folder ? find_volume(folder, "aligned_norm") : NULL;
+  char *stem = file_format("aligned_%s", labels);
+  char *label = image && stem ? find_volume(folder, stem) : NULL;
+  free(stem);
+  free(folder);
+  if (!image) return STATUS_OK;
+  if (label) return add(list, name, image, label, -1);
+  free(image);
+  FAIL(STATUS_FAILED, "%s/%s: expected aligned_%s.nii.gz beside aligned_norm, found none",
+       config->data.source, name, labels);
+}
+
+static enum status find_in_oasis(const struct config *config, struct list *list) {
+  char **names;
+  int count;
+  TRY(file_list(config->data.source, "", &names, &count));
+  enum status status = STATUS_OK;
+  for (int i = 0; !status && i < count; i++) status = add_from_oasis(list, config, names[i]);
+  file_list_free(names, count);
+  return status;
+}
+
+/* A path of the csv: as it is when absolute, else below data.source. NULL when out of memory. */
+static char *place(const struct config *config, const char *path) {
+  return path[0] == '/' || !config->data.source[0] ? strdup(path)
+                                                   : file_join(config->data.source, path);
+}
+
+struct columns {
+  int subject, image, label, split;
+};
+
+static enum status add_from_row(struct list *list, const struct config *config,
+                                const struct csv *csv, const struct columns *columns, int row) {
+  int line = csv_line(csv, row);
+  const char *id = csv_get(csv, row, columns->subject), *image = csv_get(csv, row, columns->image);
+  const char *label = columns->label < 0 ? "" : csv_get(csv, row, columns->label);
+  REQUIRE(image[0], STATUS_FAILED, "%s:%d: image: expected a path, found nothing", csv->path, line);
+  int split = -1;
+  if (columns->split >= 0) {
+    const char *name = csv_get(csv, row, columns->split);
+    split = split_find(name);
+    REQUIRE(split >= 0, STATUS_FAILED,
+            "%s:%d: split: expected train, validation or test, found \"%s\"", csv->path, line,
+            name);
+  }
+  char *label_path = label[0] ? place(config, label) : NULL;
+  REQUIRE(label_path || !label[0], STATUS_FAILED, "%s: out of memory", csv->path);
+  return add(list, id, place(config, image), label_path, split);
+}
+
+static enum status find_in_rows(const struct config *config, const struct csv *csv,
+                                struct list *list) {
+  struct columns columns = {csv_find(csv, "subject"), csv_find(csv, "image"),
+                            csv_find(csv, "label"), csv_find(csv, "split")};
+  REQUIRE(columns.subject >= 0 && columns.image >= 0, STATUS_FAILED,
+          "%s: expected a header with the columns subject,image,label[,split], found no \"%s\"",
+          csv->path, columns.subject < 0 ? "subject" : "image");
+  for (int row = 0; row < csv->rows; row++) TRY(add_from_row(list, config, csv, &columns, row));
+  return STATUS_OK;
+}
+
+static enum status find_in_csv(const struct config *config, struct list *list) {
+  REQUIRE(config->data.list[0], STATUS_USAGE,
+          "data.list: expected a csv file for data.layout = \"csv\", found nothing");
+  struct csv csv;
+  TRY(csv_read(&csv, config->data.list));
+  enum status status = find_in_rows(config, &csv, list);
+  csv_close(&csv);
+  return status;
+}
+
+static const struct layout {
+  const char *name, *expected;
+  bool needs_source;
+  enum status (*find)(const struct config *config, struct list *list);
+} layouts[] = {
+    {"folders", "images/*.nii.gz", true, find_in_folders},
+    {"oasis", "*/aligned_norm.nii.gz", true, find_in_oasis},
+    {"csv", "a line per subject", false, find_in_csv},
+};
+
+static enum status check_id(const struct subject_source *subject) {
+  const char *id = subject->id;
+  size_t length = strlen(id);
+  REQUIRE(length >= 1 && length <= ID_BYTES, STATUS_FAILED,
+          "%s: its subject's name: expected 1 to %d bytes, found %zu", subject->image, ID_BYTES,
+          length);
+  for (const char *at = id; *at; at++)
+    REQUIRE((unsigned char)*at >= ' ' && *at != '/' && *at != 127, STATUS_FAILED,
+            "%s: subject \"%s\": expected a name without '/' and control characters",
+            subject->image, id);
+  return STATUS_OK;
+}
+
+static enum status check_subject(const struct subject_source *subject,
+                                 const struct subject_source *first) {
+  TRY(check_id(subject));
+  const char *paths[] = {subject->image, subject->label};
+  for (int i = 0; i < 2; i++)
+    REQUIRE(!paths[i] || (file_exists(paths[i]) && !file_is_directory(paths[i])), STATUS_FAILED,
+            "subject %s: %s: expected a file, found none", subject->id, paths[i]);
+  REQUIRE(!subject->label == !first->label, STATUS_FAILED,
+          "subject %s has %s label map but subject %s has %s: expected all or none to have one",
+          first->id, first->label ? "a" : "no", subject->id, subject->label ? "one" : "none");
+  return STATUS_OK;
+}
+
+static int compare_ids(const void *a, const void *b) {
+  return strcmp(((const struct subject_source *)a)->id, ((const struct subject_source *)b)->id);
+}
+
+static enum status check(const struct list *list) {
+  for (int i = 0; i < list->count; i++) {
+    const struct subject_source *subject = &list->subjects[i];
+    TRY(check_subject(subject, &list->subjects[0]));
+    REQUIRE(i == 0 || strcmp(subject->id, subject[-1].id) != 0, STATUS_FAILED,
+            "subject %s occurs twice: %s and %s", subject->id, subject[-1].image, subject->image);
+  }
+  return STATUS_OK;
+}
+
+static const struct layout *find_layout(const char *name) {
+  for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
+    if (strcmp(layouts[i].name, name) == 0) return &layouts[i];
+  return NULL;
+}
+
+static enum status find_all(const struct config *config, struct list *list) {
+  const struct layout *layout = find_layout(config->data.layout);
+  const char *source = config->data.source;
+  REQUIRE(layout, STATUS_USAGE, "data.layout: expected folders, oasis or csv, found \"%s\"",
+          config->data.layout);
+  REQUIRE(source[0] || !layout->needs_source, STATUS_USAGE,
+          "data.source: expected the folder of the volumes, found nothing");
+  REQUIRE(!source[0] || file_is_directory(source), STATUS_USAGE,
+          "data.source: %s: expected a folder, found none", source);
+  TRY(layout->find(config, list));
+  REQUIRE(list->count > 0, STATUS_FAILED, "%s: expected %s (data.layout = \"%s\"), found none",
+          layout->needs_source ? source : config->data.list, layout->expected, layout->name);
+  qsort(list->subjects, (size_t)list->count, sizeof *list->subjects, compare_ids);
+  return check(list);
+}
+
+enum status discover_subjects(const struct config *config, struct subject_source **subjects,
+                              int *count) {
+  struct list list = {0};
+  *subjects = NULL;
+  *count = 0;
+  enum status status = find_all(config, &list);
+  if (status) {
+    discover_free(list.subjects, list.count);
+    return status;
+  }
+  *subjects = list.subjects;
+  *count = list.count;
+  return STATUS_OK;
+}

@@ -1,0 +1,58 @@
+/* The stages of a preparation and what they hand on: discovery, survey of all subjects, layout of
+ * the shards, writing, report. Every rank goes through the same stages with the same numbers. */
+#pragma once
+#include "data/discover.h"
+#include "data/prepare.h"
+#include "data/shard.h"
+
+/* What the survey found out about a subject. */
+struct survey_record {
+  char *reason; /* why it cannot be used; NULL when it can */
+  uint32_t source_checksum, label_source_checksum;
+  int extent[3]; /* of its target grid */
+};
+
+struct preparation {
+  const struct config *config;
+  const struct prepare_team *team;
+  const char *master;
+  char *recipe, *config_text;
+  struct subject_source *sources;
+  int source_count;
+  struct survey_record *records; /* one per source */
+  struct shard *existing;        /* the readable shards that were there before */
+  int existing_count;
+  struct shard *shards; /* the wanted ones, without what only processing a subject tells */
+  int shard_count;
+  bool *stale; /* which of them must be written */
+  int stale_count;
+};
+
+/* Reads the shards that the master's folder holds from an earlier run; unreadable ones count as
+ * missing. */
+CHECKED enum status prepare_find_existing(struct preparation *preparation);
+
+/* Collective. Fills records: every subject's source checksums, and its target extent or the reason
+ * why it cannot be used. What an existing shard holds of the same bytes and settings is not read
+ * again. */
+CHECKED enum status prepare_survey(struct preparation *preparation);
+
+/* Gives a reason to subjects whose extent differs from that of most; fails, naming the first by id,
+ * when there is a bad one and data.bad_volume is "fail", or no good one. */
+CHECKED enum status prepare_judge(struct preparation *preparation);
+
+/* Divides the good subjects into splits and shards, and finds out which shards are stale. */
+CHECKED enum status prepare_lay_out(struct preparation *preparation);
+
+/* Collective. Writes the stale shards, each rank its share. */
+CHECKED enum status prepare_write(struct preparation *preparation);
+
+/* Rank 0, when all shards are written: the master, if it does not fit the shards; removes shards
+ * that it does not name. */
+CHECKED enum status prepare_finish(struct preparation *preparation);
+
+/* Rank 0: prepare.json beside the master. */
+CHECKED enum status prepare_report(const struct preparation *preparation);
+
+/* The path of a file beside the master (caller frees); NULL when out of memory. */
+char *prepare_beside(const struct preparation *preparation, const char *name);

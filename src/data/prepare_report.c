@@ -1,0 +1,143 @@
+/* prepare.json: what became of every subject, from what the shards say and what the survey refused.
+ */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/file.h"
+#include "data/prepare_parts.h"
+#include "data/split.h"
+
+/* Paths and messages need not be UTF-8; JSON must. */
+static json_t *string_of(const char *text) {
+  json_t *string = json_string(text);
+  if (string) return string;
+  char *copy = strdup(text);
+  for (char *at = copy; at && *at; at++)
+    if ((unsigned char)*at >= 128) *at = '?';
+  string = copy ? json_string(copy) : NULL;
+  free(copy);
+  return string;
+}
+
+static json_t *checksum_of(uint32_t checksum) {
+  char text[16];
+  snprintf(text, sizeof text, "%08x", (unsigned)checksum);
+  return json_string(text);
+}
+
+static void add_bad(json_t *entry, const struct preparation *preparation, int index) {
+  const char *policy = preparation->config->data.bad_volume;
+  json_object_set_new(entry, "status",
+                      json_string(strcmp(policy, "skip") == 0 ? "skipped" : "failed"));
+  json_object_set_new(entry, "reason", string_of(preparation->records[index].reason));
+}
+
+static void add_stored(json_t *entry, const struct shard *shard, int row) {
+  const struct shard_subject *subject = &shard->subjects[row];
+  const char *slash = strrchr(shard->path, '/');
+  json_t *history = json_loads(subject->history, 0, NULL);
+  json_object_set_new(entry, "status", json_string("ok"));
+  json_object_set_new(entry, "split", json_string(split_name((enum split)subject->split)));
+  json_object_set_new(entry, "shard", string_of(slash ? slash + 1 : shard->path));
+  json_object_set_new(entry, "row", json_integer(row));
+  json_object_set_new(entry, "checksum_image", checksum_of(subject->checksum_image));
+  if (shard->has_labels) {
+    json_object_set_new(entry, "checksum_label", checksum_of(subject->checksum_label));
+    json_object_set_new(entry, "largest_label", json_integer(subject->largest_label));
+  }
+  if (history) json_object_update(entry, history);
+  json_decref(history);
+}
+
+static json_t *start_entry(const struct preparation *preparation, int index) {
+  const struct subject_source *source = &preparation->sources[index];
+  const struct survey_record *record = &preparation->records[index];
+  json_t *entry = json_object();
+  json_object_set_new(entry, "id", string_of(source->id));
+  json_object_set_new(entry, "image", string_of(source->image));
+  json_object_set_new(entry, "image_checksum", checksum_of(record->source_checksum));
+  if (!source->label) return entry;
+  json_object_set_new(entry, "label", string_of(source->label));
+  json_object_set_new(entry, "label_checksum", checksum_of(record->label_source_checksum));
+  return entry;
+}
+
+struct place {
+  int shard, row;
+};
+
+/* Subjects and rows are both sorted by id, so that one walk finds all. */
+static void step(const struct preparation *preparation, struct place *place) {
+  if (++place->row < preparation->shards[place->shard].subject_count) return;
+  place->row = 0;
+  place->shard++;
+}
+
+static json_t *list_subjects(const struct preparation *preparation, int *good) {
+  json_t *list = json_array();
+  struct place place = {0};
+  for (int i = 0; i < preparation->source_count; i++) {
+    json_t *entry = start_entry(preparation, i);
+    if (preparation->records[i].reason) {
+      add_bad(entry, preparation, i);
+    } else {
+      ++*good;
+      if (preparation->shard_count) {
+        add_stored(entry, &preparation->shards[place.shard], place.row);
+        step(preparation, &place);
+      }
+    }
+    json_array_append_new(list, entry);
+  }
+  return list;
+}
+
+static int count_split(const struct preparation *preparation, int split) {
+  int count = 0;
+  for (int s = 0; s < preparation->shard_count; s++)
+    for (int row = 0; row < preparation->shards[s].subject_count; row++)
+      count += preparation->shards[s].subjects[row].split == split;
+  return count;
+}
+
+static json_t *totals(const struct preparation *preparation, int good) {
+  json_t *object =
+      json_pack("{s:i, s:i, s:i, s:i}", "subjects", preparation->source_count, "good", good, "bad",
+                preparation->source_count - good, "shards", preparation->shard_count);
+  for (int split = 0; split < SPLIT_COUNT; split++)
+    json_object_set_new(object, split_name((enum split)split),
+                        json_integer(count_split(preparation, split)));
+  return object;
+}
+
+static json_t *describe(const struct preparation *preparation) {
+  int good = 0, count = preparation->shard_count;
+  json_t *root = json_object();
+  json_object_set_new(root, "master", string_of(preparation->master));
+  json_object_set_new(root, "settings", string_of(preparation->recipe));
+  json_object_set_new(root, "subjects", list_subjects(preparation, &good));
+  json_object_set_new(root, "totals", totals(preparation, good));
+  if (!count) return root;
+  const int *extent = preparation->shards[0].extent;
+  char manifest[32];
+  snprintf(manifest, sizeof manifest, "%016llx",
+           (unsigned long long)shard_manifest(preparation->shards, count));
+  json_object_set_new(root, "extent", json_pack("[i,i,i]", extent[0], extent[1], extent[2]));
+  json_object_set_new(root, "classes", json_integer(shard_classes(preparation->shards, count)));
+  json_object_set_new(root, "manifest", json_string(manifest));
+  return root;
+}
+
+enum status prepare_report(const struct preparation *preparation) {
+  char *path = prepare_beside(preparation, "prepare.json");
+  json_t *root = describe(preparation);
+  char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
+  enum status status = path && text
+                           ? file_replace(path, text, strlen(text))
+                           : status_fail(STATUS_FAILED, __FILE__, __LINE__,
+                                         "%s: out of memory for prepare.json", preparation->master);
+  json_decref(root);
+  free(text);
+  free(path);
+  return status;
+}

@@ -1,0 +1,158 @@
+/* Every rank looks at its share of the subjects; then all know about all. Findings travel as one
+ * line of JSON per subject. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/file.h"
+#include "base/log.h"
+#include "data/prepare_parts.h"
+#include "data/subject.h"
+
+static const struct shard_subject *find_row(const struct shard *shard, const char *id) {
+  int low = 0, high = shard->subject_count;
+  while (low < high) {
+    int middle = low + (high - low) / 2, order = strcmp(shard->subjects[middle].id, id);
+    if (order == 0) return &shard->subjects[middle];
+    if (order < 0)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return NULL;
+}
+
+/* The shard that holds what would be made of this subject now, or NULL. */
+static const struct shard *find_known(const struct preparation *preparation,
+                                      const struct subject_source *source,
+                                      const struct survey_record *record) {
+  for (int i = 0; i < preparation->existing_count; i++) {
+    const struct shard *shard = &preparation->existing[i];
+    const struct shard_subject *row = find_row(shard, source->id);
+    if (row && row->source_checksum == record->source_checksum &&
+        row->label_source_checksum == record->label_source_checksum &&
+        shard->has_labels == (source->label != NULL) &&
+        strcmp(shard->recipe, preparation->recipe) == 0)
+      return shard;
+  }
+  return NULL;
+}
+
+static enum status look(const struct preparation *preparation, const struct subject_source *source,
+                        struct survey_record *record) {
+  TRY(subject_checksum(source->image, &record->source_checksum));
+  if (source->label) TRY(subject_checksum(source->label, &record->label_source_checksum));
+  const struct shard *known = find_known(preparation, source, record);
+  if (known) {
+    memcpy(record->extent, known->extent, sizeof record->extent);
+    return STATUS_OK;
+  }
+  struct subject_volumes volumes;
+  TRY(subject_read(preparation->config, source, &volumes));
+  memcpy(record->extent, volumes.target.extent, sizeof record->extent);
+  subject_close(&volumes);
+  return STATUS_OK;
+}
+
+/* Text that may not be UTF-8 (a path), as JSON that surely is. */
+static json_t *as_json(const char *text) {
+  json_t *string = json_string(text);
+  if (string) return string;
+  char *copy = strdup(text);
+  for (char *at = copy; at && *at; at++)
+    if ((unsigned char)*at >= 128) *at = '?';
+  string = copy ? json_string(copy) : NULL;
+  free(copy);
+  return string;
+}
+
+static enum status print_record(FILE *out, int index, const struct survey_record *record) {
+  json_t *reason = record->reason ? as_json(record->reason) : json_null();
+  json_t *root = json_pack("{s:i, s:I, s:I, s:[i,i,i], s:o}", "subject", index, "image",
+                           (json_int_t)record->source_checksum, "label",
+                           (json_int_t)record->label_source_checksum, "extent", record->extent[0],
+                           record->extent[1], record->extent[2], "reason", reason);
+  int failed = root ? json_dumpf(root, out, JSON_COMPACT) : -1;
+  json_decref(root);
+  REQUIRE(failed == 0 && fputc('\n', out) != EOF, STATUS_FAILED,
+          "out of memory for the findings about subject %d", index);
+  return STATUS_OK;
+}
+
+static enum status parse_record(struct preparation *preparation, const char *line, size_t length) {
+  json_t *root = json_loadb(line, length, 0, NULL);
+  int index = -1, *extent = NULL, sizes[3];
+  json_int_t image, label;
+  json_t *reason = NULL;
+  int failed = root ? json_unpack(root, "{s:i, s:I, s:I, s:[i,i,i], s:o}", "subject", &index,
+                                  "image", &image, "label", &label, "extent", &sizes[0], &sizes[1],
+                                  &sizes[2], "reason", &reason)
+                    : -1;
+  if (!failed && index >= 0 && index < preparation->source_count) {
+    struct survey_record *record = &preparation->records[index];
+    extent = record->extent;
+    memcpy(extent, sizes, sizeof sizes);
+    record->source_checksum = (uint32_t)image;
+    record->label_source_checksum = (uint32_t)label;
+    free(record->reason);
+    record->reason = json_is_string(reason) ? strdup(json_string_value(reason)) : NULL;
+  }
+  json_decref(root);
+  REQUIRE(extent, STATUS_FAILED, "the ranks do not understand each other's findings");
+  return STATUS_OK;
+}
+
+static enum status look_at_share(struct preparation *preparation, FILE *out) {
+  const struct prepare_team *team = preparation->team;
+  struct progress progress = {0};
+  progress_start(&progress, "check", preparation->source_count);
+  for (int i = team->rank; i < preparation->source_count; i += team->size) {
+    struct survey_record *record = &preparation->records[i];
+    if (look(preparation, &preparation->sources[i], record) != STATUS_OK) {
+      record->reason = strdup(status_message());
+      status_clear();
+      REQUIRE(record->reason, STATUS_FAILED, "out of memory");
+    }
+    TRY(print_record(out, i, record));
+    progress_update(&progress, i + 1, preparation->sources[i].id);
+  }
+  progress_finish(&progress, "");
+  return STATUS_OK;
+}
+
+/* Collective. The texts of all ranks to all ranks. */
+static enum status share(const struct prepare_team *team, const char *mine, char **all) {
+  *all = NULL;
+  TRY(team->gather_text(team->context, mine, all));
+  uint64_t bytes = *all ? strlen(*all) : 0;
+  TRY(team->broadcast(team->context, &bytes, sizeof bytes));
+  if (team->rank != 0) *all = calloc(bytes + 1, 1);
+  TRY(team->agree(team->context, *all ? STATUS_OK
+                                      : status_fail(STATUS_FAILED, __FILE__, __LINE__,
+                                                    "out of memory for the subjects' list")));
+  return bytes ? team->broadcast(team->context, *all, bytes) : STATUS_OK;
+}
+
+static enum status parse_all(struct preparation *preparation, const char *text) {
+  for (const char *line = text; *line;) {
+    size_t length = strcspn(line, "\n");
+    TRY(parse_record(preparation, line, length));
+    line += length + (line[length] == '\n');
+  }
+  return STATUS_OK;
+}
+
+enum status prepare_survey(struct preparation *preparation) {
+  const struct prepare_team *team = preparation->team;
+  char *mine = NULL, *all = NULL;
+  size_t bytes;
+  FILE *out = open_memstream(&mine, &bytes);
+  enum status status = out ? look_at_share(preparation, out)
+                           : status_fail(STATUS_FAILED, __FILE__, __LINE__, "out of memory");
+  if (out) fclose(out);
+  status = team->agree(team->context, status);
+  if (!status) status = share(team, mine ? mine : "", &all);
+  if (!status) status = parse_all(preparation, all);
+  free(mine);
+  free(all);
+  return status;
+}

@@ -1,0 +1,96 @@
+/* A shard or a master file in words. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/text.h"
+#include "data/h5.h"
+#include "data/shard.h"
+#include "data/split.h"
+
+bool shard_is_hdf5(const char *path) {
+  static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+  unsigned char found[8] = {0};
+  int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return false;
+  bool same = read(descriptor, found, sizeof found) == (ssize_t)sizeof found &&
+              memcmp(found, signature, sizeof found) == 0;
+  close(descriptor);
+  return same;
+}
+
+static void print_values(const struct shard *shard, FILE *out) {
+  if (!shard->label_value_count) return;
+  fprintf(out, "  label values  ");
+  for (int i = 0; i < shard->label_value_count; i++)
+    fprintf(out, "%s%lld -> %d", i ? ", " : "", (long long)shard->label_values[i], i + 1);
+  fputc('\n', out);
+}
+
+static void print_recipe(const struct shard *shard, FILE *out) {
+  for (const char *line = shard->recipe; *line;) {
+    int length = (int)strcspn(line, "\n");
+    fprintf(out, "  %.*s\n", length, line);
+    line += length + (line[length] == '\n');
+  }
+}
+
+static void print_subjects(const struct shard *shard, FILE *out) {
+  for (int row = 0; row < shard->subject_count; row++) {
+    const struct shard_subject *subject = &shard->subjects[row];
+    fprintf(out, "  %s  %s  spacing %g x %g x %g mm  checksum %08x", subject->id,
+            split_name((enum split)subject->split), subject->spacing[0], subject->spacing[1],
+            subject->spacing[2], (unsigned)subject->checksum_image);
+    if (shard->has_labels)
+      fprintf(out, " %08x  largest class %d", (unsigned)subject->checksum_label,
+              subject->largest_label);
+    fprintf(out, "  %s\n", subject->source);
+  }
+}
+
+static void print_shape(const struct shard *shard, FILE *out) {
+  char bytes[32];
+  fprintf(out, "%s: shard %d of %d, %d subjects of %d x %d x %d voxels, %s, %s, %s\n", shard->path,
+          shard->index, shard->count, shard->subject_count, shard->extent[0], shard->extent[1],
+          shard->extent[2], shard->has_labels ? "with labels" : "no labels",
+          shard->compressed ? "gzip" : "uncompressed",
+          text_bytes((double)shard->file_bytes, bytes));
+}
+
+static enum status inspect_shard(const char *path, bool alone, FILE *out) {
+  struct shard shard;
+  TRY(shard_read(&shard, path));
+  print_shape(&shard, out);
+  if (alone || shard.index == 0) {
+    print_values(&shard, out);
+    print_recipe(&shard, out);
+  }
+  print_subjects(&shard, out);
+  shard_close(&shard);
+  return STATUS_OK;
+}
+
+static enum status inspect_master(const char *path, FILE *out) {
+  int count;
+  uint64_t manifest;
+  TRY(shard_read_master(path, &count, &manifest));
+  fprintf(out, "%s: master of %d shards, manifest %016llx\n", path, count,
+          (unsigned long long)manifest);
+  for (int i = 0; i < count; i++) {
+    char *name = shard_path(path, i, count);
+    enum status status = name ? inspect_shard(name, false, out)
+                              : status_fail(STATUS_FAILED, __FILE__, __LINE__, "out of memory");
+    free(name);
+    TRY(status);
+  }
+  return STATUS_OK;
+}
+
+enum status shard_inspect(const char *path, FILE *out) {
+  struct h5_file file;
+  enum status status = h5_open(&file, path);
+  bool shard = !status && h5_has_attribute(&file, "shard_index");
+  h5_close(&file);
+  TRY(status);
+  return shard ? inspect_shard(path, true, out) : inspect_master(path, out);
+}

@@ -1,0 +1,44 @@
+/* The identity of the data: FNV-1a, 64 bits, over what training could notice. */
+#include <string.h>
+#include "data/shard.h"
+
+static uint64_t feed(uint64_t hash, const void *data, size_t bytes) {
+  const unsigned char *at = data;
+  for (size_t i = 0; i < bytes; i++) hash = (hash ^ at[i]) * 0x100000001b3u;
+  return hash;
+}
+
+static uint64_t feed_number(uint64_t hash, uint64_t number) {
+  unsigned char bytes[8];
+  for (int i = 0; i < 8; i++) bytes[i] = (unsigned char)(number >> 8 * i);
+  return feed(hash, bytes, sizeof bytes);
+}
+
+static uint64_t feed_subject(uint64_t hash, const struct shard_subject *subject) {
+  hash = feed(hash, subject->id, strlen(subject->id) + 1);
+  hash = feed_number(hash, subject->split);
+  hash = feed_number(hash, subject->checksum_image);
+  return feed_number(hash, subject->checksum_label);
+}
+
+int shard_classes(const struct shard *shards, int count) {
+  int classes = 1;
+  for (int i = 0; i < count; i++) {
+    if (shards[i].classes > classes) classes = shards[i].classes;
+    for (int row = 0; row < shards[i].subject_count; row++)
+      if (shards[i].subjects[row].largest_label >= classes)
+        classes = shards[i].subjects[row].largest_label + 1;
+  }
+  return classes;
+}
+
+uint64_t shard_manifest(const struct shard *shards, int count) {
+  uint64_t hash = 0xcbf29ce484222325u;
+  for (int i = 0; i < 3; i++) hash = feed_number(hash, (uint64_t)shards[0].extent[i]);
+  hash = feed_number(hash, (uint64_t)shard_classes(shards, count));
+  hash = feed_number(hash, shards[0].has_labels);
+  for (int i = 0; i < count; i++)
+    for (int row = 0; row < shards[i].subject_count; row++)
+      hash = feed_subject(hash, &shards[i].subjects[row]);
+  return hash ? hash : 1;
+}

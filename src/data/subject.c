@@ -1,0 +1,188 @@
+/* Reading and checking a subject, and bringing it to its target grid in one interpolation. */
+#include "data/subject.h"
+#include <stdlib.h>
+#include <string.h>
+#include "volume/intensity.h"
+
+enum { CLASS_LIMIT = 255 };
+
+struct choice {
+  const char *name;
+  int value;
+};
+
+static const struct choice nonfinite[] = {
+    {"error", NONFINITE_ERROR}, {"zero", NONFINITE_ZERO}, {"mean", NONFINITE_MEAN}, {NULL, 0}};
+static const struct choice unknown[] = {
+    {"error", UNKNOWN_ERROR}, {"ras", UNKNOWN_RAS}, {"las", UNKNOWN_LAS}, {NULL, 0}};
+
+static int choose(const struct choice *choices, const char *name) {
+  for (; choices->name; choices++)
+    if (strcmp(choices->name, name) == 0) return choices->value;
+  return 0;
+}
+
+struct volume_policy subject_policy(const struct config *config, bool labels) {
+  return (struct volume_policy){
+      .nonfinite = (enum volume_nonfinite)choose(nonfinite, config->data.nonfinite),
+      .unknown_orientation = (enum volume_unknown)choose(unknown, config->data.unknown_orientation),
+      .labels = labels,
+      .maximum_bytes = (size_t)config->data.maximum_gib << 30};
+}
+
+static float lowest_of(const struct volume *image, float *highest) {
+  size_t count = volume_count(image);
+  float low = image->values[0], high = low;
+  for (size_t i = 1; i < count; i++) {
+    if (image->values[i] < low) low = image->values[i];
+    if (image->values[i] > high) high = image->values[i];
+  }
+  *highest = high;
+  return low;
+}
+
+static enum status normalise(const struct config *config, struct volume *image) {
+  const struct intensity *intensity = intensity_find(config->data.intensity);
+  REQUIRE(intensity, STATUS_USAGE, "data.intensity: found \"%s\", which is not in --list",
+          config->data.intensity);
+  struct intensity_options options = intensity->defaults;
+  options.low = config->data.intensity_low;
+  options.high = config->data.intensity_high;
+  return intensity->apply(image->values, volume_count(image), &options, image->source);
+}
+
+static enum status read_image(const struct config *config, const struct subject_source *source,
+                              struct subject_volumes *volumes) {
+  struct volume_policy policy = subject_policy(config, false);
+  TRY(volume_read(&volumes->image, source->image, &policy));
+  float highest, lowest = lowest_of(&volumes->image, &highest);
+  REQUIRE(lowest < highest, STATUS_FAILED,
+          "%s: expected an image, found a blank volume: every voxel is %g", source->image,
+          (double)lowest);
+  TRY(normalise(config, &volumes->image));
+  volumes->lowest = lowest_of(&volumes->image, &highest);
+  return STATUS_OK;
+}
+
+static float class_of(const struct int_list *labels, float value) {
+  for (int i = 0; i < labels->count; i++)
+    if ((float)labels->value[i] == value) return (float)(i + 1);
+  return 0;
+}
+
+/* Values -> classes. Neighbours mostly have the same label, hence the memory of the last one. */
+static void remap(const struct int_list *labels, struct volume *label) {
+  size_t count = volume_count(label);
+  float before = 0, class = class_of(labels, 0);
+  for (size_t i = 0; i < count; i++) {
+    if (label->values[i] != before) class = class_of(labels, before = label->values[i]);
+    label->values[i] = class;
+  }
+}
+
+static enum status check_classes(struct subject_volumes *volumes) {
+  struct volume *label = &volumes->label;
+  float highest, lowest = lowest_of(label, &highest);
+  REQUIRE(lowest >= 0 && highest <= CLASS_LIMIT, STATUS_FAILED,
+          "%s: expected labels of 0 to %d, found %g to %g; data.labels says which values to keep",
+          label->source, CLASS_LIMIT, (double)lowest, (double)highest);
+  volumes->largest_label = (int)highest;
+  if (highest == 0) volume_warn(label, "no voxel has a label other than 0");
+  return STATUS_OK;
+}
+
+static enum status check_same_grid(const struct volume *image, const struct volume *label) {
+  struct grid a = volume_get_grid(image), b = volume_get_grid(label);
+  if (grid_is_same(&a, &b, GRID_TOLERANCE)) return STATUS_OK;
+  for (int i = 0; i < 3; i++)
+    REQUIRE(a.extent[i] == b.extent[i], STATUS_FAILED,
+            "%s: expected a label map on its image's grid, %dx%dx%d voxels, found %dx%dx%d",
+            label->source, a.extent[0], a.extent[1], a.extent[2], b.extent[0], b.extent[1],
+            b.extent[2]);
+  char ours[4], theirs[4];
+  double spacing[3], found[3];
+  affine_get_orientation(&a.affine, ours);
+  affine_get_orientation(&b.affine, theirs);
+  affine_get_spacing(&a.affine, spacing);
+  affine_get_spacing(&b.affine, found);
+  FAIL(STATUS_FAILED,
+       "%s: expected a label map at its image's place within %g mm (%s, spacing %gx%gx%g, origin "
+       "%g %g %g), found another (%s, %gx%gx%g, %g %g %g)",
+       label->source, GRID_TOLERANCE, ours, spacing[0], spacing[1], spacing[2], a.affine.m[0][3],
+       a.affine.m[1][3], a.affine.m[2][3], theirs, found[0], found[1], found[2], b.affine.m[0][3],
+       b.affine.m[1][3], b.affine.m[2][3]);
+}
+
+static enum status read_label(const struct config *config, const struct subject_source *source,
+                              struct subject_volumes *volumes) {
+  if (!source->label) return STATUS_OK;
+  struct volume_policy policy = subject_policy(config, true);
+  policy.nonfinite = NONFINITE_ERROR;
+  TRY(volume_read(&volumes->label, source->label, &policy));
+  TRY(check_same_grid(&volumes->image, &volumes->label));
+  if (config->data.labels.count) remap(&config->data.labels, &volumes->label);
+  return check_classes(volumes);
+}
+
+static void copy_sizes(const struct int_list *list, int sizes[3]) {
+  for (int i = 0; i < 3 && list->count == 3; i++) sizes[i] = (int)list->value[i];
+}
+
+static enum status plan_target(const struct config *config, struct subject_volumes *volumes) {
+  struct grid_request request = {.orientation = config->data.orientation,
+                                 .multiple = (int)config->data.multiple};
+  for (int i = 0; i < 3 && config->data.spacing.count == 3; i++)
+    request.spacing[i] = config->data.spacing.value[i];
+  copy_sizes(&config->data.resample, request.resize);
+  copy_sizes(&config->data.size, request.extent);
+  struct grid grid = volume_get_grid(&volumes->image);
+  return grid_plan(&grid, &request, &volumes->target);
+}
+
+enum status subject_read(const struct config *config, const struct subject_source *source,
+                         struct subject_volumes *volumes) {
+  *volumes = (struct subject_volumes){0};
+  enum status status = read_image(config, source, volumes);
+  if (!status) status = read_label(config, source, volumes);
+  if (!status) status = plan_target(config, volumes);
+  if (status) subject_close(volumes);
+  return status;
+}
+
+void subject_close(struct subject_volumes *volumes) {
+  volume_close(&volumes->image);
+  volume_close(&volumes->label);
+  *volumes = (struct subject_volumes){0};
+}
+
+static enum status resample_label(const struct subject_volumes *volumes, uint8_t **label) {
+  *label = NULL;
+  if (!volumes->label.values) return STATUS_OK;
+  const struct resample_options options = {.method = RESAMPLE_NEAREST};
+  struct volume result;
+  TRY(volume_resample(&volumes->label, &volumes->target, &options, &result));
+  size_t count = volume_count(&result);
+  uint8_t *classes = malloc(count);
+  for (size_t i = 0; classes && i < count; i++) classes[i] = (uint8_t)result.values[i];
+  volume_close(&result);
+  REQUIRE(classes, STATUS_FAILED, "%s: out of memory", volumes->label.source);
+  *label = classes;
+  return STATUS_OK;
+}
+
+enum status subject_resample(const struct subject_volumes *volumes, float **image,
+                             uint8_t **label) {
+  const struct resample_options options = {.fill = volumes->lowest};
+  struct volume result;
+  TRY(resample_label(volumes, label));
+  enum status status = volume_resample(&volumes->image, &volumes->target, &options, &result);
+  if (status) {
+    free(*label);
+    *label = NULL;
+    return status_pass(status, __func__, __FILE__, __LINE__);
+  }
+  *image = result.values;
+  result.values = NULL;
+  volume_close(&result);
+  return STATUS_OK;
+}

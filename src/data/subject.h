@@ -1,0 +1,45 @@
+/* One subject's way from files to what a shard holds. */
+#pragma once
+#include <stdint.h>
+#include "base/status.h"
+#include "config/config.h"
+#include "data/discover.h"
+#include "volume/resample.h"
+#include "volume/volume.h"
+
+enum { SUBJECT_HISTORY_BYTES = 4096 };
+
+/* A subject as read: checked, intensities normalised, labels turned into classes; on its own grid.
+ */
+struct subject_volumes {
+  struct volume image, label; /* label zeroed when the subject has none */
+  struct grid target;         /* where it is going */
+  float lowest;               /* the image's smallest value, for voxels outside the field of view */
+  int largest_label;
+};
+
+/* How files are read: data.nonfinite, data.unknown_orientation and data.maximum_gib. */
+struct volume_policy subject_policy(const struct config *config, bool labels);
+
+/* Reads and checks; what it fails with says what is wrong with the subject. On failure *volumes is
+ * left zeroed. */
+CHECKED enum status subject_read(const struct config *config, const struct subject_source *source,
+                                 struct subject_volumes *volumes);
+
+/* Accepts a zeroed one. */
+void subject_close(struct subject_volumes *volumes);
+
+/* Brings the volumes to `target`: image float32 and label uint8 [d][h][w] (caller frees both; label
+ * NULL without one). */
+CHECKED enum status subject_resample(const struct subject_volumes *volumes, float **image,
+                                     uint8_t **label);
+
+/* What was done, as JSON in at most SUBJECT_HISTORY_BYTES with its 0 byte. */
+CHECKED enum status subject_describe(const struct config *config,
+                                     const struct subject_volumes *volumes, char *history);
+
+/* CRC-32C of a source file's bytes; of .hdr the header's and then the .img file's. */
+CHECKED enum status subject_checksum(const char *path, uint32_t *checksum);
+
+/* The settings that the stored bytes depend on, as text (caller frees). */
+CHECKED enum status subject_recipe(const struct config *config, char **recipe);

@@ -1,0 +1,130 @@
+/* What is said about a subject: where it came from, what was done to it, and by which settings. */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/file.h"
+#include "data/subject.h"
+
+enum { PIECE_BYTES = 1 << 20 };
+
+static enum status feed_file(const char *path, uint32_t *checksum) {
+  int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+  REQUIRE(descriptor >= 0, STATUS_FAILED, "%s: cannot open: %s", path, strerror(errno));
+  unsigned char *piece = malloc(PIECE_BYTES);
+  ssize_t got = piece ? 1 : -1;
+  while (got > 0 && (got = read(descriptor, piece, PIECE_BYTES)) > 0)
+    *checksum = file_checksum(*checksum, piece, (size_t)got);
+  int reason = errno;
+  free(piece);
+  close(descriptor);
+  REQUIRE(got == 0, STATUS_FAILED, "%s: cannot read: %s", path, strerror(reason));
+  return STATUS_OK;
+}
+
+/* The voxel file beside a .hdr header, in a new string; NULL when there is none. */
+static char *voxel_file(const char *path) {
+  const char *dot = strstr(path, ".hdr");
+  for (const char *next = dot; next; next = strstr(next + 1, ".hdr")) dot = next;
+  if (!dot || (strcmp(dot, ".hdr") != 0 && strcmp(dot, ".hdr.gz") != 0)) return NULL;
+  static const char *const suffixes[] = {".img", ".img.gz"};
+  for (int i = 0; i < 2; i++) {
+    char *voxels = file_format("%.*s%s", (int)(dot - path), path, suffixes[i]);
+    if (voxels && file_exists(voxels)) return voxels;
+    free(voxels);
+  }
+  return NULL;
+}
+
+enum status subject_checksum(const char *path, uint32_t *checksum) {
+  *checksum = 0;
+  TRY(feed_file(path, checksum));
+  char *voxels = voxel_file(path);
+  enum status status = voxels ? feed_file(voxels, checksum) : STATUS_OK;
+  free(voxels);
+  return status;
+}
+
+static void print_reals(FILE *out, const char *name, const struct real_list *list) {
+  fprintf(out, "%s =", name);
+  for (int i = 0; i < list->count; i++) fprintf(out, " %.17g", list->value[i]);
+  fputc('\n', out);
+}
+
+static void print_ints(FILE *out, const char *name, const struct int_list *list) {
+  fprintf(out, "%s =", name);
+  for (int i = 0; i < list->count; i++) fprintf(out, " %lld", (long long)list->value[i]);
+  fputc('\n', out);
+}
+
+enum status subject_recipe(const struct config *config, char **recipe) {
+  size_t bytes;
+  *recipe = NULL;
+  FILE *out = open_memstream(recipe, &bytes);
+  REQUIRE(out, STATUS_FAILED, "out of memory for the settings' text");
+  fprintf(out, "data.orientation = %s\n", config->data.orientation);
+  print_reals(out, "data.spacing", &config->data.spacing);
+  print_ints(out, "data.resample", &config->data.resample);
+  print_ints(out, "data.size", &config->data.size);
+  fprintf(out, "data.multiple = %lld\n", (long long)config->data.multiple);
+  fprintf(out, "data.intensity = %s %.17g %.17g\n", config->data.intensity,
+          config->data.intensity_low, config->data.intensity_high);
+  print_ints(out, "data.labels", &config->data.labels);
+  fprintf(out, "data.nonfinite = %s\n", config->data.nonfinite);
+  fprintf(out, "data.unknown_orientation = %s\n", config->data.unknown_orientation);
+  REQUIRE(fclose(out) == 0 && *recipe, STATUS_FAILED, "out of memory for the settings' text");
+  return STATUS_OK;
+}
+
+static json_t *describe_grid(const struct grid *grid) {
+  char orientation[4];
+  double spacing[3];
+  affine_get_orientation(&grid->affine, orientation);
+  affine_get_spacing(&grid->affine, spacing);
+  return json_pack("{s:s, s:[i,i,i], s:[f,f,f]}", "orientation", orientation, "extent",
+                   grid->extent[0], grid->extent[1], grid->extent[2], "spacing", spacing[0],
+                   spacing[1], spacing[2]);
+}
+
+/* Adds a volume's warnings, one string per line. */
+static void add_warnings(json_t *list, const struct volume *volume) {
+  const char *at = volume->warnings;
+  while (at && *at) {
+    size_t length = strcspn(at, "\n");
+    /* a line that is no UTF-8 is left out: json_stringn gives NULL, and appending NULL does nothing
+     */
+    json_array_append_new(list, json_stringn(at, length));
+    at += length + (at[length] == '\n');
+  }
+}
+
+static json_t *describe(const struct config *config, const struct subject_volumes *volumes) {
+  struct grid before = volume_get_grid(&volumes->image);
+  json_t *warnings = json_array();
+  if (!warnings) return NULL;
+  add_warnings(warnings, &volumes->image);
+  add_warnings(warnings, &volumes->label);
+  return json_pack("{s:o, s:o, s:[s,f,f], s:o}", "before", describe_grid(&before), "after",
+                   describe_grid(&volumes->target), "intensity", config->data.intensity,
+                   config->data.intensity_low, config->data.intensity_high, "warnings", warnings);
+}
+
+enum status subject_describe(const struct config *config, const struct subject_volumes *volumes,
+                             char *history) {
+  json_t *root = describe(config, volumes);
+  char *text = root ? json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+  if (text && strlen(text) >= SUBJECT_HISTORY_BYTES) {
+    free(text);
+    json_object_set_new(root, "warnings", json_pack("[s]", "too many to keep here"));
+    text = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS);
+  }
+  json_decref(root);
+  bool fits = text && strlen(text) < SUBJECT_HISTORY_BYTES;
+  if (fits) memcpy(history, text, strlen(text) + 1);
+  free(text);
+  REQUIRE(fits, STATUS_FAILED, "%s: out of memory for its history", volumes->image.source);
+  return STATUS_OK;
+}
