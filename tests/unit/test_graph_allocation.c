@@ -1,0 +1,99 @@
+/* Running a plan allocates nothing. This program's malloc counts; under sanitizers, which have
+ * their own, the test is skipped. */
+#include "graph_network.h"
+
+#if defined __has_feature
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HAS_OWN_MALLOC
+#endif
+#endif
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__ || !defined __GLIBC__
+#define HAS_OWN_MALLOC
+#endif
+
+enum { SKIPPED = 77 };
+
+#ifdef HAS_OWN_MALLOC
+
+int main(void) {
+  printf("skipped: malloc cannot be counted in this build\n");
+  return SKIPPED;
+}
+
+#else
+
+static volatile int allocations;
+
+/* glibc's own names of what is replaced here. */
+void *__libc_malloc(size_t bytes);
+void *__libc_calloc(size_t count, size_t bytes);
+void *__libc_realloc(void *memory, size_t bytes);
+void *__libc_memalign(size_t alignment, size_t bytes);
+
+void *malloc(size_t bytes) {
+  __sync_fetch_and_add(&allocations, 1);
+  return __libc_malloc(bytes);
+}
+
+void *calloc(size_t count, size_t bytes) {
+  __sync_fetch_and_add(&allocations, 1);
+  return __libc_calloc(count, bytes);
+}
+
+void *realloc(void *memory, size_t bytes) {
+  __sync_fetch_and_add(&allocations, 1);
+  return __libc_realloc(memory, bytes);
+}
+
+void *aligned_alloc(size_t alignment, size_t bytes) {
+  __sync_fetch_and_add(&allocations, 1);
+  return __libc_memalign(alignment, bytes);
+}
+
+int posix_memalign(void **memory, size_t alignment, size_t bytes) {
+  *memory = aligned_alloc(alignment, bytes);
+  return *memory ? 0 : 12; /* ENOMEM */
+}
+
+/* Memory of the device is counted, too. */
+static enum status allocate_counted(struct device *device, size_t bytes, void **memory) {
+  __sync_fetch_and_add(&allocations, 1);
+  return devices[0]->allocate(device, bytes, memory);
+}
+
+TEST(malloc_is_counted) {
+  int before = allocations;
+  void *volatile memory = malloc(10);
+  free(memory);
+  CHECK(allocations == before + 1);
+}
+
+TEST(running_allocates_nothing) {
+  const struct plan_options options = {.training = true, .poison = true, .guard = true};
+  struct device_ops counting = *devices[0];
+  counting.allocate = allocate_counted;
+  for (uint32_t seed = 0; seed < 10; seed++) {
+    struct trial trial;
+    trial_open(&trial, seed, DTYPE_F32, &options);
+    trial.device.ops = &counting;
+    CHECK_OK(run_timing(&trial.run, true));
+    CHECK_OK(run_forward(&trial.run)); /* the first time OpenMP starts its threads */
+    CHECK_OK(run_backward(&trial.run, 1, NULL));
+    int before = allocations;
+    for (int i = 0; i < 3; i++) {
+      CHECK_OK(run_forward(&trial.run));
+      CHECK(trial_total(&trial) > 0);
+      CHECK_OK(run_backward(&trial.run, 1, NULL));
+    }
+    CHECK(allocations == before);
+    trial_close(&trial);
+  }
+}
+
+int main(void) {
+  RUN(malloc_is_counted);
+  RUN(running_allocates_nothing);
+  return check_result();
+}
+
+#endif
