@@ -260,11 +260,14 @@ def add_losses(ops):
               for order in ((True, False), (False, True))]
     small = ops.draw(2, 3, 7, 6, 8, low=-1.8, high=1.8)
 
-    def warped(moving, fixed, u):
-        return vxm.warp(vxm.one_hot(moving, CLASSES).double(), u), vxm.one_hot(fixed, CLASSES).double()
+    def warped(moving, fixed, u, padding="zeros"):
+        hot = vxm.one_hot(moving, CLASSES).double()
+        return vxm.warp(hot, u, padding=padding), vxm.one_hot(fixed, CLASSES).double()
     ops.add("dice_warp", lambda m, f, u: vxm.dice(*warped(m, f, u)), *labels, small)
     ops.add("dice_warp_background", lambda m, f, u: vxm.dice(*warped(m, f, u), True), *labels, small)
     ops.add("dice_warp_vxm", lambda m, f, u: vxm.dice_vxm(*warped(m, f, u)), *labels, small)
+    ops.add("dice_warp_border", lambda m, f, u: vxm.dice(*warped(m, f, u, "border")), *labels, small)
+    ops.add("diffusion", vxm.diffusion, field)
 
 
 def make_operators():
@@ -280,7 +283,8 @@ def compare_with_monai():
         import warnings
         warnings.simplefilter("ignore")
         import monai
-        from monai.losses import BendingEnergyLoss, DiceLoss, LocalNormalizedCrossCorrelationLoss
+        from monai.losses import BendingEnergyLoss, DiceLoss, DiffusionLoss
+        from monai.losses import LocalNormalizedCrossCorrelationLoss
         from monai.networks.nets.voxelmorph import VoxelMorph
     except ImportError as error:
         print(f"not compared with MONAI: {error}")
@@ -295,13 +299,14 @@ def compare_with_monai():
     recent = tuple(int(part) for part in monai.__version__.split(".")[:2]) >= (1, 6)
     bending = vxm.bending_compact if recent else vxm.bending  # MONAI 1.6 changed its stencil
     torch.testing.assert_close(BendingEnergyLoss()(u), bending(u))
+    torch.testing.assert_close(DiffusionLoss()(u), vxm.diffusion(u))
     p = torch.rand(2, 4, 5, 6, 7, dtype=torch.float64)
     t = vxm.one_hot(torch.randint(0, 4, (2, 1, 5, 6, 7)), 4).double()
     torch.testing.assert_close(DiceLoss(include_background=False)(p, t), vxm.dice(p, t))
     a, b = torch.rand(2, 2, 1, 9, 8, 7, dtype=torch.float64)
     lncc = LocalNormalizedCrossCorrelationLoss(kernel_size=3)
     torch.testing.assert_close(lncc(a, b), vxm.monai_lncc(a, b))
-    print(f"network, bending, Dice and LNCC agree with MONAI {monai.__version__}")
+    print(f"network, bending, diffusion, Dice and LNCC agree with MONAI {monai.__version__}")
 
 
 if __name__ == "__main__":

@@ -222,6 +222,11 @@ def bending(field):
     return energy.mean()
 
 
+def diffusion(field):
+    """MONAI's DiffusionLoss."""
+    return sum(central(field, axis) ** 2 for axis in (2, 3, 4)).mean()
+
+
 def bending_compact(field):
     """Bending energy with u[i+1] - 2u[i] + u[i-1] for the pure second differences; interior voxels only."""
     inner = field[:, :, 1:-1, 1:-1, 1:-1]
@@ -289,8 +294,8 @@ class Objective:
     """The weighted loss terms of a training step: the similarity and Dice of both directions count half."""
 
     def __init__(self, sim="mse", lam_sim=1.0, smooth="bending", lam_smooth=1e-2, smooth_scale=1.0,
-                 lam_dice=2e-2, classes=0):
-        self.similarity, self.lam_sim = SIMILARITY[sim], lam_sim
+                 lam_dice=2e-2, classes=0, dice_padding="zeros"):
+        self.similarity, self.lam_sim, self.padding = SIMILARITY[sim], lam_sim, dice_padding
         self.smooth, self.lam_smooth, self.scale = SMOOTH[smooth], lam_smooth, smooth_scale
         self.lam_dice, self.classes = lam_dice, classes
 
@@ -305,7 +310,7 @@ class Objective:
                             for _, target, _, _, _, warped in pairs),
                  "smooth": self.smooth(out["preint_flow"], self.scale)}
         if self.lam_dice:
-            terms["dice"] = sum(share * dice(warp(hot, out[field]), target)
+            terms["dice"] = sum(share * dice(warp(hot, out[field], padding=self.padding), target)
                                 for _, _, hot, target, field, _ in pairs)
         return terms
 
