@@ -89,7 +89,7 @@ enum status volume_reorient(struct volume *volume, const char *code) {
   bool flip[3];
   TRY(grid_reorient(&old, code, &grid, from, flip));
   struct turn turn = plan_turn(old.extent, from, flip);
-  if (turn.first == 0 && from[0] == 0 && from[1] == 1) return STATUS_OK;
+  if (from[0] == 0 && from[1] == 1 && !flip[0] && !flip[1] && !flip[2]) return STATUS_OK;
   struct volume result;
   TRY(volume_create(&result, &grid, volume->channels));
   size_t count = volume_count(volume);

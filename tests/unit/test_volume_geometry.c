@@ -140,6 +140,17 @@ TEST(reorientation_moves_no_voxel) {
   }
 }
 
+TEST(an_axis_of_one_voxel_is_flipped_too) {
+  struct grid grid = {.extent = {4, 3, 1}, .affine = affine_identity()};
+  struct volume volume;
+  char code[4];
+  CHECK_OK(volume_create(&volume, &grid, 1));
+  CHECK_OK(volume_reorient(&volume, "RAI"));
+  affine_get_orientation(&volume.affine, code);
+  CHECK(!strcmp(code, "RAI"));
+  volume_close(&volume);
+}
+
 TEST(grids_are_the_same_within_a_tolerance) {
   struct grid a = {.extent = {10, 10, 10}, .affine = affine_identity()}, b = a;
   b.affine.m[0][3] = 0.0009;
@@ -206,6 +217,7 @@ int main(void) {
   RUN(orthogonality_and_spacing);
   RUN(orientation_names_are_checked);
   RUN(reorientation_moves_no_voxel);
+  RUN(an_axis_of_one_voxel_is_flipped_too);
   RUN(grids_are_the_same_within_a_tolerance);
   RUN(target_grids);
   RUN(a_crop_undoes_a_padding);

@@ -347,6 +347,28 @@ TEST(a_header_alone_can_be_read) {
   free(path);
 }
 
+/* Between header and voxels there may be extensions, such as TotalSegmentator's label names. */
+TEST(extensions_are_passed_over) {
+  double samples[COUNT];
+  number_samples(samples, 1);
+  struct bytes_plan plan = bytes_default(4, 16);
+  plan.offset = 20000;
+  struct bytes_file file = bytes_make(&plan, samples, COUNT);
+  memset(file.bytes + 348, 'x', 20000 - 348);
+  struct bytes_file packed = bytes_compress(file.bytes, file.count);
+  char *path = file_join(folder, "extended.nii.gz");
+  for (int p = 0; p < 2; p++) {
+    struct volume volume;
+    bytes_save(path, p ? packed.bytes : file.bytes, p ? packed.count : file.count);
+    CHECK_OK(volume_read(&volume, path, &strict));
+    if (volume.values) check_numbered(&volume, 1);
+    volume_close(&volume);
+  }
+  free(path);
+  free(packed.bytes);
+  free(file.bytes);
+}
+
 TEST(a_file_is_described) {
   double samples[COUNT];
   number_samples(samples, 1);
@@ -382,6 +404,7 @@ int main(void) {
   RUN(pairs_of_files);
   RUN(half_a_pair_called_nii);
   RUN(a_header_alone_can_be_read);
+  RUN(extensions_are_passed_over);
   RUN(a_file_is_described);
   check_remove_folder(folder);
   return check_result();

@@ -163,7 +163,9 @@ static inline struct bytes_file bytes_compress(const void *bytes, size_t count) 
   return file;
 }
 
+/* Removed first: some file systems flush a file that is truncated and written again. */
 static inline void bytes_save(const char *path, const void *bytes, size_t count) {
+  remove(path);
   FILE *file = fopen(path, "wb");
   if (!file || fwrite(bytes, 1, count, file) != count || fclose(file)) abort();
 }
