@@ -108,7 +108,7 @@ enum status h5_write_strings(struct h5_file *file, const char *name, const char 
   size_t width = 1;
   for (int i = 0; i < count; i++)
     if (strlen(texts[i]) > width) width = strlen(texts[i]);
-  REQUIRE(width <= STRING_LIMIT, STATUS_FAILED,
+  REQUIRE(count >= 1 && width <= STRING_LIMIT, STATUS_FAILED,
           "%s: field %s: expected texts of at most %d bytes, "
           "found %zu",
           file->path, name, STRING_LIMIT, width);
