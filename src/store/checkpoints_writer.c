@@ -104,29 +104,29 @@ static void *write_in_background(void *argument) {
   return NULL;
 }
 
-/* Waits for the thread; returns the error of its save. */
-static enum status join(struct checkpoints *checkpoints) {
+static void finish_save(struct checkpoints *checkpoints) {
   struct checkpoints_writer *writer = checkpoints->writer;
-  if (writer->running) {
-    pthread_join(writer->thread, NULL);
-    writer->running = false;
-    release_tensors(&writer->save);
-    if (writer->status) {
-      checkpoints->failures++;
-      log_warning("the checkpoint of step %lld was not saved (failure %d): %.*s",
-                  (long long)writer->save.step, checkpoints->failures,
-                  (int)strcspn(writer->trace, "\n"), writer->trace);
-    }
-  }
-  if (writer->status) status_restore(writer->trace);
-  return writer->status;
+  release_tensors(&writer->save);
+  if (!writer->status) return;
+  checkpoints->failures++;
+  log_warning("the checkpoint of step %lld was not saved (failure %d): %.*s",
+              (long long)writer->save.step, checkpoints->failures,
+              (int)strcspn(writer->trace, "\n"), writer->trace);
+}
+
+static void join(struct checkpoints *checkpoints) {
+  struct checkpoints_writer *writer = checkpoints->writer;
+  if (!writer->running) return;
+  pthread_join(writer->thread, NULL);
+  writer->running = false;
+  finish_save(checkpoints);
 }
 
 enum status checkpoints_save(struct checkpoints *checkpoints, int64_t step, bool best,
                              const json_t *metadata, const struct stored_tensor *tensors,
                              int count) {
   struct checkpoints_writer *writer = checkpoints->writer;
-  if (join(checkpoints)) status_clear();
+  join(checkpoints);
   writer->save = (struct checkpoint_save){.step = step, .best = best, .keep = checkpoints->keep};
   enum status status = take_snapshot(writer, metadata, tensors, count);
   if (status) {
@@ -135,17 +135,16 @@ enum status checkpoints_save(struct checkpoints *checkpoints, int64_t step, bool
   }
   atomic_store(&writer->busy, true);
   writer->running = pthread_create(&writer->thread, NULL, write_in_background, writer) == 0;
-  if (!writer->running) { /* no thread to be had: the run waits, the checkpoint is written */
-    writer->status = checkpoint_save_write(writer->directory, &writer->save);
-    release_tensors(&writer->save);
-    atomic_store(&writer->busy, false);
-    return writer->status;
-  }
+  if (writer->running) return STATUS_OK;
+  write_in_background(writer); /* no thread to be had: the run waits, the checkpoint is written */
+  finish_save(checkpoints);
   return STATUS_OK;
 }
 
 enum status checkpoints_wait(struct checkpoints *checkpoints) {
-  return join(checkpoints);
+  join(checkpoints);
+  if (checkpoints->writer->status) status_restore(checkpoints->writer->trace);
+  return checkpoints->writer->status;
 }
 
 bool checkpoints_busy(const struct checkpoints *checkpoints) {
@@ -154,7 +153,7 @@ bool checkpoints_busy(const struct checkpoints *checkpoints) {
 
 void checkpoints_close(struct checkpoints *checkpoints) {
   if (checkpoints->writer) {
-    if (join(checkpoints)) status_clear();
+    join(checkpoints);
     release_tensors(&checkpoints->writer->save);
     free(checkpoints->writer->snapshot);
     free(checkpoints->writer);
