@@ -93,7 +93,8 @@ static const struct op scale = {.name = "scale", .infer = scale_infer, .kernels 
 static const struct op sum = {
     .name = "sum", .infer = sum_infer, .kernels = sum_kernels, .is_loss = true};
 
-/* image -> first -> second -> third, with the sums of second (weight 3) and third (weight 1). */
+/* image -> first -> second -> third, with the sums of third (weight 1) and second (weight 3); and
+ * that of second once more, without weight: it is seen but not trained. */
 struct chain {
   struct graph graph;
   struct plan plan;
@@ -120,6 +121,7 @@ static void open_chain(struct chain *chain, const struct plan_options *options) 
   int third = add(graph, &scale, "third", second);
   CHECK_OK(graph_loss(graph, add(graph, &sum, "end", third), 1));
   CHECK_OK(graph_loss(graph, add(graph, &sum, "middle", second), 3));
+  CHECK_OK(graph_loss(graph, add(graph, &sum, "watched", second), 0));
   CHECK_OK(graph_output(graph, "third", third));
   CHECK_OK(plan_make(&chain->plan, graph, options));
   plan_initialize(&chain->plan, 1, chain->weights);
@@ -147,10 +149,11 @@ TEST(values_and_gradients_are_right) {
   CHECK_OK(run_bind(&chain.run, "image", chain.image));
   CHECK_OK(run_forward(&chain.run));
   struct run_loss losses[4];
-  CHECK(run_losses(&chain.run, losses, 4) == 2);
+  CHECK(run_losses(&chain.run, losses, 4) == 3);
   double total = COUNT * (COUNT - 1) / 2; /* of the image; every weight is 2 */
   CHECK(strcmp(losses[0].name, "end") == 0 && losses[0].weight == 1);
   CHECK(losses[0].value == 8 * total && losses[1].value == 4 * total);
+  CHECK(losses[2].weight == 0 && losses[2].value == losses[1].value);
   const struct tensor *tensor;
   const void *memory;
   CHECK_OK(run_value(&chain.run, "third", &tensor, &memory));
