@@ -1,0 +1,189 @@
+/* Every CPU kernel against PyTorch and MONAI: outputs and all gradients of tests/golden/operators.
+ */
+#include "conformance_call.h"
+#include "golden.h"
+#include "kernels/conv/conv.h"
+#include "kernels/integrate/integrate.h"
+#include "kernels/leaky_relu/leaky_relu.h"
+#include "kernels/loss_dice_warp/loss_dice_warp.h"
+#include "kernels/loss_lncc/loss_lncc.h"
+#include "kernels/loss_smooth/loss_smooth.h"
+#include "kernels/max_pool/max_pool.h"
+#include "kernels/resize/resize.h"
+#include "kernels/warp/warp.h"
+
+static struct golden golden;
+
+struct golden_case {
+  const char *label, *op;
+  const void *arguments;
+  size_t bytes;
+  int inputs; /* the tensors after them are parameters */
+};
+
+#define ARGUMENTS(type, ...) &(const struct type){__VA_ARGS__}, sizeof(struct type)
+#define CONV(size, step, pad, channels)                                                 \
+  ARGUMENTS(conv_arguments, .kernel = {size, size, size}, .stride = {step, step, step}, \
+            .padding = {pad, pad, pad}, .out_channels = channels, .bias = true, .slope = 1)
+#define LINEAR(d, h, w, factor) \
+  ARGUMENTS(resize_arguments, RESIZE_TRILINEAR, {d, h, w}, true, factor)
+#define DICE(background, pad) ARGUMENTS(loss_dice_warp_arguments, 5, background, pad, 1e-5, 1e-5)
+
+static const struct golden_case cases[] = {
+    {"warp_zeros", "warp", ARGUMENTS(warp_arguments, WARP_ZEROS, WARP_LINEAR), 2},
+    {"warp_border", "warp", ARGUMENTS(warp_arguments, WARP_BORDER, WARP_LINEAR), 2},
+    {"warp_nearest", "warp", ARGUMENTS(warp_arguments, WARP_ZEROS, WARP_NEAREST), 2},
+    {"integrate_1", "integrate", ARGUMENTS(integrate_arguments, 1, false), 1},
+    {"integrate_7", "integrate", ARGUMENTS(integrate_arguments, 7, false), 1},
+    {"resize_linear_up", "resize", LINEAR(8, 6, 10, 1), 1},
+    {"resize_linear_down", "resize", LINEAR(4, 3, 5, 1), 1},
+    {"resize_linear_odd", "resize", LINEAR(7, 4, 9, 1), 1},
+    {"resize_displacement_up", "resize", LINEAR(8, 6, 10, 2), 1},
+    {"resize_displacement_down", "resize", LINEAR(4, 3, 5, 0.5), 1},
+    {"resize_nearest_up", "resize",
+     ARGUMENTS(resize_arguments, RESIZE_NEAREST, {8, 6, 10}, false, 1), 1},
+    {"max_pool", "max_pool", ARGUMENTS(max_pool_arguments, {2, 2, 2}, {2, 2, 2}), 1},
+    {"leaky_relu", "leaky_relu", ARGUMENTS(leaky_relu_arguments, 0.2f), 1},
+    {"conv_3", "conv", CONV(3, 1, 1, 5), 1},
+    {"conv_3_wide", "conv", CONV(3, 1, 1, 33), 1},
+    {"conv_first", "conv", CONV(3, 1, 1, 16), 1},
+    {"conv_last", "conv", CONV(3, 1, 1, 3), 1},
+    {"conv_stride2", "conv", CONV(3, 2, 1, 17), 1},
+    {"conv_1", "conv", CONV(1, 1, 0, 3), 1},
+    {"conv_2_stride2", "conv", CONV(2, 2, 0, 16), 1},
+    {"conv_anisotropic", "conv",
+     ARGUMENTS(conv_arguments, .kernel = {1, 3, 3}, .stride = {1, 2, 2}, .padding = {0, 1, 1},
+               .out_channels = 6, .bias = true, .slope = 1),
+     1},
+    {"mse", "loss_mse", NULL, 0, 2},
+    {"lncc_3", "loss_lncc", ARGUMENTS(loss_lncc_arguments, 3), 2},
+    {"lncc_5", "loss_lncc", ARGUMENTS(loss_lncc_arguments, 5), 2},
+    {"lncc_9", "loss_lncc", ARGUMENTS(loss_lncc_arguments, 9), 2},
+    {"grad_l1", "loss_smooth", ARGUMENTS(loss_smooth_arguments, SMOOTH_L1, 1), 1},
+    {"grad_l2", "loss_smooth", ARGUMENTS(loss_smooth_arguments, SMOOTH_L2, 1), 1},
+    {"bending", "loss_smooth", ARGUMENTS(loss_smooth_arguments, SMOOTH_BENDING, 1), 1},
+    {"bending_compact", "loss_smooth", ARGUMENTS(loss_smooth_arguments, SMOOTH_BENDING_COMPACT, 1),
+     1},
+    {"diffusion", "loss_smooth", ARGUMENTS(loss_smooth_arguments, SMOOTH_DIFFUSION, 1), 1},
+    {"dice_warp", "loss_dice_warp", DICE(false, WARP_ZEROS), 3},
+    {"dice_warp_border", "loss_dice_warp", DICE(false, WARP_BORDER), 3},
+    {"dice_warp_background", "loss_dice_warp", DICE(true, WARP_ZEROS), 3},
+};
+
+/* LABEL.PARTindex, NULL if the file has none. */
+static const struct golden_tensor *part(const char *label, const char *name, int index) {
+  char full[GOLDEN_NAME_BYTES];
+  snprintf(full, sizeof full, index < 0 ? "%s.%s" : "%s.%s%d", label, name, index);
+  return golden_find(&golden, full);
+}
+
+static double value_at(const struct golden_tensor *tensor, int64_t i) {
+  float single;
+  double wide;
+  if (tensor->type[0] == 'U') return ((const unsigned char *)tensor->data)[i];
+  memcpy(&single, (const char *)tensor->data + (size_t)i * sizeof single, sizeof single);
+  if (!strcmp(tensor->type, "F32")) return single;
+  memcpy(&wide, (const char *)tensor->data + (size_t)i * sizeof wide, sizeof wide);
+  return wide;
+}
+
+static double *values_of(const struct golden_tensor *tensor) {
+  double *values = conformance_doubles(tensor->count);
+  for (int64_t i = 0; i < tensor->count; i++) values[i] = value_at(tensor, i);
+  return values;
+}
+
+static struct op_case case_of(const struct golden_case *golden_case) {
+  struct op_case test = {.label = golden_case->label, .input_count = golden_case->inputs};
+  CHECK_OK(op_find(golden_case->op, &test.op));
+  test.arguments = golden_case->arguments;
+  test.argument_bytes = golden_case->bytes;
+  for (int i = 0; i < golden_case->inputs; i++) {
+    const struct golden_tensor *x = part(golden_case->label, "x", i);
+    if (!x || x->rank != 5) golden_stop(golden.path, "holds no input of", golden_case->label);
+    const int *extent = x->extent;
+    test.x[i] = (struct shape){extent[0], extent[1], extent[2], extent[3], extent[4]};
+    test.x_dtype[i] = x->type[0] == 'U' ? DTYPE_U8 : DTYPE_F32;
+    test.no_gradient[i] = !part(golden_case->label, "dx", i);
+  }
+  return test;
+}
+
+static void open_trial(struct trial *trial, const struct op_case *test) {
+  memset(trial, 0, sizeof *trial);
+  trial->test = test;
+  CHECK_OK(conformance_node(test, DTYPE_F64, LAYOUTS_PLANAR, -1, &trial->node));
+  for (int i = 0; i < test->input_count + trial->node.parameter_count; i++) {
+    int t = i < test->input_count ? i : OP_MAX_INPUTS + i - test->input_count;
+    const struct golden_tensor *x = part(test->label, "x", i);
+    trial->value[t] = values_of(x);
+    trial->count[t] = x->count;
+    if (t < OP_MAX_INPUTS) continue;
+    CHECK(x->count == conformance_parameter_count(&trial->node.parameter[t - OP_MAX_INPUTS]));
+  }
+  const struct golden_tensor *dy = part(test->label, "dy", -1);
+  trial->y_count = part(test->label, "y", -1)->count;
+  trial->dy = dy ? values_of(dy) : conformance_doubles(1);
+  if (!dy) trial->dy[0] = 1;
+}
+
+static void close_trial(struct trial *trial) {
+  for (int t = 0; t < CONFORMANCE_TENSORS; t++) free(trial->value[t]);
+  free(trial->dy);
+}
+
+static void compare(const double *own, const struct golden_tensor *expected, double limit,
+                    const struct kernel *kernel) {
+  double *values = values_of(expected);
+  double distance = golden_distance_doubles(own, values, expected->count);
+  CHECK_SAY(distance <= limit, " (%s, kernel %s %s: off by %.2g)", expected->name, kernel->name,
+            dtype_name(kernel->dtype), distance);
+  free(values);
+}
+
+static void try_kernel(const struct trial *trial, const struct kernel *kernel,
+                       enum conformance_layouts layouts) {
+  struct attempt attempt = {kernel, layouts, 2, kernel->training, false, false, -1};
+  const struct op_case *test = trial->test;
+  struct outcome outcome = attempt_run(trial, &attempt);
+  compare(outcome.y, part(test->label, "y", -1), 1e-6, kernel);
+  for (int i = 0; kernel->training && i < test->input_count + trial->node.parameter_count; i++) {
+    const struct golden_tensor *expected = part(test->label, "dx", i);
+    int t = i < test->input_count ? i : OP_MAX_INPUTS + i - test->input_count;
+    if (expected) compare(outcome.gradient[t], expected, 5e-6, kernel);
+  }
+  outcome_free(&outcome);
+}
+
+/* How many kernels applied in this layout. */
+static int try_kernels(const struct trial *trial, enum conformance_layouts layouts) {
+  int tried = 0;
+  for (int k = 0; trial->test->op->kernels[k]; k++) {
+    const struct kernel *kernel = trial->test->op->kernels[k];
+    struct node node;
+    if (kernel->device != DEVICE_CPU) continue;
+    CHECK_OK(conformance_node(trial->test, kernel->dtype, layouts, -1, &node));
+    if (kernel->applies && !kernel->applies(&node)) continue;
+    try_kernel(trial, kernel, layouts);
+    tried++;
+  }
+  return tried;
+}
+
+TEST(kernels_agree_with_pytorch) {
+  for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+    struct op_case test = case_of(&cases[c]);
+    struct trial trial;
+    open_trial(&trial, &test);
+    int tried = try_kernels(&trial, LAYOUTS_DEVICE) + try_kernels(&trial, LAYOUTS_PLANAR);
+    CHECK_SAY(tried >= 4, " (%s: %d kernels)", test.label, tried);
+    close_trial(&trial);
+  }
+}
+
+int main(void) {
+  golden_open(&golden, "operators");
+  RUN(kernels_agree_with_pytorch);
+  golden_close(&golden);
+  return check_result();
+}
