@@ -1,25 +1,11 @@
 /* Executes the list: every step's memory follows from the plan, so that a step is one look-up and
  * one call. */
 #include "graph/run.h"
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 #include "base/timer.h"
+#include "graph/access.h"
 #include "graph/arena.h"
 #include "graph/debug.h"
-
-static void *tenant_memory(const struct run *run, int tenant) {
-  return tenant < 0 ? NULL : (unsigned char *)run->arena + run->plan->tenants[tenant].offset;
-}
-
-static const void *value_memory(const struct run *run, int value) {
-  if (run->plan->graph->values[value].is_input) return run->inputs[value];
-  return tenant_memory(run, run->plan->value_tenant[value]);
-}
-
-static void *gradient_memory(const struct run *run, int value) {
-  return tenant_memory(run, run->plan->gradient_tenant[value]);
-}
 
 static enum status check_arguments(const struct run *run) {
   const struct plan *plan = run->plan;
@@ -76,41 +62,6 @@ void run_close(struct run *run) {
   *run = (struct run){0};
 }
 
-/* The value called `name`, or -1. */
-static int find_value(const struct run *run, const char *name) {
-  const struct graph *graph = run->plan->graph;
-  for (int v = 0; v < graph->value_count; v++)
-    if (graph->values[v].name[0] && strcmp(graph->values[v].name, name) == 0) return v;
-  return -1;
-}
-
-enum status run_bind(struct run *run, const char *input, const void *memory) {
-  int value = find_value(run, input);
-  REQUIRE(value >= 0 && run->plan->graph->values[value].is_input, STATUS_FAILED,
-          "the network has no input called \"%s\"", input);
-  run->inputs[value] = memory;
-  return STATUS_OK;
-}
-
-enum status run_value(const struct run *run, const char *name, const struct tensor **tensor,
-                      const void **memory) {
-  int value = find_value(run, name);
-  REQUIRE(value >= 0, STATUS_FAILED, "the network has no input or output called \"%s\"", name);
-  const void *found = value_memory(run, value);
-  REQUIRE(found, STATUS_FAILED, "input %s has not been bound", name);
-  if (tensor) *tensor = &run->plan->graph->values[value].tensor;
-  if (memory) *memory = found;
-  return STATUS_OK;
-}
-
-enum status run_input_gradient(const struct run *run, const char *name, const void **memory) {
-  int value = find_value(run, name);
-  REQUIRE(value >= 0 && run->plan->graph->values[value].is_input && gradient_memory(run, value),
-          STATUS_FAILED, "there is no gradient of an input called \"%s\"", name);
-  *memory = gradient_memory(run, value);
-  return STATUS_OK;
-}
-
 static void gather_common(const struct run *run, const struct plan_step *step, struct io *io) {
   const struct plan *plan = run->plan;
   const struct node *node = &plan->graph->nodes[step->node].node;
@@ -122,8 +73,8 @@ static void gather_common(const struct run *run, const struct plan_step *step, s
       io->dw[i] = (unsigned char *)run->gradients + (size_t)offset * element;
   }
   for (int i = 0; i < node->saved_count; i++)
-    io->saved[i] = tenant_memory(run, plan->saved_tenant[step->node * OP_MAX_SAVED + i]);
-  io->workspace = tenant_memory(run, step->workspace);
+    io->saved[i] = run_tenant(run, plan->saved_tenant[step->node * OP_MAX_SAVED + i]);
+  io->workspace = run_tenant(run, step->workspace);
 }
 
 /* What a step may not read is NULL. */
@@ -134,11 +85,11 @@ static struct io gather(const struct run *run, const struct plan_step *step) {
   bool has_y = !backward || (node->node.backward_reads & READS_Y);
   struct io io = {0};
   gather_common(run, step, &io);
-  if (has_y) io.y = tenant_memory(run, run->plan->value_tenant[node->output]);
-  if (backward) io.dy = gradient_memory(run, node->output);
+  if (has_y) io.y = run_tenant(run, run->plan->value_tenant[node->output]);
+  if (backward) io.dy = run_gradient(run, node->output);
   for (int i = 0; i < node->node.input_count; i++) {
-    if (has_x) io.x[i] = value_memory(run, node->input[i]);
-    if (backward && node->node.wants_dx[i]) io.dx[i] = gradient_memory(run, node->input[i]);
+    if (has_x) io.x[i] = run_value_at(run, node->input[i]);
+    if (backward && node->node.wants_dx[i]) io.dx[i] = run_gradient(run, node->input[i]);
     io.dx_add[i] = step->dx_add >> i & 1;
   }
   return io;
@@ -167,8 +118,7 @@ static enum status seed_loss(struct run *run, const struct plan_step *step) {
   const struct graph_node *node = &run->plan->graph->nodes[step->node];
   if (step->kind != STEP_BACKWARD || !node->node.op->is_loss) return STATUS_OK;
   double seed = node->loss_weight * run->scale;
-  return run->device->ops->copy(&run->stream, gradient_memory(run, node->output), &seed,
-                                sizeof seed);
+  return run->device->ops->copy(&run->stream, run_gradient(run, node->output), &seed, sizeof seed);
 }
 
 static enum status execute(struct run *run, int s) {
@@ -189,7 +139,7 @@ static enum status check_inputs(const struct run *run) {
   for (int s = 0; s < plan->forward_step_count; s++) {
     const struct graph_node *node = &plan->graph->nodes[plan->steps[s].node];
     for (int i = 0; i < node->node.input_count; i++)
-      REQUIRE(value_memory(run, node->input[i]), STATUS_FAILED, "input %s has not been bound",
+      REQUIRE(run_value_at(run, node->input[i]), STATUS_FAILED, "input %s has not been bound",
               plan->graph->values[node->input[i]].name);
   }
   return STATUS_OK;
@@ -227,28 +177,6 @@ enum status run_backward(struct run *run, double scale, const struct run_hooks *
     TRY(call_hooks(run, s, hooks, &bucket));
   }
   return STATUS_OK;
-}
-
-/* NaN if the device refuses to tell. */
-static double read_scalar(const struct run *run, int value) {
-  struct stream stream = run->stream;
-  const struct device_ops *device = run->device->ops;
-  double scalar = NAN;
-  if (device->copy(&stream, &scalar, value_memory(run, value), sizeof scalar) == STATUS_OK &&
-      device->synchronize(&stream) == STATUS_OK)
-    return scalar;
-  status_clear();
-  return NAN;
-}
-
-int run_losses(const struct run *run, struct run_loss *losses, int capacity) {
-  const struct graph *graph = run->plan->graph;
-  for (int i = 0; i < graph->loss_count && i < capacity; i++) {
-    const struct graph_node *loss = &graph->nodes[graph->losses[i]];
-    losses[i] =
-        (struct run_loss){loss->node.name, loss->loss_weight, read_scalar(run, loss->output)};
-  }
-  return graph->loss_count;
 }
 
 enum status run_timing(struct run *run, bool on) {
