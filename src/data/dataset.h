@@ -63,8 +63,8 @@ int dataset_select(const struct dataset *dataset, enum split split, int *subject
 /* The subject of that id, or -1. */
 int dataset_find(const struct dataset *dataset, const char *id);
 
-/* What the data is: a hash of ids, checksums of the stored bytes, splits, extents and classes. The
- * same subjects in another number of shards give the same one. Never 0. */
+/* What the data is: a hash of ids, checksums of the stored bytes, splits, affines, extents and
+ * classes. The same subjects in another number of shards give the same one. Never 0. */
 uint64_t dataset_manifest(const struct dataset *dataset);
 
 /* Gives the subject's pages back to the system, so that resident memory stays bounded; they are

@@ -75,8 +75,8 @@ void shard_close(struct shard *shard);
 CHECKED enum status shard_read_master(const char *master_path, int *shard_count,
                                       uint64_t *manifest);
 
-/* What the data of all shards is: a hash of ids, checksums of the stored bytes, splits, extents and
- * classes, the same for the same subjects in any number of shards. Never 0. */
+/* What the data of all shards is: a hash of ids, checksums of the stored bytes, splits, affines,
+ * extents and classes, the same for the same subjects in any number of shards. Never 0. */
 uint64_t shard_manifest(const struct shard *shards, int count);
 
 /* The number of classes of the data of all shards, with the background; 1 without labels. */

@@ -17,6 +17,8 @@ static uint64_t feed_number(uint64_t hash, uint64_t number) {
 static uint64_t feed_subject(uint64_t hash, const struct shard_subject *subject) {
   hash = feed(hash, subject->id, strlen(subject->id) + 1);
   hash = feed_number(hash, subject->split);
+  hash = feed(hash, subject->affine, sizeof subject->affine);
+  hash = feed(hash, subject->spacing, sizeof subject->spacing);
   hash = feed_number(hash, subject->checksum_image);
   return feed_number(hash, subject->checksum_label);
 }
