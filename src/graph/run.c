@@ -13,7 +13,7 @@ static enum status check_arguments(const struct run *run) {
   REQUIRE(run->device->ops->kind == plan->graph->device, STATUS_FAILED,
           "the network was planned for another device than %s", run->device->ops->name);
   REQUIRE(!(options->poison || options->guard) || plan->graph->device == DEVICE_CPU, STATUS_USAGE,
-          "plan.poison and plan.guard work on the cpu only, found %s", run->device->ops->name);
+          "debug.poison and debug.guard work on the cpu only, found %s", run->device->ops->name);
   REQUIRE(run->weights || plan->parameter_count == 0, STATUS_FAILED, "no weights were given");
   REQUIRE(run->gradients || plan->parameter_count == 0 || !options->training, STATUS_FAILED,
           "no memory for gradients was given");
