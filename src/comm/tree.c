@@ -90,6 +90,22 @@ static enum status allocate(struct tree *tree, int64_t received) {
   return STATUS_OK;
 }
 
+size_t tree_memory(enum tree_mode mode, int slots, int size, int64_t count) {
+  int64_t most = 0, chunk = (count + size - 1) / size;
+  int all = 0;
+  struct tree_node nodes[TREE_STACK_NODES];
+  if (mode == TREE_FAST) return sizeof(float) * (size_t)round_up(count);
+  for (int rank = 0; rank < size; rank++)
+    all += tree_partials(comm_share(slots, rank, size), nodes);
+  for (int rank = 0; rank < size; rank++) {
+    struct slot_range own = comm_share(slots, rank, size);
+    int foreign = all - tree_partials(own, nodes);
+    int64_t elements = round_up(count) * count_blocks(own) + foreign * chunk;
+    if (elements > most) most = elements;
+  }
+  return sizeof(float) * (size_t)most;
+}
+
 static enum status check_arguments(const struct device *device, int64_t count,
                                    size_t bucket_elements) {
   REQUIRE(device->ops->kind == DEVICE_CPU, STATUS_FAILED,

@@ -77,6 +77,9 @@ CHECKED enum status tree_progress(struct tree *tree);
  * filled with zeros. */
 CHECKED enum status tree_wait(struct tree *tree);
 
+/* Bytes that tree_open takes on the rank that needs most. */
+size_t tree_memory(enum tree_mode mode, int slots, int size, int64_t count);
+
 /* Bytes that the busiest rank sends per step for a block of `count` floats. */
 int64_t tree_traffic(int slots, int size, int64_t count);
 

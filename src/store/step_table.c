@@ -79,6 +79,8 @@ enum status step_table_open(struct step_table *table, const char *path, const ch
   free(header);
   TRY(status);
   table->path = strdup(path);
+  table->row = malloc((size_t)(count + 1) * (FIELD_BYTES + 1) + 2);
+  if (!table->path || !table->row) step_table_close(table);
   REQUIRE(table->path, STATUS_FAILED, "%s: out of memory", path);
   table->descriptor = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
   if (table->descriptor >= 0) return STATUS_OK;
@@ -97,9 +99,7 @@ static int print_number(char *to, double value) {
 }
 
 enum status step_table_append(struct step_table *table, int64_t step, const double *values) {
-  size_t bytes = (size_t)(table->columns + 1) * FIELD_BYTES + 2;
-  char *row = malloc(bytes);
-  REQUIRE(row, STATUS_FAILED, "%s: out of memory", table->path);
+  char *row = table->row;
   int used = snprintf(row, FIELD_BYTES, "%lld", (long long)step);
   for (int i = 0; i < table->columns; i++) {
     row[used++] = ',';
@@ -108,7 +108,6 @@ enum status step_table_append(struct step_table *table, int64_t step, const doub
   row[used++] = '\n';
   ssize_t written = write(table->descriptor, row, (size_t)used);
   int reason = written < 0 ? errno : ENOSPC;
-  free(row);
   REQUIRE(written == used, STATUS_FAILED, "%s: cannot append a row: %s", table->path,
           strerror(reason));
   return STATUS_OK;
@@ -117,5 +116,6 @@ enum status step_table_append(struct step_table *table, int64_t step, const doub
 void step_table_close(struct step_table *table) {
   if (table->path && table->descriptor >= 0) close(table->descriptor);
   free(table->path);
+  free(table->row);
   *table = (struct step_table){.descriptor = -1};
 }

@@ -9,6 +9,7 @@ struct step_table {
   char *path;
   int descriptor;
   int columns;
+  char *row; /* being made: appending allocates nothing */
 };
 
 /* Opens the file for rows of "step" and `count` named columns. Of an existing file the rows before
