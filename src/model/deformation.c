@@ -12,11 +12,11 @@ struct pipeline {
   struct graph *graph;
   const struct config *config;
   const struct model *model;
-  char prefix[16]; /* "" for the finest level, "level1." for the next ... */
+  char prefix[24]; /* "" for the finest level, "level1." for the next ... */
 };
 
 static void name_of(const struct pipeline *pipeline, const char *what, char name[NAME_BYTES]) {
-  snprintf(name, NAME_BYTES, "%s%s", pipeline->prefix, what);
+  snprintf(name, NAME_BYTES, "%s%.48s", pipeline->prefix, what);
 }
 
 static enum status resize_to(const struct pipeline *pipeline, const char *what, int input,

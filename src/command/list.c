@@ -1,0 +1,62 @@
+/* What the program can say about itself: everything comes from the tables. */
+#include "command/list.h"
+#include <string.h>
+#include "command/command.h"
+#include "comm/comm.h"
+#include "device/device.h"
+#include "kernels/op.h"
+#include "model/model.h"
+#include "task/task.h"
+
+static void print_help(FILE *out) {
+  fprintf(
+      out,
+      "medtrain-dist " MEDTRAIN_VERSION
+      ": trains 3-D medical imaging networks on one core, one GPU or a cluster\n\n"
+      "usage: medtrain-dist CONFIG [key=value ...]        train; alone, or under mpirun or srun\n"
+      "       medtrain-dist COMMAND ...\n\ncommands:\n");
+  for (int i = 0; commands[i]; i++)
+    fprintf(out, "  %-9s %s\n            %s%s\n", commands[i]->name, commands[i]->usage,
+            commands[i]->help, commands[i]->parallel ? " (parallel)" : "");
+  fprintf(
+      out,
+      "\n  --list     tasks, networks, operators with their kernels, devices\n"
+      "  --version\n  --help\n\n"
+      "exit status: 0 done, 1 failed, 2 usage or config, 85 stopped on request and resumable\n\n"
+      "config keys, with their defaults:\n");
+  config_help(out);
+}
+
+static void print_kernels(const struct op *op, FILE *out) {
+  fprintf(out, "  %-16s %s\n      kernels:", op->name, op->help);
+  for (int i = 0; op->kernels[i]; i++)
+    fprintf(out, " %s/%s", op->kernels[i]->name, dtype_name(op->kernels[i]->dtype));
+  fputc('\n', out);
+}
+
+static void print_list(FILE *out) {
+  fprintf(out, "tasks:\n");
+  for (int i = 0; tasks[i]; i++) fprintf(out, "  %-16s %s\n", tasks[i]->name, tasks[i]->help);
+  fprintf(out, "networks:\n");
+  for (int i = 0; models[i]; i++) fprintf(out, "  %-16s %s\n", models[i]->name, models[i]->help);
+  fprintf(out, "operators:\n");
+  for (int i = 0; ops[i]; i++) print_kernels(ops[i], out);
+  fprintf(out, "devices:\n");
+  for (int i = 0; devices[i]; i++) fprintf(out, "  %s\n", devices[i]->name);
+  fprintf(out, "rank transports:\n");
+  for (int i = 0; comm_transports[i]; i++)
+    fprintf(out, "  %s\n", comm_transport_name(comm_transports[i]));
+}
+
+bool list_answer(const char *word, FILE *out) {
+  if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+    print_help(out);
+  } else if (strcmp(word, "--version") == 0) {
+    fprintf(out, "medtrain-dist " MEDTRAIN_VERSION "\n");
+  } else if (strcmp(word, "--list") == 0) {
+    print_list(out);
+  } else {
+    return false;
+  }
+  return true;
+}

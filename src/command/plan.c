@@ -1,0 +1,74 @@
+/* plan: what training would do and need, without doing it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include "base/text.h"
+#include "command/options.h"
+#include "command/sketch.h"
+#include "comm/tree.h"
+
+static void print_memory(const struct sketch *sketch, const struct config *config, int ranks) {
+  struct sketch_memory memory;
+  char text[32];
+  sketch_memory(sketch, config, ranks, &memory);
+  printf("\nmemory of each of %d rank%s\n", ranks, ranks == 1 ? "" : "s");
+  for (int i = 0; i < memory.count; i++)
+    printf("  %-48s %12s\n", memory.line[i].what, text_bytes(memory.line[i].bytes, text));
+  printf("  %-48s %12s\n", "total", text_bytes(memory.total, text));
+}
+
+static void print_traffic(const struct sketch *sketch, const struct config *config, int ranks) {
+  const struct plan *plan = &sketch->training.plan;
+  int slots = (int)config->train.slots;
+  double flops = plan->forward_flops + plan->backward_flops;
+  char text[32];
+  printf("\nreduction: %d slots on %d rank%s, at most %d of them on a rank; ", slots, ranks,
+         ranks == 1 ? "" : "s", (slots + ranks - 1) / ranks);
+  printf("%s sent by each rank and step",
+         text_bytes((double)tree_traffic(slots, ranks, plan->parameter_elements), text));
+  printf(" (gradient: %s)\n", text_bytes(sizeof(float) * (double)plan->parameter_elements, text));
+  printf(
+      "arithmetic: %.1f GFLOP forward, %.1f GFLOP backward per slot; %.1f GFLOP per step on the "
+      "busiest "
+      "rank\n",
+      plan->forward_flops * 1e-9, plan->backward_flops * 1e-9,
+      flops * 1e-9 * ((slots + ranks - 1) / ranks));
+}
+
+static enum status print_all(const struct config *config, int ranks) {
+  struct slot_range own;
+  TRY(comm_slots((int)config->train.slots, 0, ranks, &own));
+  struct sketch sketch;
+  enum status status = sketch_open(&sketch, config);
+  if (!status) {
+    plan_print(&sketch.training.plan, stdout);
+    print_memory(&sketch, config, ranks);
+    print_traffic(&sketch, config, ranks);
+  }
+  sketch_close(&sketch);
+  return status;
+}
+
+static enum status plan_with(const struct config *config, const char *ranks_text) {
+  long ranks = 1;
+  if (ranks_text) TRY(options_number("--ranks", ranks_text, 1, 1000000, &ranks));
+  return print_all(config, (int)ranks);
+}
+
+static enum status plan_command(const struct invocation *invocation) {
+  const char *ranks = NULL;
+  const struct option options[] = {{"--ranks", &ranks}, {0}};
+  struct config config;
+  struct words words;
+  enum status status = options_open_config(invocation, options, &words, &config);
+  if (!status) status = plan_with(&config, ranks);
+  config_close(&config);
+  return status;
+}
+
+extern const struct command command_plan;
+const struct command command_plan = {
+    .name = "plan",
+    .usage = "CONFIG [--ranks N] [key=value ...]",
+    .help = "steps, kernels, parameters, memory, arithmetic and traffic; trains nothing",
+    .run = plan_command,
+};

@@ -1,0 +1,105 @@
+/* What training would need. The same numbers as the trainer's own allocations, line by line. */
+#include "command/sketch.h"
+#include <stdio.h>
+#include <string.h>
+#include "base/file.h"
+#include "comm/tree.h"
+#include "optim/optim.h"
+
+/* Extents of the prepared volumes as far as the config fixes them. */
+static enum status extents_of(const struct config *config, int extent[3]) {
+  const struct int_list *size = &config->data.size;
+  if (size->count != 3) size = &config->data.resample;
+  if (size->count != 3 && config->data.phantom) size = &config->phantom.size;
+  REQUIRE(size->count == 3, STATUS_USAGE,
+          "%s: there is no prepared data, and data.size does not say how large volumes are; "
+          "prepare first, "
+          "or give data.size=[D,H,W]",
+          config->data.shards);
+  int multiple = (int)config->data.multiple;
+  for (int axis = 0; axis < 3; axis++)
+    extent[axis] = (int)(size->value[axis] + multiple - 1) / multiple * multiple;
+  return STATUS_OK;
+}
+
+static enum status look_at_data(struct sketch *sketch, const struct config *config) {
+  struct dataset *dataset = &sketch->task_run.dataset;
+  sketch->task_run = (struct task_run){.config = config, .atlas = -1};
+  if (file_exists(config->data.shards)) {
+    struct dataset opened;
+    TRY(dataset_open(&opened, config->data.shards, config->data.cache));
+    memcpy(dataset->extent, opened.extent, sizeof dataset->extent);
+    dataset->classes = opened.classes;
+    dataset->has_labels = opened.has_labels;
+    dataset_close(&opened);
+    return STATUS_OK;
+  }
+  dataset->classes = config->data.labels.count ? config->data.labels.count + 1 : 5;
+  if (config->data.phantom && !config->data.labels.count)
+    dataset->classes = (int)config->phantom.labels + 1;
+  dataset->has_labels = config->loss.lam_dice > 0;
+  return extents_of(config, dataset->extent);
+}
+
+enum status sketch_open(struct sketch *sketch, const struct config *config) {
+  *sketch = (struct sketch){0};
+  TRY(task_find(config->root.task, &sketch->task));
+  TRY(look_at_data(sketch, config));
+  const int *extent = sketch->task_run.dataset.extent;
+  TRY(network_plan(&sketch->training, sketch->task, &sketch->task_run, config, PURPOSE_TRAINING,
+                   (int)config->train.slot_samples, extent));
+  return network_plan(&sketch->evaluation, sketch->task, &sketch->task_run, config,
+                      PURPOSE_PREDICTION, 1, extent);
+}
+
+void sketch_close(struct sketch *sketch) {
+  network_close(&sketch->training);
+  network_close(&sketch->evaluation);
+  *sketch = (struct sketch){0};
+}
+
+static void add_line(struct sketch_memory *memory, const char *what, double bytes) {
+  if (bytes == 0) return;
+  memory->line[memory->count].what = what;
+  memory->line[memory->count++].bytes = bytes;
+  memory->total += bytes;
+}
+
+static int optimizer_states(const char *name) {
+  for (int i = 0; optimizers[i]; i++)
+    if (strcmp(optimizers[i]->name, name) == 0) {
+      const struct optimizer_options options = optimizer_defaults(name);
+      return optimizers[i]->count_states(&options);
+    }
+  return 0;
+}
+
+/* What the process holds before it allocates anything of its own: code, libraries, MPI. */
+static double resident_now(void) {
+  long pages = 0, resident = 0;
+  FILE *file = fopen("/proc/self/statm", "r");
+  if (file && fscanf(file, "%ld %ld", &pages, &resident) != 2) resident = 0;
+  if (file) fclose(file);
+  return (double)resident * 4096;
+}
+
+void sketch_memory(const struct sketch *sketch, const struct config *config, int ranks,
+                   struct sketch_memory *memory) {
+  const struct plan *plan = &sketch->training.plan;
+  double block = sizeof(float) * (double)plan->parameter_elements;
+  size_t evaluation = sketch->evaluation.plan.arena_bytes;
+  int states = optimizer_states(config->train.optimizer) + (config->train.ema_decay > 0);
+  enum tree_mode mode = strcmp(config->comm.reduce, "fast") == 0 ? TREE_FAST : TREE_EXACT;
+  *memory = (struct sketch_memory){0};
+  add_line(memory, "activations and their gradients (one arena)",
+           (double)(plan->arena_bytes > evaluation ? plan->arena_bytes : evaluation));
+  add_line(memory, "inputs, two batches", 2.0 * (double)sketch->training.batch.bytes);
+  add_line(memory, "inputs of validation", (double)sketch->evaluation.batch.bytes);
+  add_line(memory, "weights", block);
+  add_line(memory, "gradients", block);
+  add_line(memory, "optimiser and average", states * block);
+  add_line(memory, "reduction",
+           (double)tree_memory(mode, (int)config->train.slots, ranks, plan->parameter_elements));
+  add_line(memory, "checkpoint snapshot (rank 0)", (1 + states) * block);
+  add_line(memory, "program and libraries", resident_now());
+}

@@ -1,0 +1,118 @@
+/* Continuing a run: rank 0 reads the checkpoint, all ranks get its bytes. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "store/checkpoints.h"
+#include "train/journal.h"
+#include "train/trainer.h"
+#include "train/weights.h"
+
+static enum status compare_config(const struct trainer *trainer, const char *path,
+                                  const char *text) {
+  struct config before = {0};
+  char *differences = NULL;
+  enum status status = config_parse(&before, text, path);
+  if (!status) status = config_compare(&before, trainer->config, &differences);
+  config_close(&before);
+  if (status) return status;
+  bool same = *differences == 0;
+  bool allowed = trainer->config->checkpoint.allow_changes;
+  if (!same && allowed) log_warning("%s: resuming with another config:\n%s", path, differences);
+  if (!same && !allowed)
+    status = status_fail(
+        STATUS_USAGE, __FILE__, __LINE__,
+        "%s: cannot resume with another config (checkpoint.allow_changes=true does):\n%s", path,
+        differences);
+  free(differences);
+  return status;
+}
+
+static enum status compare_data(const struct trainer *trainer, const char *path,
+                                const char *found) {
+  char expected[32];
+  snprintf(expected, sizeof expected, "%016llx",
+           (unsigned long long)dataset_manifest(&trainer->task_run.dataset));
+  bool same = strcmp(expected, found) == 0;
+  if (!same && trainer->config->checkpoint.allow_changes)
+    log_warning("%s: resuming with other data", path);
+  REQUIRE(same || trainer->config->checkpoint.allow_changes, STATUS_USAGE,
+          "%s: cannot resume with other data (checkpoint.allow_changes=true does): %s has manifest "
+          "%s, the "
+          "checkpoint %s",
+          path, trainer->config->data.shards, expected, found);
+  return STATUS_OK;
+}
+
+static enum status take_metadata(struct trainer *trainer, const struct checkpoint *checkpoint) {
+  json_int_t step, best_step, without_better;
+  double best;
+  const char *data, *config;
+  int bad = json_unpack(checkpoint->metadata, "{s:I, s:F, s:I, s:I, s:s, s:s}", "step", &step,
+                        "best", &best, "best_step", &best_step, "validations_without_better",
+                        &without_better, "data", &data, "config", &config);
+  REQUIRE(!bad, STATUS_FAILED,
+          "%s: expected metadata of a training run, found none (imported weights "
+          "are given as model.weights)",
+          checkpoint->path);
+  TRY(compare_config(trainer, checkpoint->path, config));
+  TRY(compare_data(trainer, checkpoint->path, data));
+  trainer->state = (struct progress_state){
+      .step = step,
+      .best = best_step ? best : -INFINITY,
+      .best_step = best_step,
+      .validations_without_better = without_better,
+  };
+  return STATUS_OK;
+}
+
+static enum status take_tensors(struct trainer *trainer, const struct checkpoint *checkpoint) {
+  const struct plan *plan = &trainer->training.plan;
+  TRY(weights_take(checkpoint, plan, WEIGHTS_PREFIX, trainer->blocks.weights));
+  for (int i = 0; i < trainer->optimizer.state_count; i++) {
+    char prefix[64];
+    snprintf(prefix, sizeof prefix, "%s/", trainer->optimizer.state_name[i]);
+    TRY(weights_take(checkpoint, plan, prefix, trainer->optimizer.state[i]));
+  }
+  if (!trainer->blocks.average) return STATUS_OK;
+  return weights_take(checkpoint, plan, AVERAGE_PREFIX, trainer->blocks.average);
+}
+
+static enum status read_on_rank_0(struct trainer *trainer, bool *found) {
+  struct checkpoint checkpoint = {0};
+  const char *directory = journal_checkpoints(trainer->journal);
+  enum status status = checkpoints_load_latest(directory, &checkpoint, found);
+  if (!status && *found) status = take_metadata(trainer, &checkpoint);
+  if (!status && *found) status = take_tensors(trainer, &checkpoint);
+  if (!status && *found)
+    log_info("resuming from %s after step %lld", checkpoint.path, (long long)trainer->state.step);
+  checkpoint_close(&checkpoint);
+  return status;
+}
+
+static enum status broadcast_state(struct trainer *trainer) {
+  const struct state_blocks *blocks = &trainer->blocks;
+  struct comm *comm = trainer->comm;
+  TRY(comm_broadcast(comm, &trainer->state, sizeof trainer->state, 0));
+  trainer->optimizer.step = trainer->state.step;
+  TRY(comm_broadcast(comm, blocks->weights, blocks->bytes, 0));
+  for (int i = 0; i < trainer->optimizer.state_count; i++)
+    TRY(comm_broadcast(comm, trainer->optimizer.state[i], blocks->bytes, 0));
+  return blocks->average ? comm_broadcast(comm, blocks->average, blocks->bytes, 0) : STATUS_OK;
+}
+
+enum status trainer_resume(struct trainer *trainer, bool *resumed) {
+  enum status mine = STATUS_OK;
+  bool found = false;
+  if (trainer->comm->rank == 0 && strcmp(trainer->config->checkpoint.resume, "never") != 0)
+    mine = read_on_rank_0(trainer, &found);
+  if (!mine && trainer->comm->rank == 0 && !found &&
+      strcmp(trainer->config->checkpoint.resume, "must") == 0)
+    mine = status_fail(STATUS_USAGE, __FILE__, __LINE__,
+                       "%s: expected a checkpoint to resume from, found none",
+                       trainer->config->output.dir);
+  TRY(comm_agree(trainer->comm, mine));
+  TRY(comm_broadcast(trainer->comm, &found, sizeof found, 0));
+  *resumed = found;
+  return found ? broadcast_state(trainer) : STATUS_OK;
+}

@@ -1,0 +1,64 @@
+/* The state of a run: named tensors and metadata. Nothing in it names a rank. */
+#include <stdlib.h>
+#include "base/file.h"
+#include "train/trainer.h"
+#include "train/weights.h"
+
+/* Adam's m of "flow.weight" is called "adam.m/flow.weight". */
+static enum status list_optimizer(const struct trainer *trainer, struct stored_tensor *tensors,
+                                  int *count) {
+  for (int i = 0; i < trainer->optimizer.state_count; i++) {
+    char prefix[64];
+    snprintf(prefix, sizeof prefix, "%s/", trainer->optimizer.state_name[i]);
+    TRY(weights_list(&trainer->training.plan, prefix, trainer->optimizer.state[i], tensors, count));
+  }
+  return STATUS_OK;
+}
+
+static enum status list_all(const struct trainer *trainer, struct stored_tensor *tensors,
+                            int *count) {
+  const struct state_blocks *blocks = &trainer->blocks;
+  const struct plan *plan = &trainer->training.plan;
+  TRY(weights_list(plan, WEIGHTS_PREFIX, blocks->weights, tensors, count));
+  TRY(list_optimizer(trainer, tensors, count));
+  return blocks->average ? weights_list(plan, AVERAGE_PREFIX, blocks->average, tensors, count)
+                         : STATUS_OK;
+}
+
+enum status state_tensors(const struct trainer *trainer, struct stored_tensor **tensors,
+                          int *count) {
+  size_t blocks = 2 + (size_t)trainer->optimizer.state_count;
+  *count = 0;
+  *tensors = calloc(blocks * (size_t)trainer->training.plan.parameter_count, sizeof **tensors);
+  REQUIRE(*tensors, STATUS_FAILED, "checkpoint: out of memory");
+  enum status status = list_all(trainer, *tensors, count);
+  if (status) {
+    state_free(*tensors, *count);
+    *tensors = NULL;
+    *count = 0;
+  }
+  return status;
+}
+
+void state_free(struct stored_tensor *tensors, int count) {
+  for (int i = 0; i < count; i++) free((char *)(uintptr_t)tensors[i].name);
+  free(tensors);
+}
+
+enum status state_metadata(const struct trainer *trainer, json_t **metadata) {
+  const struct progress_state *state = &trainer->state;
+  char *config, manifest[32];
+  TRY(config_to_text(trainer->config, &config));
+  snprintf(manifest, sizeof manifest, "%016llx",
+           (unsigned long long)dataset_manifest(&trainer->task_run.dataset));
+  *metadata = json_pack(
+      "{s:s, s:s, s:I, s:I, s:f, s:I, s:I, s:b, s:s, s:s}", "program",
+      "medtrain-dist " MEDTRAIN_VERSION, "task", trainer->task->name, "step",
+      (json_int_t)state->step, "epoch", (json_int_t)(state->step / trainer->time.steps_per_epoch),
+      "best", state->best_step ? state->best : 0.0, "best_step", (json_int_t)state->best_step,
+      "validations_without_better", (json_int_t)state->validations_without_better, "averaged",
+      trainer->blocks.average != NULL, "data", manifest, "config", config);
+  free(config);
+  REQUIRE(*metadata, STATUS_FAILED, "checkpoint: out of memory");
+  return STATUS_OK;
+}

@@ -1,0 +1,126 @@
+/* One optimiser step: every own slot forward and backward, gradients and losses added over all
+ * slots by the fixed tree, one update that every rank makes alike. */
+#include <math.h>
+#include "kernels/grad_norm/grad_norm.h"
+#include "train/signals.h"
+#include "train/trainer.h"
+
+struct slot_work {
+  struct trainer *trainer;
+  int slot;
+};
+
+static enum status push_bucket(void *context, const struct plan_bucket *bucket) {
+  struct slot_work *work = context;
+  return tree_push(&work->trainer->tree, work->slot,
+                   work->trainer->blocks.gradients + bucket->first, bucket->first, bucket->count);
+}
+
+static enum status move_messages(void *context) {
+  struct slot_work *work = context;
+  return tree_progress(&work->trainer->tree);
+}
+
+static void record_losses(struct trainer *trainer, double *row) {
+  struct run_loss losses[TRAINER_MAX_LOSSES];
+  int count = run_losses(&trainer->training.run, losses, TRAINER_MAX_LOSSES);
+  row[0] = 0;
+  for (int i = 0; i < count; i++) {
+    row[1 + i] = losses[i].value;
+    row[0] += losses[i].weight * losses[i].value;
+  }
+}
+
+static enum status compute_slot(struct trainer *trainer, int slot, const void *memory,
+                                double *row) {
+  struct slot_work work = {trainer, slot};
+  const struct run_hooks hooks = {push_bucket, move_messages, &work};
+  TRY(network_bind(&trainer->training, memory));
+  TRY(run_forward(&trainer->training.run));
+  record_losses(trainer, row);
+  return run_backward(&trainer->training.run, 1.0, &hooks);
+}
+
+static enum status train_slot(struct trainer *trainer, int slot, double *row) {
+  void *memory;
+  TRY(feed_take(trainer, trainer->state.step, slot, &memory));
+  enum status status = compute_slot(trainer, slot, memory, row);
+  if (status) {
+    prefetch_release(&trainer->prefetch, memory);
+    return status;
+  }
+  return feed_release(trainer, memory);
+}
+
+/* Goes through own slots. After a failure (also one since the last step) the rest is
+ * skipped, so that no rank waits in vain. */
+static enum status train_own_slots(struct trainer *trainer) {
+  enum status status = trainer->local;
+  for (int i = 0; i < trainer->own.count; i++) {
+    int slot = trainer->own.first + i;
+    trainer->present[i] = timetable_filled(&trainer->time, trainer->state.step, slot);
+    if (!status && trainer->present[i])
+      status = train_slot(trainer, slot, trainer->rows + (size_t)i * STEP_ROW);
+    if (status || !trainer->present[i]) TRY(tree_skip(&trainer->tree, slot));
+  }
+  return status;
+}
+
+static void name_losses(const struct trainer *trainer, struct step_result *result) {
+  struct run_loss losses[TRAINER_MAX_LOSSES];
+  result->loss_count = run_losses(&trainer->training.run, losses, TRAINER_MAX_LOSSES);
+  for (int i = 0; i < result->loss_count; i++) result->loss_name[i] = losses[i].name;
+}
+
+static enum status update(struct trainer *trainer, int filled, const struct step_result *result) {
+  struct state_blocks *blocks = &trainer->blocks;
+  const struct config *config = trainer->config;
+  double scale = optimizer_clip_scale(result->gradient_norm, config->train.clip_norm) / filled;
+  TRY(optimizer_step(&trainer->optimizer, blocks->weights, blocks->gradients, result->learning_rate,
+                     scale));
+  if (blocks->average)
+    ema_update(blocks->average, blocks->weights, blocks->count, config->train.ema_decay);
+  return STATUS_OK;
+}
+
+static enum status check_finite(const struct trainer *trainer, const struct step_result *result) {
+  for (int i = 0; i < result->loss_count; i++)
+    REQUIRE(isfinite(result->loss[i]), STATUS_FAILED,
+            "step %lld: the loss %s is not finite (%g); the last checkpoint is kept",
+            (long long)trainer->state.step + 1, result->loss_name[i], result->loss[i]);
+  REQUIRE(isfinite(result->gradient_norm), STATUS_FAILED,
+          "step %lld: the gradient is not finite; the last checkpoint is kept",
+          (long long)trainer->state.step + 1);
+  return STATUS_OK;
+}
+
+/* Everybody learns whether a rank failed or was asked to stop. */
+static enum status agree(struct trainer *trainer, enum status mine, bool *stop) {
+  if (!mine && signals_stop_requested())
+    mine = status_fail(STATUS_STOPPED, __FILE__, __LINE__, "stopped on request");
+  enum status all = comm_agree(trainer->comm, mine);
+  *stop = all == STATUS_STOPPED;
+  return *stop ? STATUS_OK : all;
+}
+
+enum status trainer_step(struct trainer *trainer, struct step_result *result) {
+  struct state_blocks *blocks = &trainer->blocks;
+  double sums[STEP_ROW];
+  int filled = timetable_filled_slots(&trainer->time, trainer->state.step);
+  *result = (struct step_result){0};
+  TRY(tree_start(&trainer->tree, blocks->gradients));
+  enum status mine = train_own_slots(trainer);
+  TRY(tree_wait(&trainer->tree));
+  TRY(agree(trainer, mine, &result->stop));
+  TRY(comm_tree_sum(trainer->comm, trainer->time.slots, STEP_ROW, trainer->rows, trainer->present,
+                    sums));
+  name_losses(trainer, result);
+  result->total = sums[0] / filled;
+  for (int i = 0; i < result->loss_count; i++) result->loss[i] = sums[1 + i] / filled;
+  result->learning_rate = schedule_rate(&trainer->schedule, trainer->state.step);
+  result->gradient_norm = sqrt(grad_norm_squared(blocks->gradients, blocks->count)) / filled;
+  TRY(check_finite(trainer, result));
+  TRY(update(trainer, filled, result));
+  trainer->state.step++;
+  return STATUS_OK;
+}

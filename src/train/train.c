@@ -1,0 +1,262 @@
+/* The training loop. */
+#include "train/train.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/text.h"
+#include "train/journal.h"
+#include "train/signals.h"
+#include "train/trainer.h"
+#include "train/weights.h"
+
+static enum status allocate_block(struct trainer *trainer, float **block) {
+  void *memory;
+  TRY(trainer->device->ops->allocate(trainer->device, trainer->blocks.bytes, &memory));
+  *block = memory;
+  struct stream stream = {.device = trainer->device};
+  return trainer->device->ops->fill(&stream, memory, 0, trainer->blocks.bytes);
+}
+
+static enum status open_networks(struct trainer *trainer) {
+  const struct config *config = trainer->config;
+  const int *extent = trainer->task_run.dataset.extent;
+  TRY(network_plan(&trainer->training, trainer->task, &trainer->task_run, config, PURPOSE_TRAINING,
+                   (int)config->train.slot_samples, extent));
+  TRY(network_plan(&trainer->evaluation, trainer->task, &trainer->task_run, config,
+                   PURPOSE_PREDICTION, 1, extent));
+  size_t training = trainer->training.plan.arena_bytes;
+  size_t evaluation = trainer->evaluation.plan.arena_bytes;
+  trainer->arena_bytes = training > evaluation ? training : evaluation;
+  return trainer->device->ops->allocate(trainer->device, trainer->arena_bytes, &trainer->arena);
+}
+
+static enum status open_blocks(struct trainer *trainer) {
+  struct state_blocks *blocks = &trainer->blocks;
+  const struct plan *plan = &trainer->training.plan;
+  const struct config *config = trainer->config;
+  blocks->count = plan->parameter_elements;
+  blocks->bytes = sizeof(float) * (size_t)blocks->count;
+  TRY(allocate_block(trainer, &blocks->weights));
+  TRY(allocate_block(trainer, &blocks->gradients));
+  plan_initialize(plan, (uint64_t)config->root.seed, blocks->weights);
+  if (*config->model.weights) TRY(weights_read(config->model.weights, plan, blocks->weights));
+  if (config->train.ema_decay == 0) return STATUS_OK;
+  TRY(allocate_block(trainer, &blocks->average));
+  memcpy(blocks->average, blocks->weights, blocks->bytes);
+  return STATUS_OK;
+}
+
+static enum status open_runs(struct trainer *trainer) {
+  struct state_blocks *blocks = &trainer->blocks;
+  const float *judged = blocks->average ? blocks->average : blocks->weights;
+  TRY(network_open(&trainer->training, trainer->device, trainer->arena, blocks->weights,
+                   blocks->gradients));
+  return network_open(&trainer->evaluation, trainer->device, trainer->arena, judged, NULL);
+}
+
+static enum status open_optimizer(struct trainer *trainer) {
+  const struct config *config = trainer->config;
+  const struct optimizer_options options = {
+      .kind = config->train.optimizer,
+      .beta1 = config->train.beta1,
+      .beta2 = config->train.beta2,
+      .epsilon = config->train.epsilon,
+      .weight_decay = config->train.weight_decay,
+      .momentum = config->train.momentum,
+  };
+  TRY(optimizer_open(&trainer->optimizer, trainer->device, &options, trainer->blocks.count));
+  const struct schedule_options curve = {
+      .kind = config->train.schedule,
+      .rate = config->train.learning_rate,
+      .minimum = config->train.minimum_rate,
+      .power = config->train.power,
+      .steps = trainer->time.steps,
+      .warmup = config->train.warmup_steps,
+  };
+  return schedule_make(&trainer->schedule, &curve);
+}
+
+/* What each rank opens by itself. */
+static enum status open_own(struct trainer *trainer) {
+  const struct config *config = trainer->config;
+  TRY(task_find(config->root.task, &trainer->task));
+  TRY(comm_slots((int)config->train.slots, trainer->comm->rank, trainer->comm->size,
+                 &trainer->own));
+  TRY(trainer->task->open(&trainer->task_run, config));
+  TRY(timetable_make(&trainer->time, trainer));
+  TRY(open_networks(trainer));
+  TRY(open_blocks(trainer));
+  TRY(open_runs(trainer));
+  TRY(open_optimizer(trainer));
+  trainer->rows = calloc((size_t)trainer->own.count * STEP_ROW, sizeof(double));
+  trainer->present = calloc((size_t)trainer->own.count, sizeof(bool));
+  REQUIRE(trainer->rows && trainer->present, STATUS_FAILED, "train: out of memory");
+  return trainer->comm->rank == 0 ? journal_open(&trainer->journal, config) : STATUS_OK;
+}
+
+/* Ranks that were started with other programs, kernels or data must not train together. */
+static enum status check_alike(struct trainer *trainer) {
+  uint64_t plan = plan_hash(&trainer->training.plan);
+  uint64_t data = dataset_manifest(&trainer->task_run.dataset);
+  TRY(comm_same(trainer->comm, "the plan (kernels, shapes)", &plan, sizeof plan));
+  return comm_same(trainer->comm, "the data", &data, sizeof data);
+}
+
+static enum status open_together(struct trainer *trainer) {
+  const struct config *config = trainer->config;
+  enum tree_mode mode = strcmp(config->comm.reduce, "fast") == 0 ? TREE_FAST : TREE_EXACT;
+  size_t bucket = (size_t)config->comm.bucket_kib * 1024 / sizeof(float);
+  TRY(check_alike(trainer));
+  TRY(comm_agree(trainer->comm, tree_open(&trainer->tree, trainer->comm, trainer->device, mode,
+                                          trainer->time.slots, trainer->blocks.count, bucket)));
+  bool resumed = false;
+  TRY(trainer_resume(trainer, &resumed));
+  enum status mine = feed_open(trainer);
+  if (!mine) mine = journal_start(trainer->journal, trainer);
+  return comm_agree(trainer->comm, mine);
+}
+
+static void announce(const struct trainer *trainer) {
+  char memory[32];
+  const struct timetable *time = &trainer->time;
+  log_info(
+      "%s: %lld parameters, arena %s per rank; %lld samples per epoch, %lld steps of %d slots of "
+      "%d "
+      "samples; %d rank%s of %d thread%s",
+      trainer->config->model.name, (long long)plan_trainable_count(&trainer->training.plan),
+      text_bytes((double)trainer->arena_bytes, memory), (long long)time->samples_per_epoch,
+      (long long)time->steps, time->slots, time->slot_samples, trainer->comm->size,
+      trainer->comm->size == 1 ? "" : "s", trainer->device->threads,
+      trainer->device->threads == 1 ? "" : "s");
+}
+
+static bool is_due(int64_t every, int64_t done) {
+  return every > 0 && done % every == 0;
+}
+
+static bool at_epoch_end(const struct trainer *trainer, int64_t every_epochs) {
+  int64_t step = trainer->state.step, per_epoch = trainer->time.steps_per_epoch;
+  return step % per_epoch == 0 && is_due(every_epochs, step / per_epoch);
+}
+
+static bool is_last(const struct trainer *trainer) {
+  return trainer->state.step >= trainer->time.steps;
+}
+
+static bool validation_due(const struct trainer *trainer) {
+  int64_t every = trainer->config->train.validate_every;
+  return trainer->task->count(&trainer->task_run, SPLIT_VALIDATION) > 0 && every > 0 &&
+         (at_epoch_end(trainer, every) || is_last(trainer));
+}
+
+/* Remembers whether this validation is the best so far. */
+static bool judge(struct trainer *trainer, const struct evaluation *validation) {
+  struct progress_state *state = &trainer->state;
+  double score = NAN, deviation;
+  int column = evaluation_column(validation, trainer->task->best(&trainer->task_run));
+  if (column >= 0) evaluation_mean(validation, column, &score, &deviation);
+  bool better = score > state->best; /* false for NaN */
+  state->validations_without_better = better ? 0 : state->validations_without_better + 1;
+  if (better) {
+    state->best = score;
+    state->best_step = state->step;
+  }
+  return better;
+}
+
+static enum status validate(struct trainer *trainer, struct evaluation *validation, bool *best) {
+  const struct evaluation_visitor visitor = {journal_draw, trainer};
+  trainer->comm->phase = "validation";
+  TRY(evaluate_split(validation, trainer->comm, trainer->task, &trainer->task_run,
+                     &trainer->evaluation, SPLIT_VALIDATION, false, &visitor));
+  trainer->comm->phase = "training";
+  *best = judge(trainer, validation);
+  return STATUS_OK;
+}
+
+static bool save_due(const struct trainer *trainer, bool best, bool stop) {
+  const struct config *config = trainer->config;
+  return best || stop || is_last(trainer) ||
+         is_due(config->checkpoint.every_steps, trainer->state.step) ||
+         at_epoch_end(trainer, config->checkpoint.every_epochs);
+}
+
+/* What follows a step: validation, records, checkpoint. */
+static enum status conclude(struct trainer *trainer, const struct step_result *result, bool stop) {
+  struct evaluation validation = {0};
+  bool due = validation_due(trainer), best = false;
+  enum status status = due ? validate(trainer, &validation, &best) : STATUS_OK;
+  if (!status) {
+    journal_step(trainer->journal, trainer, result, due ? &validation : NULL);
+    if (save_due(trainer, best, stop))
+      trainer->local = journal_save(trainer->journal, trainer, best);
+  }
+  evaluation_close(&validation);
+  return status;
+}
+
+static bool has_converged(const struct trainer *trainer) {
+  int64_t patience = trainer->config->train.early_stopping;
+  return patience > 0 && trainer->state.validations_without_better >= patience;
+}
+
+static enum status loop(struct trainer *trainer) {
+  int64_t stop_at = trainer->config->train.stop_at;
+  bool stop = false;
+  trainer->comm->phase = "training";
+  while (!is_last(trainer) && !stop && !has_converged(trainer)) {
+    struct step_result result;
+    TRY(trainer_step(trainer, &result));
+    stop = result.stop || trainer->state.step == stop_at;
+    TRY(conclude(trainer, &result, stop));
+  }
+  if (has_converged(trainer) && !is_last(trainer))
+    log_info("stopping early: no better validation for %lld in a row",
+             (long long)trainer->state.validations_without_better);
+  enum status mine = trainer->local;
+  if (!mine) mine = journal_finish(trainer->journal, "");
+  TRY(comm_agree(trainer->comm, mine));
+  REQUIRE(!stop || is_last(trainer), STATUS_STOPPED,
+          "stopped after step %lld of %lld; the same command continues",
+          (long long)trainer->state.step, (long long)trainer->time.steps);
+  return STATUS_OK;
+}
+
+static enum status open_and_loop(struct trainer *trainer) {
+  signals_install();
+  trainer->comm->phase = "opening";
+  TRY(comm_agree(trainer->comm, open_own(trainer)));
+  TRY(open_together(trainer));
+  announce(trainer);
+  return loop(trainer);
+}
+
+static void close_trainer(struct trainer *trainer) {
+  struct device *device = trainer->device;
+  struct state_blocks *blocks = &trainer->blocks;
+  prefetch_close(&trainer->prefetch);
+  journal_close(trainer->journal);
+  tree_close(&trainer->tree);
+  optimizer_close(&trainer->optimizer);
+  network_close(&trainer->training);
+  network_close(&trainer->evaluation);
+  device->ops->release(device, trainer->arena, trainer->arena_bytes);
+  device->ops->release(device, blocks->weights, blocks->bytes);
+  device->ops->release(device, blocks->gradients, blocks->bytes);
+  device->ops->release(device, blocks->average, blocks->bytes);
+  free(trainer->rows);
+  free(trainer->present);
+  task_close(&trainer->task_run);
+}
+
+enum status train_run(const struct config *config, struct comm *comm, struct device *device) {
+  struct trainer *trainer = calloc(1, sizeof *trainer);
+  REQUIRE(trainer, STATUS_FAILED, "train: out of memory");
+  *trainer = (struct trainer){
+      .config = config, .comm = comm, .device = device, .state = {.best = -INFINITY}};
+  enum status status = open_and_loop(trainer);
+  close_trainer(trainer);
+  free(trainer);
+  return status;
+}

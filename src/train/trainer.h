@@ -1,0 +1,99 @@
+/* Everything a training run has open, and the pieces it is made of (one file each). Internal to the
+ * room. */
+#pragma once
+#include "comm/comm.h"
+#include "comm/tree.h"
+#include "config/config.h"
+#include "data/prefetch.h"
+#include "optim/optim.h"
+#include "optim/schedule.h"
+#include "store/checkpoint.h"
+#include "task/task.h"
+#include "train/network.h"
+#include "train/train.h"
+
+/* A slot's row of losses: the weighted total, then the unweighted terms. */
+enum { TRAINER_MAX_LOSSES = 16, STEP_ROW = TRAINER_MAX_LOSSES + 1 };
+
+/* Where a run is: what a checkpoint holds besides tensors. Functions of the steps done, not of
+ * ranks. */
+struct progress_state {
+  int64_t step; /* optimiser steps done */
+  double best;  /* best validation score so far; -infinity before the first */
+  int64_t best_step;
+  int64_t validations_without_better;
+};
+
+/* How training is cut into epochs, steps and slots. */
+struct timetable {
+  int64_t samples_per_epoch, steps_per_epoch, steps;
+  int slots, slot_samples;
+};
+
+/* The flat blocks of parameter-sized memory. */
+struct state_blocks {
+  int64_t count; /* elements of each block */
+  size_t bytes;  /* of each block */
+  float *weights, *gradients;
+  float *average; /* exponential moving average of the weights, NULL when off */
+};
+
+struct trainer {
+  const struct config *config;
+  struct comm *comm;
+  struct device *device;
+  const struct task *task;
+  struct task_run task_run;
+  struct network training, evaluation;
+  void *arena; /* shared by both networks, which never run at the same time */
+  size_t arena_bytes;
+  struct state_blocks blocks;
+  struct optimizer optimizer;
+  struct schedule schedule;
+  struct tree tree;
+  struct slot_range own;
+  struct timetable time;
+  struct prefetch prefetch;
+  double *rows;        /* losses of own slots, [own.count][STEP_ROW] */
+  bool *present;       /* own slots that have samples in this step */
+  int64_t next_ticket; /* the next (step, own slot) to ask the prefetch thread for */
+  struct progress_state state;
+  enum status local;       /* what went wrong on this rank since the last agreement */
+  struct journal *journal; /* NULL on ranks other than 0 */
+};
+
+/* What one step gave, the same on all ranks. */
+struct step_result {
+  int loss_count;
+  const char *loss_name[TRAINER_MAX_LOSSES];
+  double loss[TRAINER_MAX_LOSSES]; /* unweighted, mean over samples */
+  double total;                    /* weighted sum */
+  double learning_rate, gradient_norm;
+  bool stop; /* a rank was asked to stop */
+};
+
+/* timetable.c */
+CHECKED enum status timetable_make(struct timetable *time, const struct trainer *trainer);
+/* Whether a slot of a step has samples: the last step of an epoch may leave slots empty. */
+bool timetable_filled(const struct timetable *time, int64_t step, int slot);
+int timetable_filled_slots(const struct timetable *time, int64_t step);
+
+/* feed.c: inputs of own slots, read ahead by the prefetch thread. */
+CHECKED enum status feed_open(struct trainer *trainer);
+/* The inputs of own slot `slot` of step `step`; slots must be taken in the order of training. */
+CHECKED enum status feed_take(struct trainer *trainer, int64_t step, int slot, void **memory);
+/* Gives them back and asks for the next. */
+CHECKED enum status feed_release(struct trainer *trainer, void *memory);
+
+/* step.c: one optimiser step. Collective. */
+CHECKED enum status trainer_step(struct trainer *trainer, struct step_result *result);
+
+/* state.c: the trainer's state as named tensors and as a checkpoint's metadata. */
+CHECKED enum status state_tensors(const struct trainer *trainer, struct stored_tensor **tensors,
+                                  int *count); /* names and array owned by the caller: state_free */
+void state_free(struct stored_tensor *tensors, int count);
+CHECKED enum status state_metadata(const struct trainer *trainer, json_t **metadata);
+
+/* resume.c: Collective. Continues from the run directory's checkpoint, if config and data are the
+ * same. */
+CHECKED enum status trainer_resume(struct trainer *trainer, bool *resumed);
