@@ -24,9 +24,11 @@ static enum status warp_infer(struct node *node) {
 }
 
 SIMD_DECLARE(warp_planar_simd);
+SIMD_DECLARE(warp_blocked_simd);
 REAL_DECLARE(warp_reference);
 
 static const struct kernel *const kernels[] = {SIMD_KERNELS(warp_planar_simd),
+                                               SIMD_KERNELS(warp_blocked_simd),
                                                REAL_KERNELS(warp_reference), NULL};
 
 extern const struct op op_warp;

@@ -1,6 +1,7 @@
 /* What the fast kernels along displacements share: the cells that a run of voxels falls into, split
  * off on vectors, and slabs of a volume that may be scattered from at the same time. Float only. */
 #pragma once
+#include "kernels/common/simd.h"
 #include "kernels/warp/warp_sample.h"
 
 enum { WARP_RUN = 64 };
@@ -13,15 +14,28 @@ struct warp_cells {
   int voxel[WARP_RUN]; /* the lowest corner's number; only where interior */
 };
 
-/* `step`: 1 on the w axis, where the index runs, else 0. `stride`: floats from one displacement to
- * the next. */
-static inline void warp_cells_linear(struct warp_cells *cells, int axis, const float *u, int stride,
-                                     int index, int step, int count) {
-  for (int i = 0; i < count; i++) {
-    struct warp_axis at = warp_axis_split(index + i * step, u[i * stride]);
-    cells->low[axis][i] = at.low;
-    cells->fraction[axis][i] = at.fraction;
-    cells->slope[axis][i] = 1;
+static inline simd warp_select(simd_int mask, simd yes, simd no) {
+  return (simd)((mask & (simd_int)yes) | (~mask & (simd_int)no));
+}
+
+/* warp_axis_split on vectors. `step`: 1 on the w axis, where the index runs, else 0. `stride`:
+ * floats from one displacement to the next. */
+static inline void warp_cells_split(struct warp_cells *cells, int axis, const float *u, int stride,
+                                    int index, int step, int count) {
+  static const int lanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const simd far = simd_all(WARP_FAR);
+  float *moved = cells->fraction[axis];
+  for (int i = 0; i < count; i++) moved[i] = u[i * stride];
+  for (int i = count; i % SIMD_WIDTH; i++) moved[i] = 0;
+  for (int i = 0; i < count; i += SIMD_WIDTH) {
+    simd at = simd_load(moved + i);
+    at = warp_select((simd_int)(at > -far), at, -far);
+    at = warp_select((simd_int)(at < far), at, far);
+    simd_int whole = __builtin_convertvector(at, simd_int);
+    whole += (simd_int)(at < __builtin_convertvector(whole, simd));
+    *(simd_int *)(cells->low[axis] + i) = whole + index + step * (*(const simd_int *)lanes + i);
+    simd_store(moved + i, at - __builtin_convertvector(whole, simd));
+    simd_store(cells->slope[axis] + i, simd_all(1));
   }
 }
 
@@ -50,7 +64,7 @@ static inline void warp_cells_find(struct warp_cells *cells, const float *const 
                                    const int first[3], int count, const int extent[3],
                                    const struct warp_arguments *arguments) {
   for (int axis = 0; axis < 3; axis++) {
-    warp_cells_linear(cells, axis, u[axis], stride, first[axis], axis == 2, count);
+    warp_cells_split(cells, axis, u[axis], stride, first[axis], axis == 2, count);
     if (arguments->padding == WARP_BORDER) warp_cells_clamp(cells, axis, extent[axis], count);
     if (arguments->mode == WARP_NEAREST) warp_cells_round(cells, axis, count);
   }

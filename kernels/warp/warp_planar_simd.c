@@ -1,9 +1,7 @@
 /* warp for planar images. The eight corners of a cell are four pairs of neighbours on the w axis:
  * two vectors of four, one per slice. Runs of voxels share the arithmetic of their positions. */
-#include <limits.h>
-#include <string.h>
 #include "kernels/common/simd.h"
-#include "kernels/warp/warp_cells.h"
+#include "kernels/warp/warp_walk.h"
 
 typedef float four __attribute__((vector_size(16)));
 typedef double two_doubles __attribute__((vector_size(16)));
@@ -89,39 +87,7 @@ static inline void scatter(float *image, const struct warp_cells *cells, int i, 
   }
 }
 
-/* One call: pointers and extents. */
-struct job {
-  const struct warp_arguments *arguments;
-  int channels, extent[3];
-  int64_t voxels;
-  const float *image, *field, *dy;
-  float *y, *dimage, *dfield;
-  bool add_field;
-};
-
-static struct job job_make(const struct node *node, const struct io *io) {
-  const struct shape *s = &node->y.shape;
-  return (struct job){.arguments = (const void *)node->arguments,
-                      .channels = s->c,
-                      .extent = {s->d, s->h, s->w},
-                      .voxels = shape_voxels(*s),
-                      .image = io->x[0],
-                      .field = io->x[1],
-                      .dy = io->dy,
-                      .y = io->y,
-                      .dimage = io->dx[0],
-                      .dfield = io->dx[1],
-                      .add_field = io->dx_add[1]};
-}
-
-/* A run of voxels of sample n; `at` is the first one's number. */
-struct run {
-  int n, count;
-  int64_t at;
-  struct warp_cells cells;
-};
-
-static void run_forward(const struct job *job, const struct run *run) {
+static void run_forward(const struct warp_job *job, const struct warp_run *run) {
   const struct warp_cells *cells = &run->cells;
   for (int c = 0; c < job->channels; c++) {
     int64_t plane = ((int64_t)run->n * job->channels + c) * job->voxels;
@@ -133,19 +99,7 @@ static void run_forward(const struct job *job, const struct run *run) {
   }
 }
 
-static void store_field(const struct job *job, const struct run *run,
-                        const float slope[3][WARP_RUN]) {
-  for (int k = 0; k < 3; k++) {
-    float *to = job->dfield + ((int64_t)run->n * 3 + k) * job->voxels + run->at;
-    const float *factor = run->cells.slope[k];
-    if (job->add_field)
-      for (int i = 0; i < run->count; i++) to[i] += slope[k][i] * factor[i];
-    else
-      for (int i = 0; i < run->count; i++) to[i] = slope[k][i] * factor[i];
-  }
-}
-
-static void run_field_gradient(const struct job *job, const struct run *run) {
+static void run_field_gradient(const struct warp_job *job, const struct warp_run *run) {
   const struct warp_cells *cells = &run->cells;
   float sum[3][WARP_RUN];
   memset(sum, 0, sizeof sum);
@@ -159,10 +113,10 @@ static void run_field_gradient(const struct job *job, const struct run *run) {
       for (int k = 0; k < 3; k++) sum[k][i] += dy[i] * slope[k];
     }
   }
-  store_field(job, run, (const float(*)[WARP_RUN])sum);
+  warp_store_field(job, run, (const float(*)[WARP_RUN])sum);
 }
 
-static void run_image_gradient(const struct job *job, const struct run *run) {
+static void run_image_gradient(const struct warp_job *job, const struct warp_run *run) {
   for (int c = 0; c < job->channels; c++) {
     int64_t plane = ((int64_t)run->n * job->channels + c) * job->voxels;
     for (int i = 0; i < run->count; i++)
@@ -170,49 +124,9 @@ static void run_image_gradient(const struct job *job, const struct run *run) {
   }
 }
 
-static void run_backward(const struct job *job, const struct run *run) {
+static void run_backward(const struct warp_job *job, const struct warp_run *run) {
   if (job->dfield) run_field_gradient(job, run);
   if (job->dimage) run_image_gradient(job, run);
-}
-
-/* Visits slice d of sample n in runs. */
-static void each_run(const struct job *job, int n, int d,
-                     void (*visit)(const struct job *, const struct run *)) {
-  struct run run = {.n = n};
-  for (int h = 0; h < job->extent[1]; h++)
-    for (int w = 0; w < job->extent[2]; w += WARP_RUN) {
-      const int first[3] = {d, h, w};
-      run.count = job->extent[2] - w < WARP_RUN ? job->extent[2] - w : WARP_RUN;
-      run.at = ((int64_t)d * job->extent[1] + h) * job->extent[2] + w;
-      const float *u = job->field + (int64_t)n * 3 * job->voxels + run.at;
-      const float *const axes[3] = {u, u + job->voxels, u + 2 * job->voxels};
-      warp_cells_find(&run.cells, axes, 1, first, run.count, job->extent, job->arguments);
-      visit(job, &run);
-    }
-}
-
-static void each_slice(const struct job *job, int samples,
-                       void (*visit)(const struct job *, const struct run *)) {
-#pragma omp parallel for schedule(static)
-  for (int64_t slice = 0; slice < (int64_t)samples * job->extent[0]; slice++)
-    each_run(job, (int)(slice / job->extent[0]), (int)(slice % job->extent[0]), visit);
-}
-
-/* The same for backward that scatters: slab by slab, even slabs before odd ones. */
-static void each_slab(const struct job *job, int samples) {
-  int lowest = 0, highest = 0;
-  for (int n = 0; n < samples; n++)
-    warp_reach(job->field + (int64_t)n * 3 * job->voxels, 1, job->voxels, &lowest, &highest);
-  struct warp_slabs slabs = warp_slabs_plan(job->extent[0], lowest, highest);
-  for (int odd = 0; odd < 2; odd++) {
-    int count = (slabs.count + 1 - odd) / 2;
-#pragma omp parallel for schedule(static)
-    for (int i = 0; i < samples * count; i++) {
-      int from = (2 * (i % count) + odd) * slabs.thickness, to = from + slabs.thickness;
-      for (int d = from; d < to && d < job->extent[0]; d++)
-        each_run(job, i / count, d, run_backward);
-    }
-  }
 }
 
 static bool warp_applies(const struct node *node) {
@@ -223,20 +137,15 @@ static bool warp_applies(const struct node *node) {
 static enum status warp_forward(const struct node *node, const struct io *io,
                                 struct stream *stream) {
   (void)stream;
-  struct job job = job_make(node, io);
-  each_slice(&job, node->y.shape.n, run_forward);
+  struct warp_job job = warp_job_make(node, io);
+  warp_each_slice(&job, node->y.shape.n, run_forward);
   return STATUS_OK;
 }
 
 static enum status warp_backward(const struct node *node, const struct io *io,
                                  struct stream *stream) {
   (void)stream;
-  struct job job = job_make(node, io);
-  if (job.dimage && !io->dx_add[0]) memset(job.dimage, 0, tensor_bytes(&node->x[0]));
-  if (job.dimage)
-    each_slab(&job, node->y.shape.n);
-  else
-    each_slice(&job, node->y.shape.n, run_backward);
+  warp_walk_backward(node, io, run_backward);
   return STATUS_OK;
 }
 
