@@ -1,9 +1,10 @@
 /* Convolution to a blocked target: for a tile of voxels along w and 16 channels, all sums stay in
- * registers while each tap multiplies one vector of weights by one value per voxel. */
+ * registers. Each value of the source is spread over a vector once and multiplied by the weights of
+ * all taps along w that see it. */
 #include "kernels/conv/conv_direct.h"
 
 #if defined SIMD_ISA_AVX512
-enum { TILE = 28 };
+enum { TILE = 26 };
 #elif defined SIMD_ISA_AVX2
 enum { TILE = 6 };
 #else
@@ -13,18 +14,16 @@ enum { TILE = 3 };
 enum {
   MOST_ROWS = 18,      /* rows of taps that are gathered before they are multiplied */
   BLOCKS_TOGETHER = 4, /* blocks of target channels that share gathered rows */
+  MOST_TOGETHER = 4,   /* taps along w of one row */
+  CACHE_BYTES = 1 << 19,
+  LEAST_BAND = 4,
   EDGE_VOXELS = 2 * TILE + CONV_MOST_TAPS,
 };
 
-/* One row of taps: values x[i] that each voxel multiplies by weights w[16 i]. */
+/* Some taps along w of one source row. The source's first and last voxel that they see are given
+ * apart: outside the source they are zeros. w: [tap][channel of the group][16]. */
 struct taps {
-  const float *x, *w;
-};
-
-/* Which i: [0, low) not for the first voxel of the tile, [low, high) for all, [high, count) not for
- * the last: where a tap lies outside the source. */
-struct reach {
-  int low, high, count;
+  const float *x, *first, *last, *w;
 };
 
 /* A tile of target voxels: where it is and its sums so far. */
@@ -33,49 +32,50 @@ struct tile {
   float sums[BLOCKS_TOGETHER][TILE * CHANNEL_BLOCK];
 };
 
-/* Taps on their way to the sums. */
+/* Taps on their way to the sums: `count` taps from tap `from` on. */
 struct gathered {
-  int rows;
-  bool in_place;
-  struct reach reach; /* of all rows */
+  int rows, from, count;
   struct taps taps[MOST_ROWS];
   float edges[MOST_ROWS][EDGE_VOXELS * CHANNEL_BLOCK];
 };
 
-typedef void accumulate_function(float *sums, const struct taps *taps, int rows, struct reach reach,
-                                 size_t offset);
+static const float zeros[CHANNEL_BLOCK];
 
-static inline __attribute__((always_inline)) void multiply(simd sum[TILE][SIMD_PER_BLOCK],
-                                                           const float *x, const float *w,
-                                                           int count, const int spacing,
-                                                           const int from, const int to) {
-  for (int i = 0; i < count; i++, x++, w += CHANNEL_BLOCK)
-#pragma GCC unroll 32
-    for (int t = from; t < to; t++)
-#pragma GCC unroll 4
-      for (int p = 0; p < SIMD_PER_BLOCK; p++)
-        sum[t][p] += simd_all(x[t * spacing]) * simd_load(w + p * SIMD_WIDTH);
-}
+typedef void accumulate_function(float *sums, const struct taps *rows, int count, size_t offset);
 
-/* sums[voxel] += x[i + spacing * voxel] * w[i] for all i and rows; width and spacing are constants
- * to the compiler. */
-static inline __attribute__((always_inline)) void accumulate(float *sums, const struct taps *taps,
-                                                             int rows, struct reach reach,
-                                                             size_t offset, const int spacing,
-                                                             const int width) {
-  simd sum[TILE][SIMD_PER_BLOCK];
+/* sums[voxel] += x[step * voxel + tap] * w[tap] over all taps, channels of the group and rows. All
+ * from `group` on are constants to the compiler. */
+static inline __attribute__((always_inline)) void accumulate(float *sums, const struct taps *rows,
+                                                             int count, size_t offset,
+                                                             const int group, const int taps,
+                                                             const int step, const int width) {
+  simd sum[TILE][SIMD_PER_BLOCK], weight[MOST_TOGETHER][SIMD_PER_BLOCK];
+  const int length = step * (width - 1) + taps;
 #pragma GCC unroll 32
   for (int t = 0; t < width; t++)
 #pragma GCC unroll 4
     for (int p = 0; p < SIMD_PER_BLOCK; p++)
       sum[t][p] = simd_load(sums + t * CHANNEL_BLOCK + p * SIMD_WIDTH);
-  for (int row = 0; row < rows; row++) {
-    const float *x = taps[row].x, *w = taps[row].w + offset;
-    multiply(sum, x, w, reach.low, spacing, 1, width);
-    x += reach.low, w += reach.low * CHANNEL_BLOCK;
-    multiply(sum, x, w, reach.high - reach.low, spacing, 0, width);
-    x += reach.high - reach.low, w += (reach.high - reach.low) * CHANNEL_BLOCK;
-    multiply(sum, x, w, reach.count - reach.high, spacing, 0, width - 1);
+  for (const struct taps *row = rows; row < rows + count; row++) {
+    const float *x = row->x, *first = row->first, *last = row->last, *w = row->w + offset;
+#pragma GCC unroll 1
+    for (int i = 0; i < group; i++, w += CHANNEL_BLOCK) {
+#pragma GCC unroll 4
+      for (int k = 0; k < taps; k++)
+#pragma GCC unroll 4
+        for (int p = 0; p < SIMD_PER_BLOCK; p++)
+          weight[k][p] = simd_load(w + k * group * CHANNEL_BLOCK + p * SIMD_WIDTH);
+#pragma GCC unroll 64
+      for (int v = 0; v < length; v++) {
+        simd value = simd_all(v == 0 ? first[i] : v == length - 1 ? last[i] : x[v * group + i]);
+#pragma GCC unroll 4
+        for (int k = 0; k < taps; k++)
+#pragma GCC unroll 4
+          for (int p = 0; p < SIMD_PER_BLOCK; p++)
+            if (v >= k && (v - k) % step == 0 && (v - k) / step < width)
+              sum[(v - k) / step][p] += value * weight[k][p];
+      }
+    }
   }
 #pragma GCC unroll 32
   for (int t = 0; t < width; t++)
@@ -84,33 +84,61 @@ static inline __attribute__((always_inline)) void accumulate(float *sums, const 
       simd_store(sums + t * CHANNEL_BLOCK + p * SIMD_WIDTH, sum[t][p]);
 }
 
-#define DEFINE(spacing, width)                                                               \
-  static void accumulate_##spacing##_##width(float *sums, const struct taps *taps, int rows, \
-                                             struct reach reach, size_t offset) {            \
-    accumulate(sums, taps, rows, reach, offset, spacing, width);                             \
+#define DEFINE(g, k, s, t)                                                                      \
+  static void accumulate_##g##_##k##_##s##_##t(float *sums, const struct taps *rows, int count, \
+                                               size_t offset) {                                 \
+    accumulate(sums, rows, count, offset, g, k, s, t);                                          \
   }
-#define NAME(spacing, width) accumulate_##spacing##_##width,
+#define NAME(g, k, s, t) accumulate_##g##_##k##_##s##_##t,
 #if defined SIMD_ISA_AVX512
-#define WIDTHS(DO, s)                                                                           \
-  DO(s, 1)                                                                                      \
-  DO(s, 2)                                                                                      \
-  DO(s, 3)                                                                                      \
-  DO(s, 4) DO(s, 5) DO(s, 6) DO(s, 7) DO(s, 8) DO(s, 9) DO(s, 10) DO(s, 11) DO(s, 12) DO(s, 13) \
-      DO(s, 14) DO(s, 15) DO(s, 16) DO(s, 17) DO(s, 18) DO(s, 19) DO(s, 20) DO(s, 21) DO(s, 22) \
-          DO(s, 23) DO(s, 24) DO(s, 25) DO(s, 26) DO(s, 27) DO(s, 28)
+#define WIDTHS(DO, g, k, s)                                                                   \
+  DO(g, k, s, 1)                                                                              \
+  DO(g, k, s, 2)                                                                              \
+  DO(g, k, s, 3)                                                                              \
+  DO(g, k, s, 4)                                                                              \
+  DO(g, k, s, 5) DO(g, k, s, 6) DO(g, k, s, 7) DO(g, k, s, 8) DO(g, k, s, 9) DO(g, k, s, 10)  \
+      DO(g, k, s, 11) DO(g, k, s, 12) DO(g, k, s, 13) DO(g, k, s, 14) DO(g, k, s, 15)         \
+          DO(g, k, s, 16) DO(g, k, s, 17) DO(g, k, s, 18) DO(g, k, s, 19) DO(g, k, s, 20)     \
+              DO(g, k, s, 21) DO(g, k, s, 22) DO(g, k, s, 23) DO(g, k, s, 24) DO(g, k, s, 25) \
+                  DO(g, k, s, 26)
 #elif defined SIMD_ISA_AVX2
-#define WIDTHS(DO, s) DO(s, 1) DO(s, 2) DO(s, 3) DO(s, 4) DO(s, 5) DO(s, 6)
+#define WIDTHS(DO, g, k, s) \
+  DO(g, k, s, 1) DO(g, k, s, 2) DO(g, k, s, 3) DO(g, k, s, 4) DO(g, k, s, 5) DO(g, k, s, 6)
 #else
-#define WIDTHS(DO, s) DO(s, 1) DO(s, 2) DO(s, 3)
+#define WIDTHS(DO, g, k, s) DO(g, k, s, 1) DO(g, k, s, 2) DO(g, k, s, 3)
 #endif
-WIDTHS(DEFINE, 1)
-WIDTHS(DEFINE, 2)
-WIDTHS(DEFINE, 16)
-WIDTHS(DEFINE, 32)
+#define VARIANTS(DO, k) \
+  WIDTHS(DO, 1, k, 1)   \
+  WIDTHS(DO, 1, k, 2)   \
+  WIDTHS(DO, 16, k, 1)  \
+  WIDTHS(DO, 16, k, 2)
+#define ROW(k)                                            \
+  {                                                       \
+    {{WIDTHS(NAME, 1, k, 1)}, {WIDTHS(NAME, 1, k, 2)}}, { \
+      {WIDTHS(NAME, 16, k, 1)}, {                         \
+        WIDTHS(NAME, 16, k, 2)                            \
+      }                                                   \
+    }                                                     \
+  }
 
-/* [blocked][step - 1][width - 1] */
-static accumulate_function *const accumulators[2][2][TILE] = {
-    {{WIDTHS(NAME, 1)}, {WIDTHS(NAME, 2)}}, {{WIDTHS(NAME, 16)}, {WIDTHS(NAME, 32)}}};
+VARIANTS(DEFINE, 1)
+#if defined SIMD_ISA_AVX512
+VARIANTS(DEFINE, 2)
+VARIANTS(DEFINE, 3)
+VARIANTS(DEFINE, 4)
+#endif
+
+/* How many taps are multiplied together, limited by the registers for their weights; the functions
+ * for it by [blocked][step - 1][width - 1]. */
+static accumulate_function *const accumulators[][2][2][TILE] = {
+    ROW(1),
+#if defined SIMD_ISA_AVX512
+    ROW(2),
+    ROW(3),
+    ROW(4),
+#endif
+};
+enum { TAPS_TOGETHER = sizeof accumulators / sizeof accumulators[0] };
 
 /* The source's position along an axis of tap 0. */
 static int source_at(const struct conv_packing *packing, const struct tile *tile, int axis) {
@@ -118,43 +146,56 @@ static int source_at(const struct conv_packing *packing, const struct tile *tile
   return a->step * tile->at[axis] + a->first[tile->phase[axis]];
 }
 
-/* How a tile reaches into rows of `extent` source voxels: as they lie in memory, where no tap
- * leaves the row by more than one voxel of the tile; else (false) rows have to be copied with zeros
- * around. */
-static bool find_reach(const struct conv_packing *packing, const struct tile *tile, int extent,
-                       struct reach *reach) {
-  const struct conv_axis *a = &packing->axis[2];
-  int taps = a->taps[tile->phase[2]], from = source_at(packing, tile, 2);
-  int last = from + a->step * (tile->width - 1), beyond = last + taps - extent;
-  int low = from < 0 ? -from : 0, high = beyond > 0 ? taps - beyond : taps;
-  *reach = (struct reach){low * packing->group, high * packing->group, taps * packing->group};
-  return tile->width > 1 && low <= a->step && beyond <= a->step && low <= high;
-}
-
 static void flush(struct tile *tile, struct gathered *gathered, const struct conv_source *source) {
   const struct conv_packing *packing = &source->packing;
+  bool blocked = packing->group > 1;
   int step = packing->axis[2].step;
-  accumulate_function *add = accumulators[packing->group > 1][step - 1][tile->width - 1];
+  accumulate_function *add = accumulators[gathered->count - 1][blocked][step - 1][tile->width - 1];
   size_t stride = conv_packing_block_stride(packing, tile->phase);
   for (int b = 0; b < tile->blocks; b++)
-    add(tile->sums[b], gathered->taps, gathered->rows, gathered->reach, stride * b);
+    add(tile->sums[b], gathered->taps, gathered->rows, stride * b);
   gathered->rows = 0;
 }
 
-/* Adds a row of taps of source row (d, h). */
+/* The taps of one row of `extent` source voxels, where it lies but for single voxels outside at the
+ * ends; what reaches farther out is copied with zeros around. */
+static struct taps find_taps(const float *row, int extent, int group, int from, int length,
+                             float *edge) {
+  bool in_place = from >= -1 && from + length <= extent + 1 && length > 1;
+  if (!in_place) {
+    const float *x = conv_window(row, extent, group, from, length, edge);
+    return (struct taps){.x = x, .first = x, .last = x + (int64_t)(length - 1) * group};
+  }
+  return (struct taps){
+      .x = row + (int64_t)from * group,
+      .first = from < 0 ? zeros : row + (int64_t)from * group,
+      .last = from + length > extent ? zeros : row + (int64_t)(from + length - 1) * group};
+}
+
+/* Takes the gathered->count taps of one row of the source. */
 static void gather(struct tile *tile, struct gathered *gathered, const struct conv_source *source,
                    const float *row, const float *w) {
   const struct conv_packing *packing = &source->packing;
-  const struct conv_axis *a = &packing->axis[2];
   if (gathered->rows == MOST_ROWS) flush(tile, gathered, source);
-  int from = source_at(packing, tile, 2), index = gathered->rows++;
-  int length = a->step * (tile->width - 1) + a->taps[tile->phase[2]];
-  if (gathered->in_place)
-    gathered->taps[index].x = row + (int64_t)from * packing->group;
-  else
-    gathered->taps[index].x = conv_window(row, source->tensor->shape.w, packing->group, from,
-                                          length, gathered->edges[index]);
-  gathered->taps[index].w = w;
+  int index = gathered->rows++;
+  gathered->taps[index] = find_taps(
+      row, source->tensor->shape.w, packing->group, source_at(packing, tile, 2) + gathered->from,
+      packing->axis[2].step * (tile->width - 1) + gathered->count, gathered->edges[index]);
+  gathered->taps[index].w = w + (int64_t)gathered->from * packing->group * CHANNEL_BLOCK;
+}
+
+/* Asks for the part of source row `row` + step that the tile below this one will be the first to
+ * read. */
+static void prefetch_below(const struct tile *tile, const struct conv_source *source, int h,
+                           const float *row) {
+  const struct conv_packing *packing = &source->packing;
+  const struct conv_axis *a = packing->axis;
+  struct shape s = source->tensor->shape;
+  if (h + a[1].step >= s.h) return;
+  row += (int64_t)a[1].step * s.w * packing->group;
+  int64_t from = (int64_t)source_at(packing, tile, 2) * packing->group;
+  int64_t to = from + (int64_t)a[2].step * tile->width * packing->group;
+  for (int64_t i = from < 0 ? 0 : from; i < to; i += CHANNEL_BLOCK) __builtin_prefetch(row + i);
 }
 
 static void add_group(struct tile *tile, struct gathered *gathered,
@@ -163,40 +204,53 @@ static void add_group(struct tile *tile, struct gathered *gathered,
   struct shape s = source->tensor->shape;
   const struct conv_axis *a = packing->axis;
   const int *phase = tile->phase;
-  int first_d = source_at(packing, tile, 0), first_h = source_at(packing, tile, 1);
+  int first_d = source_at(packing, tile, 0), last_d = first_d + a[0].taps[phase[0]] - 1;
+  int first_h = source_at(packing, tile, 1), last_h = first_h + a[1].taps[phase[1]] - 1;
   int row_size = a[2].taps[phase[2]] * packing->group * CHANNEL_BLOCK;
-  for (int d = first_d; d < first_d + a[0].taps[phase[0]]; d++)
-    for (int h = first_h; h < first_h + a[1].taps[phase[1]]; h++, w += row_size)
-      if (d >= 0 && d < s.d && h >= 0 && h < s.h)
-        gather(tile, gathered, source, conv_row(source->tensor, source->data, tile->n, group, d, h),
-               w);
+  for (int d = first_d; d <= last_d; d++)
+    for (int h = first_h; h <= last_h; h++, w += row_size) {
+      if (d < 0 || d >= s.d || h < 0 || h >= s.h) continue;
+      const float *row = conv_row(source->tensor, source->data, tile->n, group, d, h);
+      if (d == last_d && h > last_h - a[1].step) prefetch_below(tile, source, h, row);
+      gather(tile, gathered, source, row, w);
+    }
 }
 
 static void add_source(struct tile *tile, struct gathered *gathered,
                        const struct conv_source *source) {
   const struct conv_packing *packing = &source->packing;
-  int count = packing->axis[2].taps[tile->phase[2]] * packing->group;
-  if (count == 0) return;
-  int groups = conv_packing_groups(packing);
+  int taps = packing->axis[2].taps[tile->phase[2]], groups = conv_packing_groups(packing);
   const float *w = source->packed + conv_packing_at(packing, tile->phase, tile->block, 0);
   size_t group_stride = conv_packing_block_stride(packing, tile->phase) / groups;
-  gathered->in_place = find_reach(packing, tile, source->tensor->shape.w, &gathered->reach);
-  if (!gathered->in_place) gathered->reach = (struct reach){0, count, count};
-  for (int group = 0; group < groups; group++)
-    add_group(tile, gathered, source, group, w + group_stride * group);
-  if (gathered->rows > 0) flush(tile, gathered, source);
+  for (int from = 0; from < taps; from += gathered->count) {
+    gathered->from = from;
+    gathered->count = taps - from < TAPS_TOGETHER ? taps - from : TAPS_TOGETHER;
+    for (int group = 0; group < groups; group++)
+      add_group(tile, gathered, source, group, w + group_stride * group);
+    if (gathered->rows > 0) flush(tile, gathered, source);
+  }
 }
 
-static void start_sums(const struct conv_target *target, struct tile *tile) {
-  for (int b = 0; b < tile->blocks; b++)
+/* The first voxel of a tile in block `block`. */
+static float *target_at(const struct conv_target *target, const struct tile *tile, int block,
+                        const int phases[3]) {
+  const int *at = tile->at, *phase = tile->phase;
+  return target->data + tensor_at(target->tensor, tile->n, (tile->block + block) * CHANNEL_BLOCK,
+                                  phases[0] * at[0] + phase[0], phases[1] * at[1] + phase[1],
+                                  phases[2] * at[2] + phase[2]);
+}
+
+/* Also asks for the lines that will be written. */
+static void start_sums(const struct conv_target *target, struct tile *tile, const int phases[3]) {
+  for (int b = 0; b < tile->blocks; b++) {
+    const float *to = target_at(target, tile, b, phases);
+    float *sums = tile->sums[b];
+    const float *bias = target->bias ? target->bias + (tile->block + b) * CHANNEL_BLOCK : zeros;
     for (int t = 0; t < tile->width; t++) {
-      float *sums = tile->sums[b] + t * CHANNEL_BLOCK;
-      if (target->bias)
-        memcpy(sums, target->bias + (tile->block + b) * CHANNEL_BLOCK,
-               sizeof(float[CHANNEL_BLOCK]));
-      else
-        memset(sums, 0, sizeof(float[CHANNEL_BLOCK]));
+      __builtin_prefetch(to + t * phases[2] * CHANNEL_BLOCK, 1);
+      memcpy(sums + t * CHANNEL_BLOCK, bias, sizeof(float[CHANNEL_BLOCK]));
     }
+  }
 }
 
 static inline simd leaky(simd value, float slope) {
@@ -206,11 +260,8 @@ static inline simd leaky(simd value, float slope) {
 
 static void store_sums(const struct conv_target *target, const struct tile *tile,
                        const int phases[3]) {
-  const int *at = tile->at, *phase = tile->phase;
   for (int b = 0; b < tile->blocks; b++) {
-    float *to = target->data + tensor_at(target->tensor, tile->n, (tile->block + b) * CHANNEL_BLOCK,
-                                         phases[0] * at[0] + phase[0], phases[1] * at[1] + phase[1],
-                                         phases[2] * at[2] + phase[2]);
+    float *to = target_at(target, tile, b, phases);
     for (int t = 0; t < tile->width; t++, to += phases[2] * CHANNEL_BLOCK)
       for (int p = 0; p < CHANNEL_BLOCK; p += SIMD_WIDTH) {
         simd value = leaky(simd_load(tile->sums[b] + t * CHANNEL_BLOCK + p), target->slope);
@@ -230,37 +281,57 @@ static void compute_row(const struct conv_target *target, const struct conv_sour
   for (int i = 0; i < tiles; i++) {
     tile->at[2] = (int)((int64_t)width * i / tiles);
     tile->width = (int)((int64_t)width * (i + 1) / tiles) - tile->at[2];
-    start_sums(target, tile);
+    start_sums(target, tile, phases);
     for (int s = 0; s < count; s++) add_source(tile, gathered, &sources[s]);
     store_sums(target, tile, phases);
   }
 }
 
-/* Rows in the order n, d, group of blocks, phase, h. */
+/* Rows in the order n, band of rows along h, group of blocks, d, phase, h: within a band the planes
+ * that the next d reads again are still in the cache. */
 struct rows {
-  int n, d, h, groups, phases[3], blocks;
+  int n, d, h, band, bands, groups, phases[3], blocks;
 };
 
-static struct rows count_rows(const struct conv_target *target, const struct conv_axis axis[3]) {
-  struct shape s = target->tensor->shape;
-  int blocks = tensor_stored_channels(target->tensor) / CHANNEL_BLOCK;
-  return (struct rows){.n = s.n,
-                       .d = conv_axis_length(s.d, axis[0].phases, 0),
-                       .h = conv_axis_length(s.h, axis[1].phases, 0),
-                       .groups = (blocks + BLOCKS_TOGETHER - 1) / BLOCKS_TOGETHER,
-                       .phases = {axis[0].phases, axis[1].phases, axis[2].phases},
-                       .blocks = blocks};
+/* Rows along h whose sources fill a good part of a core's second-level cache. */
+static int find_band(const struct conv_source *sources, int count, int rows) {
+  int64_t bytes = 0;
+  for (int i = 0; i < count; i++) {
+    const struct conv_axis *axis = sources[i].packing.axis;
+    bytes += (int64_t)sizeof(float) * sources[i].tensor->shape.w * axis[1].step *
+             tensor_stored_channels(sources[i].tensor) *
+             (conv_axis_most_taps(&axis[0]) + axis[0].step - 1);
+  }
+  int64_t band = CACHE_BYTES / bytes;
+  return band < LEAST_BAND ? LEAST_BAND : band > rows ? rows : (int)band;
 }
 
-/* Returns false where a later phase has no such row. */
+static struct rows count_rows(const struct conv_target *target, const struct conv_source *sources,
+                              int count) {
+  struct shape s = target->tensor->shape;
+  const struct conv_axis *axis = sources[0].packing.axis;
+  int blocks = tensor_stored_channels(target->tensor) / CHANNEL_BLOCK;
+  struct rows rows = {.n = s.n,
+                      .d = conv_axis_length(s.d, axis[0].phases, 0),
+                      .h = conv_axis_length(s.h, axis[1].phases, 0),
+                      .groups = (blocks + BLOCKS_TOGETHER - 1) / BLOCKS_TOGETHER,
+                      .phases = {axis[0].phases, axis[1].phases, axis[2].phases},
+                      .blocks = blocks};
+  rows.band = find_band(sources, count, rows.h);
+  rows.bands = (rows.h + rows.band - 1) / rows.band;
+  return rows;
+}
+
+/* Returns false where there is no such row: the last band is short, a later phase may be. */
 static bool find_row(const struct rows *rows, struct shape s, int64_t index, struct tile *tile) {
   const int *phases = rows->phases;
-  tile->at[1] = (int)(index % rows->h), index /= rows->h;
+  tile->at[1] = (int)(index % rows->band), index /= rows->band;
   tile->phase[2] = (int)(index % phases[2]), index /= phases[2];
   tile->phase[1] = (int)(index % phases[1]), index /= phases[1];
   tile->phase[0] = (int)(index % phases[0]), index /= phases[0];
-  tile->block = (int)(index % rows->groups) * BLOCKS_TOGETHER, index /= rows->groups;
   tile->at[0] = (int)(index % rows->d), index /= rows->d;
+  tile->block = (int)(index % rows->groups) * BLOCKS_TOGETHER, index /= rows->groups;
+  tile->at[1] += (int)(index % rows->bands) * rows->band, index /= rows->bands;
   tile->n = (int)index;
   int left = rows->blocks - tile->block;
   tile->blocks = left < BLOCKS_TOGETHER ? left : BLOCKS_TOGETHER;
@@ -270,9 +341,9 @@ static bool find_row(const struct rows *rows, struct shape s, int64_t index, str
 
 void SIMD_NAME(conv_rows)(const struct conv_target *target, const struct conv_source *sources,
                           int count) {
-  struct rows rows = count_rows(target, sources[0].packing.axis);
-  int64_t total = (int64_t)rows.n * rows.d * rows.groups * rows.phases[0] * rows.phases[1] *
-                  rows.phases[2] * rows.h;
+  struct rows rows = count_rows(target, sources, count);
+  int64_t total = (int64_t)rows.n * rows.bands * rows.groups * rows.d * rows.phases[0] *
+                  rows.phases[1] * rows.phases[2] * rows.band;
 #pragma omp parallel
   {
     struct tile tile;
