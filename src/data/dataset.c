@@ -1,214 +1,26 @@
-/* Opening: the shards' descriptions are read, compared with each other and with the master, and
- * turned into one list of subjects; the voxels stay in the files. */
+/* Using an open data set: voxels, checksums, splits. */
 #include "data/dataset.h"
-#include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include "base/file.h"
-#include "data/cache.h"
-#include "data/shard.h"
+#include "data/dataset_parts.h"
 
-struct dataset_map {
-  char *path; /* of the mapped file, for messages */
-  unsigned char *memory;
-  size_t bytes;
-  const float *images; /* row 0 */
-  const uint8_t *labels;
-};
-
-static size_t count_voxels(const struct dataset *dataset) {
+size_t dataset_count_voxels(const struct dataset *dataset) {
   return (size_t)dataset->extent[0] * (size_t)dataset->extent[1] * (size_t)dataset->extent[2];
-}
-
-/* The shards of a master while it is opened. */
-struct shards {
-  const char *master;
-  struct shard *list;
-  int count;
-};
-
-static void close_shards(struct shards *shards) {
-  for (int i = 0; shards->list && i < shards->count; i++) shard_close(&shards->list[i]);
-  free(shards->list);
-}
-
-static enum status check_alike(const struct shard *shard, const struct shard *first) {
-  for (int i = 0; i < 3; i++)
-    REQUIRE(shard->extent[i] == first->extent[i], STATUS_FAILED,
-            "%s: field image: expected extents %dx%dx%d as in %s, found %dx%dx%d", shard->path,
-            first->extent[0], first->extent[1], first->extent[2], first->path, shard->extent[0],
-            shard->extent[1], shard->extent[2]);
-  REQUIRE(shard->has_labels == first->has_labels, STATUS_FAILED,
-          "%s: field label: expected %s as in %s, found %s", shard->path,
-          first->has_labels ? "one" : "none", first->path, shard->has_labels ? "one" : "none");
-  REQUIRE(strcmp(shard->recipe, first->recipe) == 0, STATUS_FAILED,
-          "%s: attribute recipe: expected the settings of %s, found others; run prepare again",
-          shard->path, first->path);
-  return STATUS_OK;
-}
-
-static enum status check_place(const struct shards *shards, int index) {
-  const struct shard *shard = &shards->list[index];
-  REQUIRE(shard->index == index && shard->count == shards->count, STATUS_FAILED,
-          "%s: expected shard %d of %d, found shard %d of %d", shard->path, index, shards->count,
-          shard->index, shard->count);
-  TRY(check_alike(shard, &shards->list[0]));
-  if (index == 0) return STATUS_OK;
-  const struct shard *before = shard - 1;
-  const char *last = before->subjects[before->subject_count - 1].id, *next = shard->subjects[0].id;
-  REQUIRE(strcmp(last, next) < 0, STATUS_FAILED,
-          "%s: field id: expected names after \"%s\", found \"%s\"; run prepare again", shard->path,
-          last, next);
-  return STATUS_OK;
-}
-
-static enum status read_shards(struct shards *shards, uint64_t *manifest) {
-  TRY(shard_read_master(shards->master, &shards->count, manifest));
-  shards->list = calloc((size_t)shards->count, sizeof *shards->list);
-  REQUIRE(shards->list, STATUS_FAILED, "%s: out of memory for %d shards", shards->master,
-          shards->count);
-  for (int i = 0; i < shards->count; i++) {
-    char *path = shard_path(shards->master, i, shards->count);
-    enum status status = path ? shard_read(&shards->list[i], path)
-                              : status_fail(STATUS_FAILED, __FILE__, __LINE__, "out of memory");
-    free(path);
-    TRY(status);
-    TRY(check_place(shards, i));
-  }
-  uint64_t found = shard_manifest(shards->list, shards->count);
-  REQUIRE(found == *manifest, STATUS_FAILED,
-          "%s: expected shards with the manifest %016llx, found %016llx; run prepare again to "
-          "finish it",
-          shards->master, (unsigned long long)*manifest, (unsigned long long)found);
-  return STATUS_OK;
-}
-
-/* Maps map->path, which must be at least `wanted` bytes long. */
-static enum status map_file(struct dataset_map *map, uint64_t wanted) {
-  struct stat information = {0};
-  int descriptor = open(map->path, O_RDONLY | O_CLOEXEC);
-  REQUIRE(descriptor >= 0, STATUS_FAILED, "%s: cannot open: %s", map->path, strerror(errno));
-  bool long_enough =
-      fstat(descriptor, &information) == 0 && (uint64_t)information.st_size >= wanted;
-  void *memory =
-      long_enough ? mmap(NULL, (size_t)wanted, PROT_READ, MAP_SHARED, descriptor, 0) : MAP_FAILED;
-  int reason = errno;
-  close(descriptor);
-  REQUIRE(long_enough, STATUS_FAILED, "%s: expected %llu bytes, found %lld", map->path,
-          (unsigned long long)wanted, (long long)information.st_size);
-  REQUIRE(memory != MAP_FAILED, STATUS_FAILED, "%s: cannot map %llu bytes: %s", map->path,
-          (unsigned long long)wanted, strerror(reason));
-  map->memory = memory;
-  map->bytes = (size_t)wanted;
-  return STATUS_OK;
-}
-
-static enum status map_plain(struct dataset_map *map, const struct shard *shard) {
-  map->path = strdup(shard->path);
-  REQUIRE(map->path, STATUS_FAILED, "%s: out of memory", shard->path);
-  TRY(map_file(map, shard->file_bytes));
-  map->images = (const float *)(const void *)(map->memory + shard->image_offset);
-  if (shard->has_labels) map->labels = map->memory + shard->label_offset;
-  return STATUS_OK;
-}
-
-static enum status map_unpacked(struct dataset_map *map, const struct shard *shard,
-                                const char *cache_folder, size_t voxels) {
-  TRY(cache_open(shard, cache_folder, &map->path));
-  TRY(map_file(map, cache_bytes(shard)));
-  map->images = (const float *)(const void *)(map->memory + CACHE_HEADER_BYTES);
-  if (shard->has_labels)
-    map->labels =
-        map->memory + CACHE_HEADER_BYTES + voxels * (size_t)shard->subject_count * sizeof(float);
-  return STATUS_OK;
-}
-
-static enum status map_shards(struct dataset *dataset, const struct shards *shards,
-                              const char *cache_folder) {
-  dataset->maps = calloc((size_t)shards->count, sizeof *dataset->maps);
-  REQUIRE(dataset->maps, STATUS_FAILED, "%s: out of memory", shards->master);
-  dataset->map_count = shards->count;
-  for (int i = 0; i < shards->count; i++) {
-    const struct shard *shard = &shards->list[i];
-    struct dataset_map *map = &dataset->maps[i];
-    TRY(shard->compressed ? map_unpacked(map, shard, cache_folder, count_voxels(dataset))
-                          : map_plain(map, shard));
-  }
-  return STATUS_OK;
-}
-
-/* Moves the strings. */
-static void take_subject(struct dataset_subject *to, struct shard_subject *from, int map, int row) {
-  *to = (struct dataset_subject){.id = from->id,
-                                 .source = from->source,
-                                 .split = (enum split)from->split,
-                                 .map = map,
-                                 .row = row,
-                                 .checksum_image = from->checksum_image,
-                                 .checksum_label = from->checksum_label};
-  memcpy(to->affine.m, from->affine, sizeof to->affine.m);
-  memcpy(to->spacing, from->spacing, sizeof to->spacing);
-  from->id = from->source = NULL;
-}
-
-static enum status take_subjects(struct dataset *dataset, struct shards *shards) {
-  int64_t total = 0;
-  for (int i = 0; i < shards->count; i++) total += shards->list[i].subject_count;
-  REQUIRE(total <= INT32_MAX, STATUS_FAILED, "%s: expected at most %d subjects, found %lld",
-          shards->master, INT32_MAX, (long long)total);
-  dataset->subjects = calloc((size_t)total, sizeof *dataset->subjects);
-  dataset->verified = calloc((size_t)total, sizeof *dataset->verified);
-  REQUIRE(dataset->subjects && dataset->verified, STATUS_FAILED,
-          "%s: out of memory for %lld subjects", shards->master, (long long)total);
-  for (int i = 0; i < shards->count; i++)
-    for (int row = 0; row < shards->list[i].subject_count; row++)
-      take_subject(&dataset->subjects[dataset->subject_count++], &shards->list[i].subjects[row], i,
-                   row);
-  return STATUS_OK;
-}
-
-static enum status open_all(struct dataset *dataset, struct shards *shards,
-                            const char *cache_folder) {
-  TRY(read_shards(shards, &dataset->manifest));
-  struct shard *first = &shards->list[0];
-  memcpy(dataset->extent, first->extent, sizeof dataset->extent);
-  dataset->has_labels = first->has_labels;
-  dataset->classes = shard_classes(shards->list, shards->count);
-  dataset->label_value_count = first->label_value_count;
-  dataset->label_values = first->label_values;
-  first->label_values = NULL;
-  TRY(map_shards(dataset, shards, cache_folder));
-  return take_subjects(dataset, shards);
-}
-
-enum status dataset_open(struct dataset *dataset, const char *master_path,
-                         const char *cache_folder) {
-  *dataset = (struct dataset){0};
-  REQUIRE(file_exists(master_path), STATUS_FAILED,
-          "%s: expected the master file of prepared shards (data.shards), found none; "
-          "\"prepare\" makes it",
-          master_path);
-  struct shards shards = {.master = master_path};
-  enum status status = open_all(dataset, &shards, cache_folder);
-  close_shards(&shards);
-  if (status) dataset_close(dataset);
-  return status;
 }
 
 const float *dataset_image(const struct dataset *dataset, int subject) {
   const struct dataset_subject *entry = &dataset->subjects[subject];
-  return dataset->maps[entry->map].images + count_voxels(dataset) * (size_t)entry->row;
+  return dataset->maps[entry->map].images + dataset_count_voxels(dataset) * (size_t)entry->row;
 }
 
 const uint8_t *dataset_label(const struct dataset *dataset, int subject) {
   const struct dataset_subject *entry = &dataset->subjects[subject];
   const uint8_t *labels = dataset->maps[entry->map].labels;
-  return labels ? labels + count_voxels(dataset) * (size_t)entry->row : NULL;
+  return labels ? labels + dataset_count_voxels(dataset) * (size_t)entry->row : NULL;
 }
 
 static enum status check_bytes(const struct dataset *dataset, int subject, const char *field,
@@ -225,7 +37,7 @@ static enum status check_bytes(const struct dataset *dataset, int subject, const
 enum status dataset_verify(struct dataset *dataset, int subject) {
   if (atomic_load(&dataset->verified[subject])) return STATUS_OK;
   const struct dataset_subject *entry = &dataset->subjects[subject];
-  size_t voxels = count_voxels(dataset);
+  size_t voxels = dataset_count_voxels(dataset);
   TRY(check_bytes(dataset, subject, "image", dataset_image(dataset, subject),
                   voxels * sizeof(float), entry->checksum_image));
   if (dataset->has_labels)
@@ -272,7 +84,7 @@ static void release(const struct dataset_map *map, const void *data, size_t byte
 
 void dataset_release_pages(const struct dataset *dataset, int subject) {
   const struct dataset_map *map = &dataset->maps[dataset->subjects[subject].map];
-  size_t voxels = count_voxels(dataset);
+  size_t voxels = dataset_count_voxels(dataset);
   release(map, dataset_image(dataset, subject), voxels * sizeof(float));
   if (dataset->has_labels) release(map, dataset_label(dataset, subject), voxels);
 }

@@ -43,9 +43,9 @@ enum status h5_open(struct h5_file *file, const char *path) {
   return STATUS_OK;
 }
 
-/* Format 1.8 and later: object headers with checksums. */
+/* Format 1.10: all metadata with checksums. */
 static herr_t set_access(hid_t access, const MPI_Comm *communicator) {
-  if (access < 0 || H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V110) < 0 ||
+  if (access < 0 || H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110) < 0 ||
       H5Pset_alignment(access, ALIGN_FROM, ALIGNMENT) < 0)
     return -1;
   return communicator ? H5Pset_fapl_mpio(access, *communicator, MPI_INFO_NULL) : 0;

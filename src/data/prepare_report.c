@@ -1,23 +1,11 @@
 /* prepare.json: what became of every subject, from what the shards say and what the survey refused.
  */
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
+#include "data/json_text.h"
 #include "data/prepare_parts.h"
 #include "data/split.h"
-
-/* Paths and messages need not be UTF-8; JSON must. */
-static json_t *string_of(const char *text) {
-  json_t *string = json_string(text);
-  if (string) return string;
-  char *copy = strdup(text);
-  for (char *at = copy; at && *at; at++)
-    if ((unsigned char)*at >= 128) *at = '?';
-  string = copy ? json_string(copy) : NULL;
-  free(copy);
-  return string;
-}
 
 static json_t *checksum_of(uint32_t checksum) {
   char text[16];
@@ -29,7 +17,7 @@ static void add_bad(json_t *entry, const struct preparation *preparation, int in
   const char *policy = preparation->config->data.bad_volume;
   json_object_set_new(entry, "status",
                       json_string(strcmp(policy, "skip") == 0 ? "skipped" : "failed"));
-  json_object_set_new(entry, "reason", string_of(preparation->records[index].reason));
+  json_object_set_new(entry, "reason", json_text(preparation->records[index].reason));
 }
 
 static void add_stored(json_t *entry, const struct shard *shard, int row) {
@@ -38,7 +26,7 @@ static void add_stored(json_t *entry, const struct shard *shard, int row) {
   json_t *history = json_loads(subject->history, 0, NULL);
   json_object_set_new(entry, "status", json_string("ok"));
   json_object_set_new(entry, "split", json_string(split_name((enum split)subject->split)));
-  json_object_set_new(entry, "shard", string_of(slash ? slash + 1 : shard->path));
+  json_object_set_new(entry, "shard", json_text(slash ? slash + 1 : shard->path));
   json_object_set_new(entry, "row", json_integer(row));
   json_object_set_new(entry, "checksum_image", checksum_of(subject->checksum_image));
   if (shard->has_labels) {
@@ -53,11 +41,11 @@ static json_t *start_entry(const struct preparation *preparation, int index) {
   const struct subject_source *source = &preparation->sources[index];
   const struct survey_record *record = &preparation->records[index];
   json_t *entry = json_object();
-  json_object_set_new(entry, "id", string_of(source->id));
-  json_object_set_new(entry, "image", string_of(source->image));
+  json_object_set_new(entry, "id", json_text(source->id));
+  json_object_set_new(entry, "image", json_text(source->image));
   json_object_set_new(entry, "image_checksum", checksum_of(record->source_checksum));
   if (!source->label) return entry;
-  json_object_set_new(entry, "label", string_of(source->label));
+  json_object_set_new(entry, "label", json_text(source->label));
   json_object_set_new(entry, "label_checksum", checksum_of(record->label_source_checksum));
   return entry;
 }
@@ -113,8 +101,8 @@ static json_t *totals(const struct preparation *preparation, int good) {
 static json_t *describe(const struct preparation *preparation) {
   int good = 0, count = preparation->shard_count;
   json_t *root = json_object();
-  json_object_set_new(root, "master", string_of(preparation->master));
-  json_object_set_new(root, "settings", string_of(preparation->recipe));
+  json_object_set_new(root, "master", json_text(preparation->master));
+  json_object_set_new(root, "settings", json_text(preparation->recipe));
   json_object_set_new(root, "subjects", list_subjects(preparation, &good));
   json_object_set_new(root, "totals", totals(preparation, good));
   if (!count) return root;
@@ -131,7 +119,9 @@ static json_t *describe(const struct preparation *preparation) {
 enum status prepare_report(const struct preparation *preparation) {
   char *path = prepare_beside(preparation, "prepare.json");
   json_t *root = describe(preparation);
-  char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
+  char *text =
+      root ? json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(15))
+           : NULL;
   enum status status = path && text
                            ? file_replace(path, text, strlen(text))
                            : status_fail(STATUS_FAILED, __FILE__, __LINE__,

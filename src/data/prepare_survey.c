@@ -1,10 +1,10 @@
 /* Every rank looks at its share of the subjects; then all know about all. Findings travel as one
  * line of JSON per subject. */
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
 #include "base/log.h"
+#include "data/json_text.h"
 #include "data/prepare_parts.h"
 #include "data/subject.h"
 
@@ -53,20 +53,8 @@ static enum status look(const struct preparation *preparation, const struct subj
   return STATUS_OK;
 }
 
-/* Text that may not be UTF-8 (a path), as JSON that surely is. */
-static json_t *as_json(const char *text) {
-  json_t *string = json_string(text);
-  if (string) return string;
-  char *copy = strdup(text);
-  for (char *at = copy; at && *at; at++)
-    if ((unsigned char)*at >= 128) *at = '?';
-  string = copy ? json_string(copy) : NULL;
-  free(copy);
-  return string;
-}
-
 static enum status print_record(FILE *out, int index, const struct survey_record *record) {
-  json_t *reason = record->reason ? as_json(record->reason) : json_null();
+  json_t *reason = record->reason ? json_text(record->reason) : json_null();
   json_t *root = json_pack("{s:i, s:I, s:I, s:[i,i,i], s:o}", "subject", index, "image",
                            (json_int_t)record->source_checksum, "label",
                            (json_int_t)record->label_source_checksum, "extent", record->extent[0],

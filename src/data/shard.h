@@ -20,9 +20,9 @@
  * file names are relative, so that the folder can be moved), and has the attributes shard_count and
  * manifest. Subjects are sorted by id through all shards.
  *
- * All metadata is written in the 1.8+ format, whose object headers carry checksums, so that HDF5
- * itself refuses damaged ones. HDF5 1.10 is not hardened against files made to attack it: open only
- * shards from where you would also run a program. */
+ * All metadata is written in the 1.10 format, which carries checksums, so that HDF5 itself refuses
+ * damaged ones. HDF5 1.10 is not hardened against files made to attack it: open only shards from
+ * where you would also run a program. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

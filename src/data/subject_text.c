@@ -50,7 +50,7 @@ enum status subject_checksum(const char *path, uint32_t *checksum) {
 
 static void print_reals(FILE *out, const char *name, const struct real_list *list) {
   fprintf(out, "%s =", name);
-  for (int i = 0; i < list->count; i++) fprintf(out, " %.17g", list->value[i]);
+  for (int i = 0; i < list->count; i++) fprintf(out, " %.15g", list->value[i]);
   fputc('\n', out);
 }
 
@@ -70,7 +70,7 @@ enum status subject_recipe(const struct config *config, char **recipe) {
   print_ints(out, "data.resample", &config->data.resample);
   print_ints(out, "data.size", &config->data.size);
   fprintf(out, "data.multiple = %lld\n", (long long)config->data.multiple);
-  fprintf(out, "data.intensity = %s %.17g %.17g\n", config->data.intensity,
+  fprintf(out, "data.intensity = %s %.15g %.15g\n", config->data.intensity,
           config->data.intensity_low, config->data.intensity_high);
   print_ints(out, "data.labels", &config->data.labels);
   fprintf(out, "data.nonfinite = %s\n", config->data.nonfinite);
@@ -115,11 +115,12 @@ static json_t *describe(const struct config *config, const struct subject_volume
 enum status subject_describe(const struct config *config, const struct subject_volumes *volumes,
                              char *history) {
   json_t *root = describe(config, volumes);
-  char *text = root ? json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+  char *text =
+      root ? json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(15)) : NULL;
   if (text && strlen(text) >= SUBJECT_HISTORY_BYTES) {
     free(text);
     json_object_set_new(root, "warnings", json_pack("[s]", "too many to keep here"));
-    text = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS);
+    text = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
   }
   json_decref(root);
   bool fits = text && strlen(text) < SUBJECT_HISTORY_BYTES;

@@ -1,5 +1,6 @@
 /* Shards with damaged metadata: an error or right data, never a crash. */
 #include <fcntl.h>
+#include <hdf5.h>
 #include "base/random.h"
 #include "data/shard.h"
 #include "test_data.h"
@@ -79,15 +80,13 @@ static int flip_metadata(const char *path, struct bytes file, uint64_t first, ui
   return refused;
 }
 
-static void flip_all(const char *compression) {
+TEST(flipped_metadata_does_not_crash) {
   struct data_place place = data_open_place(2, NULL);
   data_override(&place, "data.test=0");
-  data_override(&place, compression);
   char *path;
   struct bytes file = prepare_one(&place, &path);
   struct shard shard;
   CHECK_OK(shard_read(&shard, path));
-  /* plain: image and label lie one after the other, each at a multiple of 4096 */
   uint64_t first = shard.image_offset, next = first + 2 * 8000 * 4;
   shard_close(&shard);
   int tried = 0, refused = flip_metadata(path, file, first, next, &tried);
@@ -98,12 +97,54 @@ static void flip_all(const char *compression) {
   data_close_place(&place);
 }
 
-TEST(flipped_bits_do_not_crash) {
-  flip_all("data.compression=0");
+/* Whether the data set is refused at once or by its checksums. */
+static bool is_noticed(const struct data_place *place, const char *cache) {
+  struct dataset dataset;
+  status_clear();
+  if (dataset_open(&dataset, place->master, cache) != STATUS_OK) return true;
+  bool noticed = false;
+  for (int i = 0; i < dataset.subject_count && !noticed; i++)
+    noticed = dataset_verify(&dataset, i) != STATUS_OK;
+  dataset_close(&dataset);
+  return noticed;
+}
+
+TEST(flipped_compressed_voxels_are_noticed) {
+  struct data_place place = data_open_place(2, NULL);
+  data_override(&place, "data.test=0");
+  data_override(&place, "data.compression=1");
+  char *path, *cache = file_join(place.folder, "cache"), command[512];
+  struct bytes file = prepare_one(&place, &path);
+  struct random random = random_stream(8, RANDOM_TEST, 0, 0);
+  snprintf(command, sizeof command, "rm -rf '%s'", cache);
+  int noticed = 0;
+  for (int i = 0; i < 100; i++) {
+    uint32_t at = random_below(&random, (uint32_t)file.count);
+    char before = file.data[at];
+    file.data[at] = (char)(before ^ (1 << random_below(&random, 8)));
+    put_file(path, file.data, file.count);
+    CHECK(system(command) == 0);
+    noticed += is_noticed(&place, cache);
+    file.data[at] = before;
+  }
+  printf("%d of 100 damaged compressed files noticed\n", noticed);
+  CHECK(noticed > 60);
+  put_file(path, file.data, file.count);
+  CHECK(system(command) == 0 && !is_noticed(&place, cache));
+  free(file.data);
+  free(path);
+  free(cache);
+  data_close_place(&place);
+}
+
+TEST(nothing_is_left_open) {
+  CHECK(H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL) == 0);
 }
 
 int main(void) {
   RUN(cut_files_are_refused);
-  RUN(flipped_bits_do_not_crash);
+  RUN(flipped_metadata_does_not_crash);
+  RUN(flipped_compressed_voxels_are_noticed);
+  RUN(nothing_is_left_open);
   return check_result();
 }
