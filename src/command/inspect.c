@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/file.h"
 #include "command/options.h"
 #include "data/shard.h"
 #include "store/checkpoint.h"
@@ -13,7 +14,7 @@ static void print_tensors(const struct checkpoint *checkpoint, FILE *out) {
     fprintf(out, "  %-56s %s [", tensor->name, tensor->dtype);
     for (int k = 0; k < tensor->rank; k++)
       fprintf(out, "%s%lld", k ? ", " : "", (long long)tensor->extent[k]);
-    fprintf(out, "]\n");
+    fprintf(out, "]  crc32c %08x\n", file_checksum(0, tensor->data, tensor->bytes));
   }
 }
 
