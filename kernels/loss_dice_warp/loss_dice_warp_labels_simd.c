@@ -46,10 +46,11 @@ static void place_clamp(struct places *places, int extent, int count) {
   for (int i = 0; i < count; i++) {
     int low = places->low[i], last = extent - 1;
     bool before = (low < 0) | ((low == 0) & (places->fraction[i] <= 0)), after = low >= last;
+    bool clamped = before | after;
     low = after ? last : low;
     places->low[i] = before ? 0 : low;
-    places->fraction[i] = before | after ? 0 : places->fraction[i];
-    places->live[i] = before | after ? 0 : 1;
+    places->fraction[i] = clamped ? 0 : places->fraction[i];
+    places->live[i] = clamped ? 0 : 1;
   }
 }
 

@@ -147,18 +147,24 @@ static void sweep_run(const struct sweep *sweep, double *memory, double *energy)
 
 /* --- what is summed, and what becomes of the sums --- */
 
-static void gather_products(const struct sweep *sweep, int d, int h, double *restrict rows) {
-  const float *own = sweep->own + row_at(&sweep->shape, d, h);
-  const float *other = sweep->other + row_at(&sweep->shape, d, h);
-  int pitch = sweep->pitch;
-  for (int w = 0; w < sweep->shape.w; w++) {
-    double a = own[w], b = other[w];
-    rows[w] += a;
-    rows[pitch + w] += b;
-    rows[2 * pitch + w] += a * a;
-    rows[3 * pitch + w] += b * b;
-    rows[4 * pitch + w] += a * b;
+static void add_products(const float *own, const float *other, int count, double *restrict a,
+                         double *restrict b, double *restrict aa, double *restrict bb,
+                         double *restrict ab) {
+  for (int w = 0; w < count; w++) {
+    double x = own[w], y = other[w];
+    a[w] += x;
+    b[w] += y;
+    aa[w] += x * x;
+    bb[w] += y * y;
+    ab[w] += x * y;
   }
+}
+
+static void gather_products(const struct sweep *sweep, int d, int h, double *rows) {
+  int64_t row = row_at(&sweep->shape, d, h);
+  int p = sweep->pitch;
+  add_products(sweep->own + row, sweep->other + row, sweep->shape.w, rows, rows + p, rows + 2 * p,
+               rows + 3 * p, rows + 4 * p);
 }
 
 static inline struct loss_lncc_moments moments_at(const struct sweep *sweep, const double *sums,
@@ -191,15 +197,14 @@ static void finish_slopes(const struct sweep *sweep, int d, int h, const double 
   }
 }
 
-static void gather_slopes(const struct sweep *sweep, int d, int h, double *restrict rows) {
-  int64_t voxels = shape_voxels(sweep->shape);
+static void add_row(const float *from, int count, double *restrict sum) {
+  for (int w = 0; w < count; w++) sum[w] += from[w];
+}
+
+static void gather_slopes(const struct sweep *sweep, int d, int h, double *rows) {
   const float *row = sweep->slopes + row_at(&sweep->shape, d, h);
-  int pitch = sweep->pitch;
-  for (int w = 0; w < sweep->shape.w; w++) {
-    rows[w] += row[w];
-    rows[pitch + w] += row[voxels + w];
-    rows[2 * pitch + w] += row[2 * voxels + w];
-  }
+  for (int f = 0; f < SLOPES; f++)
+    add_row(row + f * shape_voxels(sweep->shape), sweep->shape.w, rows + f * sweep->pitch);
 }
 
 static void finish_gradient(const struct sweep *sweep, int d, int h, const double *sums,
