@@ -6,27 +6,48 @@
 
 enum { ALIGNMENT = 4096, ALIGN_FROM = 65536 };
 
-static herr_t keep_reason(unsigned depth, const H5E_error2_t *error, void *text) {
+enum { REASON_BYTES = 256 };
+static _Thread_local char kept[REASON_BYTES], given[REASON_BYTES];
+
+/* Of a failed system call HDF5 tells a long story with the system's own words in the middle of it.
+ */
+static void keep_text(const char *text) {
+  static const char mark[] = "error message = '";
+  const char *words = strstr(text, mark);
+  if (words) text = words + strlen(mark);
+  snprintf(kept, REASON_BYTES, " (HDF5: %.*s)", (int)strcspn(text, words ? "'\n" : "\n"), text);
+}
+
+static herr_t keep_description(unsigned depth, const H5E_error2_t *error, void *unused) {
   (void)depth;
-  if (error->desc && error->desc[0]) snprintf(text, 256, " (HDF5: %s)", error->desc);
+  (void)unused;
+  if (error->desc && error->desc[0]) keep_text(error->desc);
   return 0;
 }
 
-const char *h5_reason(void) {
-  static _Thread_local char text[256];
-  text[0] = 0;
-  /* downward: the last one visited is the innermost, which knows the cause */
-  H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep_reason, text);
-  return text;
+/* HDF5 calls this when one of its functions fails, and forgets the errors at the next call.
+ * Downward: the last error visited is the innermost, which knows the cause. */
+static herr_t keep_reason(hid_t stack, void *unused) {
+  return H5Ewalk2(stack, H5E_WALK_DOWNWARD, keep_description, unused);
 }
 
-static void quieten(void) {
-  H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+const char *h5_reason(void) {
+  memcpy(given, kept, REASON_BYTES);
+  kept[0] = 0;
+  return given;
+}
+
+static void keep_reasons(void) {
+  /* everything is closed by those who opened it; what HDF5 does at exit only complains on stderr
+   * about files that could not be written */
+  H5dont_atexit();
+  H5Eset_auto2(H5E_DEFAULT, keep_reason, NULL);
+  kept[0] = 0;
 }
 
 enum status h5_open(struct h5_file *file, const char *path) {
   *file = (struct h5_file){.id = H5I_INVALID_HID, .path = path};
-  quieten();
+  keep_reasons();
   struct stat information;
   REQUIRE(stat(path, &information) == 0, STATUS_FAILED, "%s: expected a shard file, found none",
           path);
@@ -55,7 +76,7 @@ enum status h5_create(struct h5_file *file, const char *path, const MPI_Comm *co
   int rank = 0;
   if (communicator) MPI_Comm_rank(*communicator, &rank);
   *file = (struct h5_file){.id = H5I_INVALID_HID, .path = path, .writes = rank == 0};
-  quieten();
+  keep_reasons();
   hid_t access = H5Pcreate(H5P_FILE_ACCESS);
   if (set_access(access, communicator) >= 0)
     file->id = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
