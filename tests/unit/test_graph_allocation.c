@@ -28,7 +28,7 @@ static volatile int allocations;
  * is not ours to count. */
 extern const char __executable_start[], etext[];
 
-static void count(const void *caller) {
+static void count_call(const void *caller) {
   if ((const char *)caller >= __executable_start && (const char *)caller < etext)
     __sync_fetch_and_add(&allocations, 1);
 }
@@ -40,27 +40,27 @@ void *__libc_realloc(void *memory, size_t bytes);
 void *__libc_memalign(size_t alignment, size_t bytes);
 
 void *malloc(size_t bytes) {
-  count(__builtin_return_address(0));
+  count_call(__builtin_return_address(0));
   return __libc_malloc(bytes);
 }
 
 void *calloc(size_t count, size_t bytes) {
-  count(__builtin_return_address(0));
+  count_call(__builtin_return_address(0));
   return __libc_calloc(count, bytes);
 }
 
 void *realloc(void *memory, size_t bytes) {
-  count(__builtin_return_address(0));
+  count_call(__builtin_return_address(0));
   return __libc_realloc(memory, bytes);
 }
 
 void *aligned_alloc(size_t alignment, size_t bytes) {
-  count(__builtin_return_address(0));
+  count_call(__builtin_return_address(0));
   return __libc_memalign(alignment, bytes);
 }
 
 int posix_memalign(void **memory, size_t alignment, size_t bytes) {
-  count(__builtin_return_address(0));
+  count_call(__builtin_return_address(0));
   *memory = __libc_memalign(alignment, bytes);
   return *memory ? 0 : 12; /* ENOMEM */
 }
