@@ -22,6 +22,8 @@ int main(void) {
 
 #else
 
+#define NOINLINE __attribute__((noinline)) /* so that the return address is the caller's */
+
 static volatile int allocations;
 
 /* The program's own code, from the linker: LLVM's OpenMP allocates in every parallel region, which
@@ -39,27 +41,27 @@ void *__libc_calloc(size_t count, size_t bytes);
 void *__libc_realloc(void *memory, size_t bytes);
 void *__libc_memalign(size_t alignment, size_t bytes);
 
-void *malloc(size_t bytes) {
+NOINLINE void *malloc(size_t bytes) {
   count_call(__builtin_return_address(0));
   return __libc_malloc(bytes);
 }
 
-void *calloc(size_t count, size_t bytes) {
+NOINLINE void *calloc(size_t count, size_t bytes) {
   count_call(__builtin_return_address(0));
   return __libc_calloc(count, bytes);
 }
 
-void *realloc(void *memory, size_t bytes) {
+NOINLINE void *realloc(void *memory, size_t bytes) {
   count_call(__builtin_return_address(0));
   return __libc_realloc(memory, bytes);
 }
 
-void *aligned_alloc(size_t alignment, size_t bytes) {
+NOINLINE void *aligned_alloc(size_t alignment, size_t bytes) {
   count_call(__builtin_return_address(0));
   return __libc_memalign(alignment, bytes);
 }
 
-int posix_memalign(void **memory, size_t alignment, size_t bytes) {
+NOINLINE int posix_memalign(void **memory, size_t alignment, size_t bytes) {
   count_call(__builtin_return_address(0));
   *memory = __libc_memalign(alignment, bytes);
   return *memory ? 0 : 12; /* ENOMEM */
