@@ -81,10 +81,9 @@ static inline void scatter(float *image, const struct warp_cells *cells, int i, 
   const float rows[4] = {(1 - d) * (1 - h) * gradient, (1 - d) * h * gradient,
                          d * (1 - h) * gradient, d * h * gradient};
   float *const to[4] = {low, low + extent[2], high, high + extent[2]};
-  for (int k = 0; k < 4; k++) {
-    to[k][0] += rows[k] * (1 - w);
-    to[k][1] += rows[k] * w;
-  }
+  /* float by float: a pair read right after its halves were written stalls the processor */
+  for (int k = 0; k < 4; k++) to[k][0] += rows[k] * (1 - w);
+  for (int k = 0; k < 4; k++) to[k][1] += rows[k] * w;
 }
 
 static void run_forward(const struct warp_job *job, const struct warp_run *run) {
