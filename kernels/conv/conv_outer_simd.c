@@ -26,24 +26,36 @@ struct sweep {
 
 typedef void outer_function(float *sums, const struct sweep *sweep);
 
-/* sums[i][16] += vector[16] * values[i] over all voxels; `count` is a constant to the compiler. */
-static inline __attribute__((always_inline)) void outer(float *sums, const struct sweep *sweep,
-                                                        const int count) {
-  simd sum[MOST_VALUES][SIMD_PER_BLOCK];
+/* sum[i] += vector * values[i]. */
+static inline __attribute__((always_inline)) void multiply(simd sum[][SIMD_PER_BLOCK],
+                                                           const float *vector, const float *values,
+                                                           const int count) {
 #pragma GCC unroll 16
   for (int i = 0; i < count; i++)
 #pragma GCC unroll 4
     for (int p = 0; p < SIMD_PER_BLOCK; p++)
-      sum[i][p] = simd_load(sums + i * CHANNEL_BLOCK + p * SIMD_WIDTH);
+      sum[i][p] += simd_load(vector + p * SIMD_WIDTH) * simd_all(values[i]);
+}
+
+/* sums[i][16] += vector[16] * values[i] over all voxels; `count` is a constant to the compiler.
+ * Where it is small, several voxels are summed side by side to keep the multipliers busy. */
+static inline __attribute__((always_inline)) void outer(float *sums, const struct sweep *sweep,
+                                                        const int count) {
+  const int sets = SIMD_WIDTH < 16 || count > 8 ? 1 : count > 4 ? 2 : 4;
+  simd sum[MOST_VALUES][SIMD_PER_BLOCK] = {0};
   for (int row = 0; row < sweep->rows; row++) {
     const float *vector = sweep->vector + row * sweep->vector_pitch;
     const float *values = sweep->values + row * sweep->values_pitch;
-    for (int v = 0; v < sweep->voxels; v++) {
-#pragma GCC unroll 16
-      for (int i = 0; i < count; i++)
+    int v = 0;
+    for (; v + sets <= sweep->voxels; v += sets)
 #pragma GCC unroll 4
-        for (int p = 0; p < SIMD_PER_BLOCK; p++)
-          sum[i][p] += simd_load(vector + p * SIMD_WIDTH) * simd_all(values[i]);
+      for (int set = 0; set < sets; set++) {
+        multiply(sum + set * count, vector, values, count);
+        vector += sweep->vector_step;
+        values += sweep->values_step;
+      }
+    for (; v < sweep->voxels; v++) {
+      multiply(sum, vector, values, count);
       vector += sweep->vector_step;
       values += sweep->values_step;
     }
@@ -51,8 +63,12 @@ static inline __attribute__((always_inline)) void outer(float *sums, const struc
 #pragma GCC unroll 16
   for (int i = 0; i < count; i++)
 #pragma GCC unroll 4
-    for (int p = 0; p < SIMD_PER_BLOCK; p++)
-      simd_store(sums + i * CHANNEL_BLOCK + p * SIMD_WIDTH, sum[i][p]);
+    for (int p = 0; p < SIMD_PER_BLOCK; p++) {
+      float *to = sums + i * CHANNEL_BLOCK + p * SIMD_WIDTH;
+#pragma GCC unroll 4
+      for (int set = 1; set < sets; set++) sum[i][p] += sum[set * count + i][p];
+      simd_store(to, simd_load(to) + sum[i][p]);
+    }
 }
 
 #define DEFINE(count)                                                 \
@@ -94,13 +110,13 @@ static struct range inside(const struct conv_axis *axis, int phase, int tap, int
   return (struct range){from > within.from ? from : within.from, to < within.to ? to : within.to};
 }
 
-/* One lane block and source group in one phase, for one chunk of planes. */
+/* One lane block and source group, for one chunk of planes. */
 struct task {
   const struct tensor *target;
   const float *vectors;
   const struct conv_source *source;
-  int phase[3], block, group, n, d; /* d: target position */
-  float *sums;
+  int block, group, n, d, phase[3]; /* d: target position */
+  float *partial;                   /* of the chunk */
 };
 
 /* Fills in the addresses of source row (d, h + ...) for target rows `h` and voxels `w`. */
@@ -174,38 +190,81 @@ static void add_taps_together(const struct task *task, float *sums, int td, int 
   }
 }
 
+/* Asks for part `part` of `parts` of `rows` rows of `floats` floats that lie `pitch` apart. */
+static void prefetch(const float *from, int rows, int64_t floats, int64_t pitch, int part,
+                     int parts) {
+  for (int row = 0; row < rows; row++, from += pitch)
+    for (int64_t i = floats * part / parts; i < floats * (part + 1) / parts; i += CHANNEL_BLOCK)
+      __builtin_prefetch(from + i);
+}
+
+/* Asks for a part of the target rows that follow `rows`. */
+static void prefetch_target(const struct task *task, struct range rows, int part, int parts) {
+  const struct conv_axis *a = task->source->packing.axis;
+  struct shape s = task->target->shape;
+  int h = a[1].phases * rows.to + task->phase[1], count = rows.to - rows.from;
+  if (h + a[1].phases * (count - 1) >= s.h) return;
+  const float *from = conv_row(task->target, task->vectors, task->n, task->block,
+                               a[0].phases * task->d + task->phase[0], h);
+  int64_t floats = (int64_t)s.w * CHANNEL_BLOCK;
+  prefetch(from, count, floats, a[1].phases * floats, part, parts);
+}
+
+/* Asks for a part of the rows of source plane d that the target rows after `rows` are the first to
+ * read. */
+static void prefetch_source(const struct task *task, int d, struct range rows, int part,
+                            int parts) {
+  const struct conv_source *source = task->source;
+  const struct conv_axis *axis = &source->packing.axis[1];
+  struct shape s = source->tensor->shape;
+  int count = (rows.to - rows.from) * axis->step;
+  int h =
+      axis->step * rows.to + axis->first[task->phase[1]] + axis->taps[task->phase[1]] - axis->step;
+  if (h < 0 || h + count > s.h) return;
+  int64_t floats = (int64_t)s.w * source->packing.group;
+  prefetch(conv_row(source->tensor, source->data, task->n, task->group, d, h), count, floats,
+           floats, part, parts);
+}
+
 /* All taps for target rows `rows` of the plane at task->d. */
 static void add_rows(const struct task *task, struct range rows) {
   const struct conv_source *source = task->source;
   const struct conv_axis *a = source->packing.axis;
   struct shape s = source->tensor->shape;
   const int *phase = task->phase;
-  int taps_w = a[2].taps[phase[2]];
-  float *sums = task->sums;
-  for (int td = 0; td < a[0].taps[phase[0]]; td++) {
+  int taps_d = a[0].taps[phase[0]], taps_h = a[1].taps[phase[1]], taps_w = a[2].taps[phase[2]];
+  float *sums = task->partial + conv_packing_at(&source->packing, phase, task->block, task->group);
+  for (int td = 0; td < taps_d; td++) {
     int d = a[0].step * task->d + a[0].first[phase[0]] + td;
-    for (int th = 0; th < a[1].taps[phase[1]]; th++) {
+    for (int th = 0; th < taps_h; th++, sums += taps_w * source->packing.group * CHANNEL_BLOCK) {
+      prefetch_target(task, rows, td * taps_h + th, taps_d * taps_h);
+      if (d < 0 || d >= s.d) continue;
+      prefetch_source(task, d, rows, th, taps_h);
       struct range h = inside(&a[1], phase[1], th, s.h, rows);
-      if (d >= 0 && d < s.d && h.from < h.to && taps_w > 0) {
-        if (source->packing.group == 1)
-          add_taps_together(task, sums, td, th, h);
-        else
-          add_taps_one_by_one(task, sums, td, th, h);
-      }
-      sums += taps_w * source->packing.group * CHANNEL_BLOCK;
+      if (h.from >= h.to) continue;
+      if (source->packing.group == 1)
+        add_taps_together(task, sums, td, th, h);
+      else
+        add_taps_one_by_one(task, sums, td, th, h);
     }
   }
 }
 
-static void add_plane(const struct task *task) {
-  const struct conv_axis *a = task->source->packing.axis;
+/* All phases go over a few rows together: they share the lines of the target. */
+static void add_plane(struct task *task, int phases) {
+  const struct conv_packing *packing = &task->source->packing;
+  const struct conv_axis *a = packing->axis;
   struct shape s = task->target->shape;
-  int height = conv_axis_length(s.h, a[1].phases, task->phase[1]);
-  int width = conv_axis_length(s.w, a[2].phases, task->phase[2]);
-  int together = width > 0 ? VOXELS_TOGETHER / width : 1;
-  if (together < 1) together = 1;
+  int height = conv_axis_length(s.h, a[1].phases, 0), width = conv_axis_length(s.w, a[2].phases, 0);
+  int voxels = VOXELS_TOGETHER * (packing->group == 1 ? 4 : 1);
+  int together = (voxels + width - 1) / width;
   for (int h = 0; h < height; h += together)
-    add_rows(task, (struct range){h, h + together < height ? h + together : height});
+    for (int phase = 0; phase < phases; phase++) {
+      conv_packing_split_phase(packing, phase, task->phase);
+      int most = conv_axis_length(s.h, a[1].phases, task->phase[1]);
+      if (task->d < conv_axis_length(s.d, a[0].phases, task->phase[0]))
+        add_rows(task, (struct range){h, h + together < most ? h + together : most});
+    }
 }
 
 /* How the work is cut: depends on shapes alone. */
@@ -219,7 +278,7 @@ static struct cut cut_work(const struct tensor *target, const struct conv_packin
                     .blocks = conv_packing_lane_blocks(packing),
                     .groups = conv_packing_groups(packing),
                     .planes = target->shape.n * conv_axis_length(target->shape.d, a[0].phases, 0)};
-  cut.chunks = WANTED_TASKS / (cut.phases * cut.blocks * cut.groups);
+  cut.chunks = WANTED_TASKS / (cut.blocks * cut.groups);
   if (cut.chunks > MOST_CHUNKS) cut.chunks = MOST_CHUNKS;
   if (cut.chunks > cut.planes) cut.chunks = cut.planes;
   if (cut.chunks < 1) cut.chunks = 1;
@@ -230,17 +289,20 @@ size_t SIMD_NAME(conv_outer_size)(const struct tensor *target, const struct conv
   return conv_packing_size(packing) * (size_t)cut_work(target, packing).chunks;
 }
 
-static void run_task(struct task *task, const struct cut *cut, int chunk, size_t size) {
-  const struct conv_axis *a = task->source->packing.axis;
-  memset(task->sums, 0, sizeof(float) * size);
+static void run_task(struct task *task, const struct cut *cut, int chunk) {
+  const struct conv_packing *packing = &task->source->packing;
+  for (int phase = 0; phase < cut->phases; phase++) {
+    conv_packing_split_phase(packing, phase, task->phase);
+    memset(task->partial + conv_packing_at(packing, task->phase, task->block, task->group), 0,
+           sizeof(float) * conv_packing_group_size(packing, task->phase));
+  }
   int depth = cut->planes / task->target->shape.n;
   int first = (int)((int64_t)cut->planes * chunk / cut->chunks);
   int last = (int)((int64_t)cut->planes * (chunk + 1) / cut->chunks);
   for (int plane = first; plane < last; plane++) {
     task->n = plane / depth;
     task->d = plane % depth;
-    if (task->d < conv_axis_length(task->target->shape.d, a[0].phases, task->phase[0]))
-      add_plane(task);
+    add_plane(task, cut->phases);
   }
 }
 
@@ -259,18 +321,15 @@ void SIMD_NAME(conv_outer)(const struct tensor *target, const float *data,
   const struct conv_packing *packing = &source->packing;
   struct cut cut = cut_work(target, packing);
   size_t size = conv_packing_size(packing);
-  int tasks = cut.chunks * cut.phases * cut.blocks * cut.groups;
+  int tasks = cut.chunks * cut.blocks * cut.groups;
 #pragma omp parallel for schedule(static)
   for (int index = 0; index < tasks; index++) {
     struct task task = {.target = target, .vectors = data, .source = source};
     task.group = index % cut.groups;
     task.block = index / cut.groups % cut.blocks;
-    int phase = index / cut.groups / cut.blocks % cut.phases;
-    int chunk = index / cut.groups / cut.blocks / cut.phases;
-    conv_packing_split_phase(packing, phase, task.phase);
-    task.sums =
-        partial + size * chunk + conv_packing_at(packing, task.phase, task.block, task.group);
-    run_task(&task, &cut, chunk, conv_packing_group_size(packing, task.phase));
+    int chunk = index / cut.groups / cut.blocks;
+    task.partial = partial + size * chunk;
+    run_task(&task, &cut, chunk);
   }
   fold_chunks(partial, size, cut.chunks);
 }
