@@ -26,8 +26,8 @@ struct conv_target {
 void SIMD_NAME(conv_rows)(const struct conv_target *target, const struct conv_source *sources,
                           int count);
 
-/* A planar target of 1 to 4 channels from one blocked source: 1 phase, step 1; packed with the
- * source's channels as lanes and the target's as one group. */
+/* A planar target of 1 to 4 channels from blocked sources: 1 phase, step 1; packed with the
+ * sources' channels as lanes and the target's as one group. */
 void SIMD_NAME(conv_planar)(const struct conv_target *target, const struct conv_source *sources,
                             int count);
 

@@ -4,24 +4,29 @@
 
 enum {
   TILE = SIMD_WIDTH == 16 ? 8 : 4, /* voxels; a power of two, at most SIMD_WIDTH */
+  MOST_TILES = 4,                  /* side by side along w, in a strip */
   MOST_CHANNELS = 4,
   MOST_ROWS = 9,
   EDGE_VOXELS = TILE + CONV_MOST_TAPS,
 };
 
+/* The taps along w of one row of one block: for each tile of the strip where its first voxel's
+ * tap 0 is. */
 struct taps {
-  const float *x, *w;
+  const float *x[MOST_TILES], *w;
 };
 
-struct tile {
-  int n, d, h, w;
-  float sums[MOST_CHANNELS][TILE];
+/* A strip of target voxels and their sums so far. */
+struct strip {
+  int n, d, h, w, tiles;
+  float sums[MOST_TILES][MOST_CHANNELS][TILE];
 };
 
+/* Taps on their way to the sums. */
 struct gathered {
   int rows;
   struct taps taps[MOST_ROWS];
-  float edges[MOST_ROWS][EDGE_VOXELS * CHANNEL_BLOCK];
+  float edges[MOST_ROWS][MOST_TILES][EDGE_VOXELS * CHANNEL_BLOCK];
 };
 
 /* [a0 + a1, a2 + a3, ..., b0 + b1, ...] */
@@ -50,19 +55,21 @@ static inline __attribute__((always_inline)) void add_across(float *sums, simd s
   for (int t = 0; t < TILE; t++) sums[t] += across[t];
 }
 
-typedef void accumulate_function(struct tile *tile, const struct gathered *gathered, int count);
+typedef void accumulate_function(struct strip *strip, const struct gathered *gathered, int count);
 
-static inline __attribute__((always_inline)) void accumulate(struct tile *tile,
+/* sums[c][t] += x[t + tap] . w[tap][c] over the lanes from `part` on of all taps; `channels` is a
+ * constant to the compiler. */
+static inline __attribute__((always_inline)) void accumulate(float sums[][TILE],
                                                              const struct gathered *gathered,
-                                                             int count, const int channels,
-                                                             const int part) {
+                                                             int tile, int count,
+                                                             const int channels, const int part) {
   simd sum[MOST_CHANNELS][TILE];
 #pragma GCC unroll 4
   for (int c = 0; c < channels; c++)
 #pragma GCC unroll 8
     for (int t = 0; t < TILE; t++) sum[c][t] = (simd){0};
   for (int row = 0; row < gathered->rows; row++) {
-    const float *x = gathered->taps[row].x + part, *w = gathered->taps[row].w + part;
+    const float *x = gathered->taps[row].x[tile] + part, *w = gathered->taps[row].w + part;
     for (int i = 0; i < count; i++, x += CHANNEL_BLOCK, w += channels * CHANNEL_BLOCK)
 #pragma GCC unroll 8
       for (int t = 0; t < TILE; t++)
@@ -71,14 +78,15 @@ static inline __attribute__((always_inline)) void accumulate(struct tile *tile,
           sum[c][t] += simd_load(x + t * CHANNEL_BLOCK) * simd_load(w + c * CHANNEL_BLOCK);
   }
 #pragma GCC unroll 4
-  for (int c = 0; c < channels; c++) add_across(tile->sums[c], sum[c]);
+  for (int c = 0; c < channels; c++) add_across(sums[c], sum[c]);
 }
 
-#define DEFINE(channels)                                                                \
-  static void accumulate_##channels(struct tile *tile, const struct gathered *gathered, \
-                                    int count) {                                        \
-    for (int part = 0; part < CHANNEL_BLOCK; part += SIMD_WIDTH)                        \
-      accumulate(tile, gathered, count, channels, part);                                \
+#define DEFINE(channels)                                                                  \
+  static void accumulate_##channels(struct strip *strip, const struct gathered *gathered, \
+                                    int count) {                                          \
+    for (int tile = 0; tile < strip->tiles; tile++)                                       \
+      for (int part = 0; part < CHANNEL_BLOCK; part += SIMD_WIDTH)                        \
+        accumulate(strip->sums[tile], gathered, tile, count, channels, part);             \
   }
 DEFINE(1)
 DEFINE(2)
@@ -87,13 +95,24 @@ DEFINE(4)
 static accumulate_function *const accumulators[] = {accumulate_1, accumulate_2, accumulate_3,
                                                     accumulate_4};
 
-static void flush(struct tile *tile, struct gathered *gathered,
+static void flush(struct strip *strip, struct gathered *gathered,
                   const struct conv_packing *packing) {
-  accumulators[packing->group - 1](tile, gathered, packing->axis[2].taps[0]);
+  accumulators[packing->group - 1](strip, gathered, packing->axis[2].taps[0]);
   gathered->rows = 0;
 }
 
-static void add_block(struct tile *tile, struct gathered *gathered,
+static void gather(struct strip *strip, struct gathered *gathered, const struct conv_source *source,
+                   const float *row, const float *w) {
+  const struct conv_axis *axis = &source->packing.axis[2];
+  int index = gathered->rows++;
+  gathered->taps[index].w = w;
+  for (int tile = 0; tile < strip->tiles; tile++)
+    gathered->taps[index].x[tile] = conv_window(
+        row, source->tensor->shape.w, CHANNEL_BLOCK, strip->w + tile * TILE + axis->first[0],
+        TILE - 1 + axis->taps[0], gathered->edges[index][tile]);
+}
+
+static void add_block(struct strip *strip, struct gathered *gathered,
                       const struct conv_source *source, int block, const float *w) {
   const struct conv_packing *packing = &source->packing;
   const struct conv_axis *a = packing->axis;
@@ -101,37 +120,47 @@ static void add_block(struct tile *tile, struct gathered *gathered,
   int row_size = a[2].taps[0] * packing->group * CHANNEL_BLOCK;
   for (int td = 0; td < a[0].taps[0]; td++)
     for (int th = 0; th < a[1].taps[0]; th++, w += row_size) {
-      int d = tile->d + a[0].first[0] + td, h = tile->h + a[1].first[0] + th;
+      int d = strip->d + a[0].first[0] + td, h = strip->h + a[1].first[0] + th;
       if (d < 0 || d >= s.d || h < 0 || h >= s.h) continue;
-      if (gathered->rows == MOST_ROWS) flush(tile, gathered, packing);
-      const float *row = conv_row(source->tensor, source->data, tile->n, block, d, h);
-      int index = gathered->rows++;
-      gathered->taps[index].x = conv_window(row, s.w, CHANNEL_BLOCK, tile->w + a[2].first[0],
-                                            TILE - 1 + a[2].taps[0], gathered->edges[index]);
-      gathered->taps[index].w = w;
+      if (gathered->rows == MOST_ROWS) flush(strip, gathered, packing);
+      gather(strip, gathered, source, conv_row(source->tensor, source->data, strip->n, block, d, h),
+             w);
     }
 }
 
-static void add_source(struct tile *tile, struct gathered *gathered,
+static void add_source(struct strip *strip, struct gathered *gathered,
                        const struct conv_source *source) {
   const struct conv_packing *packing = &source->packing;
   static const int phase[3] = {0, 0, 0};
   for (int block = 0; block < conv_packing_lane_blocks(packing); block++)
-    add_block(tile, gathered, source, block,
+    add_block(strip, gathered, source, block,
               source->packed + conv_packing_at(packing, phase, block, 0));
-  if (gathered->rows > 0) flush(tile, gathered, packing);
+  if (gathered->rows > 0) flush(strip, gathered, packing);
 }
 
-static void store_sums(const struct conv_target *target, const struct tile *tile) {
+static void store_sums(const struct conv_target *target, const struct strip *strip) {
   struct shape s = target->tensor->shape;
-  int width = s.w - tile->w < TILE ? s.w - tile->w : TILE;
+  int left = s.w - strip->w, width = left < strip->tiles * TILE ? left : strip->tiles * TILE;
   for (int c = 0; c < s.c; c++) {
-    float *to = target->data + tensor_at(target->tensor, tile->n, c, tile->d, tile->h, tile->w);
+    float *to = target->data + tensor_at(target->tensor, strip->n, c, strip->d, strip->h, strip->w);
+    float bias = target->bias ? target->bias[c] : 0;
     for (int t = 0; t < width; t++) {
-      float value = tile->sums[c][t] + (target->bias ? target->bias[c] : 0);
-      if (!(value > 0)) value *= target->slope;
+      float value = strip->sums[t / TILE][c][t % TILE] + bias;
+      value = value > 0 ? value : value * target->slope;
       to[t] = target->add ? to[t] + value : value;
     }
+  }
+}
+
+static void compute_row(const struct conv_target *target, const struct conv_source *sources,
+                        int count, struct strip *strip, struct gathered *gathered) {
+  int tiles = (target->tensor->shape.w + TILE - 1) / TILE;
+  for (int first = 0; first < tiles; first += MOST_TILES) {
+    strip->w = first * TILE;
+    strip->tiles = tiles - first < MOST_TILES ? tiles - first : MOST_TILES;
+    memset(strip->sums, 0, sizeof strip->sums);
+    for (int i = 0; i < count; i++) add_source(strip, gathered, &sources[i]);
+    store_sums(target, strip);
   }
 }
 
@@ -145,11 +174,9 @@ void SIMD_NAME(conv_planar)(const struct conv_target *target, const struct conv_
 #pragma omp for schedule(static) collapse(3)
     for (int n = 0; n < s.n; n++)
       for (int d = 0; d < s.d; d++)
-        for (int h = 0; h < s.h; h++)
-          for (int w = 0; w < s.w; w += TILE) {
-            struct tile tile = {.n = n, .d = d, .h = h, .w = w};
-            for (int i = 0; i < count; i++) add_source(&tile, &gathered, &sources[i]);
-            store_sums(target, &tile);
-          }
+        for (int h = 0; h < s.h; h++) {
+          struct strip strip = {.n = n, .d = d, .h = h};
+          compute_row(target, sources, count, &strip, &gathered);
+        }
   }
 }
