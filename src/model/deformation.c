@@ -61,6 +61,7 @@ static enum status expand(const struct pipeline *pipeline, bool negate, int velo
     TRY(graph_add(pipeline->graph, "integrate", name, &arguments, sizeof arguments, output, 1,
                   output));
   }
+  full.c = graph_shape(pipeline->graph, *output).c; /* it is the grids that count */
   if (shape_equal(graph_shape(pipeline->graph, *output), full)) return STATUS_OK;
   return resize_to(pipeline, negate ? "expand_inverse" : "expand", *output, full,
                    (double)config->model.integration_downsize, output);
