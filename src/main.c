@@ -1,4 +1,5 @@
 /* The program: opens the ranks, finds the command, and says what went wrong. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,13 @@ static enum status run_command(struct comm *comm, int argc, char **argv) {
   return command->run(&invocation);
 }
 
+/* Results on a full disk or a closed pipe are no results. */
+static enum status finish_output(void) {
+  REQUIRE(fflush(stdout) == 0 && !ferror(stdout), STATUS_FAILED,
+          "standard output: cannot write all of it: %s", strerror(errno));
+  return STATUS_OK;
+}
+
 static int report(const struct comm *comm, enum status status) {
   if (status == STATUS_OK) return 0;
   bool speaks = comm->rank == 0 || comm->broken;
@@ -37,6 +45,7 @@ int main(int argc, char **argv) {
   enum status status = comm_open(&comm, "auto", &argc, &argv);
   log_setup(comm.rank, comm.size ? comm.size : 1, LOG_INFO);
   if (!status) status = run_command(&comm, argc, argv);
+  if (!status) status = finish_output();
   int code = report(&comm, status);
   log_close();
   comm_close(&comm);

@@ -82,7 +82,7 @@ uint64_t shard_manifest(const struct shard *shards, int count);
 /* The number of classes of the data of all shards, with the background; 1 without labels. */
 int shard_classes(const struct shard *shards, int count);
 
-/* For people: what a shard or master file holds. */
+/* For people: what a shard or master file holds. Reads all voxels and verifies their checksums. */
 CHECKED enum status shard_inspect(const char *path, FILE *out);
 
 /* Whether the file is HDF5 (by its signature). */

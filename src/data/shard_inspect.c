@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/file.h"
 #include "base/text.h"
 #include "data/h5.h"
 #include "data/shard.h"
@@ -57,6 +58,39 @@ static void print_shape(const struct shard *shard, FILE *out) {
           text_bytes((double)shard->file_bytes, bytes));
 }
 
+static enum status check_field(const struct shard *shard, int row, const char *field,
+                               const void *data, size_t bytes, uint32_t expected) {
+  uint32_t found = file_checksum(0, data, bytes);
+  REQUIRE(found == expected, STATUS_FAILED,
+          "%s: subject %s: field %s: expected the checksum %08x, found %08x: the stored values are "
+          "damaged; remove the file and run prepare again",
+          shard->path, shard->subjects[row].id, field, (unsigned)expected, (unsigned)found);
+  return STATUS_OK;
+}
+
+static enum status verify_subject(const struct shard *shard, int row, size_t voxels, float *image,
+                                  uint8_t *label) {
+  const struct shard_subject *subject = &shard->subjects[row];
+  TRY(shard_read_subject(shard, row, image, shard->has_labels ? label : NULL));
+  TRY(check_field(shard, row, "image", image, voxels * sizeof *image, subject->checksum_image));
+  if (!shard->has_labels) return STATUS_OK;
+  return check_field(shard, row, "label", label, voxels, subject->checksum_label);
+}
+
+static enum status verify(const struct shard *shard) {
+  size_t voxels = (size_t)shard->extent[0] * (size_t)shard->extent[1] * (size_t)shard->extent[2];
+  float *image = malloc(voxels * sizeof *image);
+  uint8_t *label = malloc(voxels);
+  enum status status = image && label ? STATUS_OK
+                                      : status_fail(STATUS_FAILED, __FILE__, __LINE__,
+                                                    "%s: out of memory", shard->path);
+  for (int row = 0; row < shard->subject_count && !status; row++)
+    status = verify_subject(shard, row, voxels, image, label);
+  free(image);
+  free(label);
+  return status;
+}
+
 static enum status inspect_shard(const char *path, bool alone, FILE *out) {
   struct shard shard;
   TRY(shard_read(&shard, path));
@@ -66,8 +100,10 @@ static enum status inspect_shard(const char *path, bool alone, FILE *out) {
     print_recipe(&shard, out);
   }
   print_subjects(&shard, out);
+  enum status status = verify(&shard);
+  if (!status) fprintf(out, "  all checksums right\n");
   shard_close(&shard);
-  return STATUS_OK;
+  return status;
 }
 
 static enum status inspect_master(const char *path, FILE *out) {

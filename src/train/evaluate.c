@@ -72,7 +72,10 @@ enum status evaluate_split(struct evaluation *evaluation, struct comm *comm,
   double *rows = evaluation->rows + (size_t)share.first * (size_t)evaluation->columns.count;
   char *labels = evaluation->labels + (size_t)share.first * TASK_LABEL_BYTES;
   struct scorer scorer = {task, task_run, network, split, detailed, visitor, NULL};
-  enum status mine = score_share(&scorer, share, evaluation->columns.count, rows, labels);
+  struct slot_range scored = share;
+  if (visitor && comm->rank == 0 && share.count == 0 && evaluation->count > 0)
+    scored.count = 1; /* fewer samples than ranks: rank 0 sees the first one all the same */
+  enum status mine = score_share(&scorer, scored, evaluation->columns.count, rows, labels);
   TRY(comm_agree(comm, mine));
   TRY(share_bytes(comm, rows, row * (size_t)share.count, evaluation->rows,
                   row * (size_t)evaluation->count));

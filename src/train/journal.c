@@ -37,7 +37,6 @@ static enum status open_all(struct journal *journal, const struct config *config
   bool resume = strcmp(config->checkpoint.resume, "never") != 0;
   TRY(run_folder_open(&journal->folder, config->output.dir, resume));
   TRY(log_open(journal->folder.log));
-  TRY(write_config(config, journal->folder.config));
   return checkpoints_open(&journal->checkpoints, journal->folder.checkpoints,
                           (int)config->checkpoint.keep);
 }
@@ -90,6 +89,7 @@ static int name_columns(const struct trainer *trainer, const struct task_columns
 
 enum status journal_start(struct journal *journal, const struct trainer *trainer) {
   if (!journal) return STATUS_OK;
+  TRY(write_config(trainer->config, journal->folder.config));
   if (trainer->config->output.tensorboard) start_events(journal, trainer);
   struct task_columns *columns = calloc(1, sizeof *columns);
   REQUIRE(columns, STATUS_FAILED, "%s: out of memory", journal->folder.metrics);
@@ -244,7 +244,6 @@ void journal_close(struct journal *journal) {
   checkpoints_close(&journal->checkpoints);
   event_close(&journal->events);
   step_table_close(&journal->table);
-  log_close();
   run_folder_close(&journal->folder);
   free(journal);
 }

@@ -8,13 +8,14 @@
 
 struct journal;
 
-/* Takes the run directory's lock, opens the log and the checkpoints folder, writes config.cfg. */
+/* Takes the run directory's lock, opens the log (until log_close(): the run's last words go there,
+ * too) and the checkpoints folder. */
 CHECKED enum status journal_open(struct journal **journal, const struct config *config);
 
 /* The folder of the checkpoints. */
 const char *journal_checkpoints(const struct journal *journal);
 
-/* Opens event file and table for a run that continues after `step`. */
+/* Writes config.cfg, opens event file and table for a run that continues after `step`. */
 CHECKED enum status journal_start(struct journal *journal, const struct trainer *trainer);
 
 /* One step; `validation` NULL when there was none after it. */

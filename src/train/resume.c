@@ -2,11 +2,39 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/file.h"
 #include "base/log.h"
 #include "store/checkpoints.h"
 #include "train/journal.h"
 #include "train/trainer.h"
 #include "train/weights.h"
+
+/* A message is one line. NULL when out of memory. */
+static char *join_lines(char *lines) {
+  char *joined = strdup("");
+  for (char *line = strtok(lines, "\n"); line && joined; line = strtok(NULL, "\n")) {
+    char *longer = file_format("%s%s%s", joined, *joined ? "; " : "", line);
+    free(joined);
+    joined = longer;
+  }
+  return joined;
+}
+
+static enum status judge_differences(const struct trainer *trainer, const char *path, char *lines) {
+  bool allowed = trainer->config->checkpoint.allow_changes;
+  char *differences = join_lines(lines);
+  enum status status = STATUS_OK;
+  REQUIRE(differences, STATUS_FAILED, "%s: out of memory", path);
+  if (*differences && allowed)
+    log_warning("%s: resuming with another config: %s", path, differences);
+  if (*differences && !allowed)
+    status = status_fail(
+        STATUS_USAGE, __FILE__, __LINE__,
+        "%s: cannot resume with another config (checkpoint.allow_changes=true does): %s", path,
+        differences);
+  free(differences);
+  return status;
+}
 
 static enum status compare_config(const struct trainer *trainer, const char *path,
                                   const char *text) {
@@ -15,15 +43,7 @@ static enum status compare_config(const struct trainer *trainer, const char *pat
   enum status status = config_parse(&before, text, path);
   if (!status) status = config_compare(&before, trainer->config, &differences);
   config_close(&before);
-  if (status) return status;
-  bool same = *differences == 0;
-  bool allowed = trainer->config->checkpoint.allow_changes;
-  if (!same && allowed) log_warning("%s: resuming with another config:\n%s", path, differences);
-  if (!same && !allowed)
-    status = status_fail(
-        STATUS_USAGE, __FILE__, __LINE__,
-        "%s: cannot resume with another config (checkpoint.allow_changes=true does):\n%s", path,
-        differences);
+  if (!status) status = judge_differences(trainer, path, differences);
   free(differences);
   return status;
 }
@@ -38,8 +58,7 @@ static enum status compare_data(const struct trainer *trainer, const char *path,
     log_warning("%s: resuming with other data", path);
   REQUIRE(same || trainer->config->checkpoint.allow_changes, STATUS_USAGE,
           "%s: cannot resume with other data (checkpoint.allow_changes=true does): %s has manifest "
-          "%s, the "
-          "checkpoint %s",
+          "%s, the checkpoint %s",
           path, trainer->config->data.shards, expected, found);
   return STATUS_OK;
 }

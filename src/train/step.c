@@ -87,7 +87,7 @@ static enum status check_finite(const struct trainer *trainer, const struct step
   for (int i = 0; i < result->loss_count; i++)
     REQUIRE(isfinite(result->loss[i]), STATUS_FAILED,
             "step %lld: the loss %s is not finite (%g); the last checkpoint is kept",
-            (long long)trainer->state.step + 1, result->loss_name[i], result->loss[i]);
+            (long long)trainer->state.step + 1, result->loss_name[i], fabs(result->loss[i]));
   REQUIRE(isfinite(result->gradient_norm), STATUS_FAILED,
           "step %lld: the gradient is not finite; the last checkpoint is kept",
           (long long)trainer->state.step + 1);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/text.h"
+#include "kernels/grad_norm/grad_norm.h"
 #include "train/journal.h"
 #include "train/signals.h"
 #include "train/trainer.h"
@@ -175,6 +176,15 @@ static enum status validate(struct trainer *trainer, struct evaluation *validati
   return STATUS_OK;
 }
 
+/* What overflowed in the last update would show in the next step only. */
+static enum status check_weights(const struct trainer *trainer) {
+  const struct state_blocks *blocks = &trainer->blocks;
+  REQUIRE(isfinite(grad_norm_squared(blocks->weights, blocks->count)), STATUS_FAILED,
+          "step %lld: the weights are not finite; the last checkpoint is kept",
+          (long long)trainer->state.step);
+  return STATUS_OK;
+}
+
 static bool save_due(const struct trainer *trainer, bool best, bool stop) {
   const struct config *config = trainer->config;
   return best || stop || is_last(trainer) ||
@@ -189,7 +199,8 @@ static enum status conclude(struct trainer *trainer, const struct step_result *r
   enum status status = due ? validate(trainer, &validation, &best) : STATUS_OK;
   if (!status) {
     journal_step(trainer->journal, trainer, result, due ? &validation : NULL);
-    if (save_due(trainer, best, stop))
+    if (save_due(trainer, best, stop)) status = check_weights(trainer);
+    if (save_due(trainer, best, stop) && !status)
       trainer->local = journal_save(trainer->journal, trainer, best);
   }
   evaluation_close(&validation);
