@@ -4,10 +4,10 @@
 #define SMALL "model.encoder=[4,8]", "model.decoder=[8,8]", "model.final=[8,4,4]"
 
 static const struct golden_run runs[] = {
-    {"vxm_mse", {SMALL}},
-    {"vxm_mse_bidir", {SMALL, BIDIR}},
-    {"vxm_lncc", {SMALL, LNCC}},
-    {"vxm_lncc_bidir", {SMALL, LNCC, BIDIR}},
+    {"vxm_mse", {SMALL}, false},
+    {"vxm_mse_bidir", {SMALL, BIDIR}, false},
+    {"vxm_lncc", {SMALL, LNCC}, false},
+    {"vxm_lncc_bidir", {SMALL, LNCC, BIDIR}, false},
     {"vxm_int0", {SMALL, BIDIR, "model.integration_steps=0"}, true},
     {"vxm_down1", {SMALL, BIDIR, "model.integration_downsize=1"}, true},
     {"vxm_monai",

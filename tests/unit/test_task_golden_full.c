@@ -2,10 +2,11 @@
 #include "task_golden.h"
 
 static const struct golden_run runs[] = {
-    {"vxm_full_mse", {NULL}},
-    {"vxm_full_lncc_bidir", {LNCC, BIDIR}},
+    {"vxm_full_mse", {NULL}, false},
+    {"vxm_full_lncc_bidir", {LNCC, BIDIR}, false},
     {"vxm_full_monai",
-     {MONAI, "model.encoder=[16,32,32,32,32,32]", "model.decoder=[32]", "model.final=[16,16]"}},
+     {MONAI, "model.encoder=[16,32,32,32,32,32]", "model.decoder=[32]", "model.final=[16,16]"},
+     false},
 };
 
 TEST(published_networks_train_as_in_pytorch) {
