@@ -1,144 +1,30 @@
-/* Convolution to a blocked target: for a tile of voxels along w and 16 channels, all sums stay in
- * registers. Each value of the source is spread over a vector once and multiplied by the weights of
- * all taps along w that see it. */
+/* Convolution to a blocked target: rows of voxels are cut into tiles; for each, the source rows
+ * that its taps see are gathered and handed to the innermost loops. */
+#include "kernels/conv/conv_accumulate.h"
 #include "kernels/conv/conv_direct.h"
-
-#if defined SIMD_ISA_AVX512
-enum { TILE = 26 };
-#elif defined SIMD_ISA_AVX2
-enum { TILE = 6 };
-#else
-enum { TILE = 3 };
-#endif
 
 enum {
   MOST_ROWS = 18,      /* rows of taps that are gathered before they are multiplied */
   BLOCKS_TOGETHER = 4, /* blocks of target channels that share gathered rows */
-  MOST_TOGETHER = 4,   /* taps along w of one row */
   CACHE_BYTES = 1 << 19,
   LEAST_BAND = 4,
-  EDGE_VOXELS = 2 * TILE + CONV_MOST_TAPS,
-};
-
-/* Some taps along w of one source row. The source's first and last voxel that they see are given
- * apart: outside the source they are zeros. w: [tap][channel of the group][16]. */
-struct taps {
-  const float *x, *first, *last, *w;
+  EDGE_VOXELS = 2 * CONV_TILE + CONV_MOST_TAPS,
 };
 
 /* A tile of target voxels: where it is and its sums so far. */
 struct tile {
   int n, block, blocks, phase[3], at[3], width;
-  float sums[BLOCKS_TOGETHER][TILE * CHANNEL_BLOCK];
+  float sums[BLOCKS_TOGETHER][CONV_TILE * CHANNEL_BLOCK];
 };
 
 /* Taps on their way to the sums: `count` taps from tap `from` on. */
 struct gathered {
   int rows, from, count;
-  struct taps taps[MOST_ROWS];
+  struct conv_taps taps[MOST_ROWS];
   float edges[MOST_ROWS][EDGE_VOXELS * CHANNEL_BLOCK];
 };
 
 static const float zeros[CHANNEL_BLOCK];
-
-typedef void accumulate_function(float *sums, const struct taps *rows, int count, size_t offset);
-
-/* sums[voxel] += x[step * voxel + tap] * w[tap] over all taps, channels of the group and rows. All
- * from `group` on are constants to the compiler. */
-static inline __attribute__((always_inline)) void accumulate(float *sums, const struct taps *rows,
-                                                             int count, size_t offset,
-                                                             const int group, const int taps,
-                                                             const int step, const int width) {
-  simd sum[TILE][SIMD_PER_BLOCK], weight[MOST_TOGETHER][SIMD_PER_BLOCK];
-  const int length = step * (width - 1) + taps;
-#pragma GCC unroll 32
-  for (int t = 0; t < width; t++)
-#pragma GCC unroll 4
-    for (int p = 0; p < SIMD_PER_BLOCK; p++)
-      sum[t][p] = simd_load(sums + t * CHANNEL_BLOCK + p * SIMD_WIDTH);
-  for (const struct taps *row = rows; row < rows + count; row++) {
-    const float *x = row->x, *first = row->first, *last = row->last, *w = row->w + offset;
-#pragma GCC unroll 1
-    for (int i = 0; i < group; i++, w += CHANNEL_BLOCK) {
-#pragma GCC unroll 4
-      for (int k = 0; k < taps; k++)
-#pragma GCC unroll 4
-        for (int p = 0; p < SIMD_PER_BLOCK; p++)
-          weight[k][p] = simd_load(w + k * group * CHANNEL_BLOCK + p * SIMD_WIDTH);
-#pragma GCC unroll 64
-      for (int v = 0; v < length; v++) {
-        simd value = simd_all(v == 0 ? first[i] : v == length - 1 ? last[i] : x[v * group + i]);
-#pragma GCC unroll 4
-        for (int k = 0; k < taps; k++)
-#pragma GCC unroll 4
-          for (int p = 0; p < SIMD_PER_BLOCK; p++)
-            if (v >= k && (v - k) % step == 0 && (v - k) / step < width)
-              sum[(v - k) / step][p] += value * weight[k][p];
-      }
-    }
-  }
-#pragma GCC unroll 32
-  for (int t = 0; t < width; t++)
-#pragma GCC unroll 4
-    for (int p = 0; p < SIMD_PER_BLOCK; p++)
-      simd_store(sums + t * CHANNEL_BLOCK + p * SIMD_WIDTH, sum[t][p]);
-}
-
-#define DEFINE(g, k, s, t)                                                                      \
-  static void accumulate_##g##_##k##_##s##_##t(float *sums, const struct taps *rows, int count, \
-                                               size_t offset) {                                 \
-    accumulate(sums, rows, count, offset, g, k, s, t);                                          \
-  }
-#define NAME(g, k, s, t) accumulate_##g##_##k##_##s##_##t,
-#if defined SIMD_ISA_AVX512
-#define WIDTHS(DO, g, k, s)                                                                   \
-  DO(g, k, s, 1)                                                                              \
-  DO(g, k, s, 2)                                                                              \
-  DO(g, k, s, 3)                                                                              \
-  DO(g, k, s, 4)                                                                              \
-  DO(g, k, s, 5) DO(g, k, s, 6) DO(g, k, s, 7) DO(g, k, s, 8) DO(g, k, s, 9) DO(g, k, s, 10)  \
-      DO(g, k, s, 11) DO(g, k, s, 12) DO(g, k, s, 13) DO(g, k, s, 14) DO(g, k, s, 15)         \
-          DO(g, k, s, 16) DO(g, k, s, 17) DO(g, k, s, 18) DO(g, k, s, 19) DO(g, k, s, 20)     \
-              DO(g, k, s, 21) DO(g, k, s, 22) DO(g, k, s, 23) DO(g, k, s, 24) DO(g, k, s, 25) \
-                  DO(g, k, s, 26)
-#elif defined SIMD_ISA_AVX2
-#define WIDTHS(DO, g, k, s) \
-  DO(g, k, s, 1) DO(g, k, s, 2) DO(g, k, s, 3) DO(g, k, s, 4) DO(g, k, s, 5) DO(g, k, s, 6)
-#else
-#define WIDTHS(DO, g, k, s) DO(g, k, s, 1) DO(g, k, s, 2) DO(g, k, s, 3)
-#endif
-#define VARIANTS(DO, k) \
-  WIDTHS(DO, 1, k, 1)   \
-  WIDTHS(DO, 1, k, 2)   \
-  WIDTHS(DO, 16, k, 1)  \
-  WIDTHS(DO, 16, k, 2)
-#define ROW(k)                                            \
-  {                                                       \
-    {{WIDTHS(NAME, 1, k, 1)}, {WIDTHS(NAME, 1, k, 2)}}, { \
-      {WIDTHS(NAME, 16, k, 1)}, {                         \
-        WIDTHS(NAME, 16, k, 2)                            \
-      }                                                   \
-    }                                                     \
-  }
-
-VARIANTS(DEFINE, 1)
-#if defined SIMD_ISA_AVX512
-VARIANTS(DEFINE, 2)
-VARIANTS(DEFINE, 3)
-VARIANTS(DEFINE, 4)
-#endif
-
-/* How many taps are multiplied together, limited by the registers for their weights; the functions
- * for it by [blocked][step - 1][width - 1]. */
-static accumulate_function *const accumulators[][2][2][TILE] = {
-    ROW(1),
-#if defined SIMD_ISA_AVX512
-    ROW(2),
-    ROW(3),
-    ROW(4),
-#endif
-};
-enum { TAPS_TOGETHER = sizeof accumulators / sizeof accumulators[0] };
 
 /* The source's position along an axis of tap 0. */
 static int source_at(const struct conv_packing *packing, const struct tile *tile, int axis) {
@@ -148,9 +34,8 @@ static int source_at(const struct conv_packing *packing, const struct tile *tile
 
 static void flush(struct tile *tile, struct gathered *gathered, const struct conv_source *source) {
   const struct conv_packing *packing = &source->packing;
-  bool blocked = packing->group > 1;
-  int step = packing->axis[2].step;
-  accumulate_function *add = accumulators[gathered->count - 1][blocked][step - 1][tile->width - 1];
+  conv_accumulate *add = SIMD_NAME(conv_accumulator)(gathered->count, packing->group > 1,
+                                                     packing->axis[2].step, tile->width);
   size_t stride = conv_packing_block_stride(packing, tile->phase);
   for (int b = 0; b < tile->blocks; b++)
     add(tile->sums[b], gathered->taps, gathered->rows, stride * b);
@@ -159,14 +44,14 @@ static void flush(struct tile *tile, struct gathered *gathered, const struct con
 
 /* The taps of one row of `extent` source voxels, where it lies but for single voxels outside at the
  * ends; what reaches farther out is copied with zeros around. */
-static struct taps find_taps(const float *row, int extent, int group, int from, int length,
-                             float *edge) {
+static struct conv_taps find_taps(const float *row, int extent, int group, int from, int length,
+                                  float *edge) {
   bool in_place = from >= -1 && from + length <= extent + 1 && length > 1;
   if (!in_place) {
     const float *x = conv_window(row, extent, group, from, length, edge);
-    return (struct taps){.x = x, .first = x, .last = x + (int64_t)(length - 1) * group};
+    return (struct conv_taps){.x = x, .first = x, .last = x + (int64_t)(length - 1) * group};
   }
-  return (struct taps){
+  return (struct conv_taps){
       .x = row + (int64_t)from * group,
       .first = from < 0 ? zeros : row + (int64_t)from * group,
       .last = from + length > extent ? zeros : row + (int64_t)(from + length - 1) * group};
@@ -224,7 +109,7 @@ static void add_source(struct tile *tile, struct gathered *gathered,
   size_t group_stride = conv_packing_block_stride(packing, tile->phase) / groups;
   for (int from = 0; from < taps; from += gathered->count) {
     gathered->from = from;
-    gathered->count = taps - from < TAPS_TOGETHER ? taps - from : TAPS_TOGETHER;
+    gathered->count = taps - from < CONV_TAPS_TOGETHER ? taps - from : CONV_TAPS_TOGETHER;
     for (int group = 0; group < groups; group++)
       add_group(tile, gathered, source, group, w + group_stride * group);
     if (gathered->rows > 0) flush(tile, gathered, source);
@@ -277,7 +162,7 @@ static void compute_row(const struct conv_target *target, const struct conv_sour
   const struct conv_axis *axis = sources[0].packing.axis;
   const int phases[] = {axis[0].phases, axis[1].phases, axis[2].phases};
   int width = conv_axis_length(target->tensor->shape.w, phases[2], tile->phase[2]);
-  int tiles = (width + TILE - 1) / TILE;
+  int tiles = (width + CONV_TILE - 1) / CONV_TILE;
   for (int i = 0; i < tiles; i++) {
     tile->at[2] = (int)((int64_t)width * i / tiles);
     tile->width = (int)((int64_t)width * (i + 1) / tiles) - tile->at[2];

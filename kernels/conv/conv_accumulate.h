@@ -1,0 +1,29 @@
+/* What conv_rows gathers and its innermost loops consume. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include "kernels/common/simd.h"
+
+/* Voxels of a tile at most: so many that the sums, a value and the weights fit the registers. */
+#if defined SIMD_ISA_AVX512
+enum { CONV_TILE = 26 };
+#elif defined SIMD_ISA_AVX2
+enum { CONV_TILE = 6 };
+#else
+enum { CONV_TILE = 3 };
+#endif
+enum { CONV_TAPS_TOGETHER = 4 };
+
+/* Some taps along w of one source row. The source's first and last voxel that they see are given
+ * apart: outside the source they are zeros. w: [tap][channel of the group][16]. */
+struct conv_taps {
+  const float *x, *first, *last, *w;
+};
+
+/* sums[voxel][16] += x[step * voxel + tap] * w[offset + tap] over all taps, channels of the group
+ * and `count` rows. */
+typedef void conv_accumulate(float *sums, const struct conv_taps *rows, int count, size_t offset);
+
+/* taps: 1 to CONV_TAPS_TOGETHER; blocked: groups of 16 channels, else of 1; step: 1 or 2 source
+ * voxels per target voxel; width: 1 to CONV_TILE voxels. */
+conv_accumulate *SIMD_NAME(conv_accumulator)(int taps, bool blocked, int step, int width);

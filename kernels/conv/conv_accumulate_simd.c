@@ -1,0 +1,89 @@
+/* The innermost loops of conv_rows: for a tile of voxels along w and 16 channels, all sums stay in
+ * registers. Each value of the source is spread over a vector once and multiplied by the weights of
+ * all taps along w that see it. */
+#include "kernels/conv/conv_accumulate.h"
+
+/* sums[voxel] += x[step * voxel + tap] * w[tap] over all taps, channels of the group and rows. All
+ * from `group` on are constants to the compiler. */
+static inline __attribute__((always_inline)) void accumulate(float *sums,
+                                                             const struct conv_taps *rows,
+                                                             int count, size_t offset,
+                                                             const int group, const int taps,
+                                                             const int step, const int width) {
+  simd sum[CONV_TILE][SIMD_PER_BLOCK], weight[CONV_TAPS_TOGETHER][SIMD_PER_BLOCK];
+  const int length = step * (width - 1) + taps;
+#pragma GCC unroll 32
+  for (int t = 0; t < width; t++)
+#pragma GCC unroll 4
+    for (int p = 0; p < SIMD_PER_BLOCK; p++)
+      sum[t][p] = simd_load(sums + t * CHANNEL_BLOCK + p * SIMD_WIDTH);
+  for (const struct conv_taps *row = rows; row < rows + count; row++) {
+    const float *x = row->x, *first = row->first, *last = row->last, *w = row->w + offset;
+#pragma GCC unroll 1
+    for (int i = 0; i < group; i++, w += CHANNEL_BLOCK) {
+#pragma GCC unroll 4
+      for (int k = 0; k < taps; k++)
+#pragma GCC unroll 4
+        for (int p = 0; p < SIMD_PER_BLOCK; p++)
+          weight[k][p] = simd_load(w + k * group * CHANNEL_BLOCK + p * SIMD_WIDTH);
+#pragma GCC unroll 64
+      for (int v = 0; v < length; v++) {
+        simd value = simd_all(v == 0 ? first[i] : v == length - 1 ? last[i] : x[v * group + i]);
+#pragma GCC unroll 4
+        for (int k = 0; k < taps; k++)
+#pragma GCC unroll 4
+          for (int p = 0; p < SIMD_PER_BLOCK; p++)
+            if (v >= k && (v - k) % step == 0 && (v - k) / step < width)
+              sum[(v - k) / step][p] += value * weight[k][p];
+      }
+    }
+  }
+#pragma GCC unroll 32
+  for (int t = 0; t < width; t++)
+#pragma GCC unroll 4
+    for (int p = 0; p < SIMD_PER_BLOCK; p++)
+      simd_store(sums + t * CHANNEL_BLOCK + p * SIMD_WIDTH, sum[t][p]);
+}
+
+/* One function for each kind of source, taps, step and width. */
+// clang-format off
+#define DEFINE(g, k, s, t)                                                                        \
+  static void accumulate_##g##_##k##_##s##_##t(float *sums, const struct conv_taps *rows,         \
+                                               int count, size_t offset) {                        \
+    accumulate(sums, rows, count, offset, g, k, s, t);                                            \
+  }
+#define NAME(g, k, s, t) accumulate_##g##_##k##_##s##_##t,
+#define WIDTHS_1(DO, g, k, s) DO(g, k, s, 1) DO(g, k, s, 2) DO(g, k, s, 3)
+#define WIDTHS_4(DO, g, k, s) DO(g, k, s, 4) DO(g, k, s, 5) DO(g, k, s, 6)
+#define WIDTHS_7(DO, g, k, s)                                                                     \
+  DO(g, k, s, 7) DO(g, k, s, 8) DO(g, k, s, 9) DO(g, k, s, 10) DO(g, k, s, 11) DO(g, k, s, 12)    \
+  DO(g, k, s, 13) DO(g, k, s, 14) DO(g, k, s, 15) DO(g, k, s, 16) DO(g, k, s, 17) DO(g, k, s, 18) \
+  DO(g, k, s, 19) DO(g, k, s, 20) DO(g, k, s, 21) DO(g, k, s, 22) DO(g, k, s, 23) DO(g, k, s, 24) \
+  DO(g, k, s, 25) DO(g, k, s, 26)
+#if defined SIMD_ISA_AVX512
+#define WIDTHS(DO, g, k, s) WIDTHS_1(DO, g, k, s) WIDTHS_4(DO, g, k, s) WIDTHS_7(DO, g, k, s)
+#elif defined SIMD_ISA_AVX2
+#define WIDTHS(DO, g, k, s) WIDTHS_1(DO, g, k, s) WIDTHS_4(DO, g, k, s)
+#else
+#define WIDTHS(DO, g, k, s) WIDTHS_1(DO, g, k, s)
+#endif
+#define VARIANTS(DO, k) \
+  WIDTHS(DO, 1, k, 1) WIDTHS(DO, 1, k, 2) WIDTHS(DO, 16, k, 1) WIDTHS(DO, 16, k, 2)
+#define ROW(k)                                            \
+  {{{WIDTHS(NAME, 1, k, 1)}, {WIDTHS(NAME, 1, k, 2)}},    \
+   {{WIDTHS(NAME, 16, k, 1)}, {WIDTHS(NAME, 16, k, 2)}}}
+
+VARIANTS(DEFINE, 1)
+VARIANTS(DEFINE, 2)
+VARIANTS(DEFINE, 3)
+VARIANTS(DEFINE, 4)
+
+/* [taps - 1][blocked][step - 1][width - 1] */
+static conv_accumulate *const functions[CONV_TAPS_TOGETHER][2][2][CONV_TILE] = {
+  ROW(1), ROW(2), ROW(3), ROW(4)
+};
+// clang-format on
+
+conv_accumulate *SIMD_NAME(conv_accumulator)(int taps, bool blocked, int step, int width) {
+  return functions[taps - 1][blocked][step - 1][width - 1];
+}

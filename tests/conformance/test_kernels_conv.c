@@ -1,0 +1,186 @@
+/* conv against its reference: channels that fill blocks and that do not, odd sizes, strides,
+ * upsampled inputs; what it takes over from nodes in front of it, and what it refuses. */
+#include "conformance.h"
+#include "kernels/concat/concat.h"
+#include "kernels/conv/conv.h"
+#include "kernels/resize/resize.h"
+
+extern const struct op op_concat, op_resize;
+
+#define CONV(text, count, arguments_, ...)                                   \
+  {                                                                          \
+    .label = text, .op = &op_conv, .input_count = count, .x = {__VA_ARGS__}, \
+    .arguments = &(const struct conv_arguments)arguments_,                   \
+    .argument_bytes = sizeof(struct conv_arguments)                          \
+  }
+#define SET(...) \
+  { __VA_ARGS__ }
+/* A kernel of 3 with bias that keeps the size. */
+#define SAME(channels, slope_, ...)                                                             \
+  SET(.kernel = {3, 3, 3}, .stride = {1, 1, 1}, .padding = {1, 1, 1}, .out_channels = channels, \
+      .bias = true, .slope = slope_, .upsample = {__VA_ARGS__})
+#define PLAIN(k0, k1, k2, s0, s1, s2, p0, p1, p2, channels)                    \
+  SET(.kernel = {k0, k1, k2}, .stride = {s0, s1, s2}, .padding = {p0, p1, p2}, \
+      .out_channels = channels, .slope = 1)
+
+static const struct op_case cases[] = {
+    CONV("first layer, 1+1 to 16", 2, SAME(16, 0.2F, 0), {1, 1, 4, 5, 29}, {1, 1, 4, 5, 29}),
+    CONV("16 to 32", 1, SAME(32, 0.2F, 0), {1, 16, 3, 4, 7}),
+    CONV("16 to 16, a long row", 1, SAME(16, 0.2F, 0), {1, 16, 2, 2, 57}),
+    CONV("head, 16 to 3", 1, SAME(3, 1, 0), {1, 16, 3, 4, 13}),
+    CONV("head, 24 to 2, a long row", 1, SAME(2, 0.2F, 0), {2, 24, 2, 2, 39}),
+    CONV("up(32)+16 to 32", 2, SAME(32, 0.2F, 1, 0), {1, 32, 1, 2, 3}, {1, 16, 2, 4, 6}),
+    CONV("up(16) to 16", 1, SAME(16, 0.2F, 1), {2, 16, 2, 1, 15}),
+    CONV("up(17)+up(2)+3 to 5", 3, SAME(5, 0.2F, 1, 1, 0), {1, 17, 2, 2, 2}, {1, 2, 2, 2, 2},
+         {1, 3, 4, 4, 4}),
+    CONV("five mixed inputs", 5, SAME(18, 0.5F, 0), {2, 2, 3, 2, 4}, {2, 16, 3, 2, 4},
+         {2, 5, 3, 2, 4}, {2, 1, 3, 2, 4}, {2, 20, 3, 2, 4}),
+    CONV("planar to planar", 2, SAME(3, 0.2F, 0), {2, 1, 3, 4, 5}, {2, 3, 3, 4, 5}),
+    CONV("one voxel", 1, SAME(16, 0.2F, 0), {1, 16, 1, 1, 1}),
+    CONV("two voxels from one", 1, SAME(16, 0.2F, 1), {1, 16, 1, 1, 1}),
+    CONV("1x1x1", 1, PLAIN(1, 1, 1, 1, 1, 1, 0, 0, 0, 16), {1, 32, 3, 4, 5}),
+    CONV("1x3x3", 1, PLAIN(1, 3, 3, 1, 1, 1, 0, 1, 1, 16), {1, 16, 3, 5, 7}),
+    CONV("no padding", 1, PLAIN(3, 3, 3, 1, 1, 1, 0, 0, 0, 16), {1, 16, 4, 3, 9}),
+    CONV("7x7x7, stride 2, from 1", 1, PLAIN(7, 7, 7, 2, 2, 2, 3, 3, 3, 16), {1, 1, 5, 6, 9}),
+    CONV("5x2x7", 1, PLAIN(5, 2, 7, 1, 1, 1, 2, 1, 3, 8), {1, 16, 3, 3, 6}),
+    CONV("stride 2", 1, PLAIN(3, 3, 3, 2, 2, 2, 1, 1, 1, 32), {1, 16, 5, 4, 7}),
+    CONV("stride 1 2 2, from a doubled size", 1, PLAIN(3, 2, 2, 1, 2, 2, 1, 0, 0, 16),
+         {1, 16, 2, 4, 8}),
+    CONV("1x1x1, stride 2", 1, PLAIN(1, 1, 1, 2, 2, 2, 0, 0, 0, 16), {1, 16, 4, 3, 5}),
+    CONV("stride 3", 1, PLAIN(3, 4, 3, 3, 3, 1, 1, 2, 0, 5), {1, 5, 4, 5, 6}),
+    CONV("9 along w", 1, PLAIN(1, 1, 9, 1, 1, 1, 0, 0, 4, 16), {1, 16, 1, 2, 9}),
+};
+
+TEST(kernels_agree) {
+  conformance_run(cases, sizeof cases / sizeof *cases);
+}
+
+static enum status infer_case(struct op_case test, struct node *node) {
+  return conformance_node(&test, DTYPE_F32, LAYOUTS_DEVICE, -1, node);
+}
+
+TEST(infers_output_and_parameters) {
+  struct node node;
+  CHECK_OK(infer_case(
+      (struct op_case)CONV("stride", 1, PLAIN(3, 3, 2, 2, 1, 2, 1, 0, 0, 20), {2, 6, 7, 8, 9}),
+      &node));
+  CHECK(shape_equal(node.y.shape, (struct shape){2, 20, 4, 6, 4}));
+  CHECK(node.y.layout == LAYOUT_BLOCKED && node.parameter_count == 1);
+  CHECK(node.backward_reads == READS_X && node.parameter[0].fan_in == 6 * 18);
+  CHECK(op_conv.forward_flops(&node) == 2.0 * 2 * 20 * 6 * 18 * (4 * 6 * 4));
+  CHECK(op_conv.backward_flops(&node) == 2 * op_conv.forward_flops(&node));
+  struct op_case normal = CONV("normal", 1, SAME(3, 0.2F, 0), {1, 16, 4, 4, 4});
+  struct conv_arguments arguments = *(const struct conv_arguments *)normal.arguments;
+  arguments.initial_deviation = 1e-5;
+  normal.arguments = &arguments;
+  CHECK_OK(infer_case(normal, &node));
+  CHECK(node.parameter_count == 2 && node.backward_reads == (READS_X | READS_Y));
+  CHECK(node.parameter[CONV_WEIGHT].initial == INITIAL_NORMAL &&
+        node.parameter[CONV_WEIGHT].scale == 1e-5);
+  CHECK(node.parameter[CONV_BIAS].initial == INITIAL_CONSTANT &&
+        node.parameter[CONV_BIAS].scale == 0);
+}
+
+TEST(refuses_what_does_not_fit) {
+  struct node node;
+  CHECK_FAILS(
+      infer_case((struct op_case)CONV("batch", 2, SAME(16, 1, 0), {1, 1, 4, 4, 4}, {2, 1, 4, 4, 4}),
+                 &node),
+      "input 1 has batch 2 and extents 4 x 4 x 4 where input 0 has 1 and 4 x 4 x 4");
+  CHECK_FAILS(infer_case((struct op_case)CONV("odd", 2, SAME(16, 1, 1, 0), {1, 1, 2, 2, 2},
+                                              {1, 1, 4, 4, 5}),
+                         &node),
+              "input 1 has batch 1 and extents 4 x 4 x 5");
+  CHECK_FAILS(infer_case((struct op_case)CONV("large", 1, PLAIN(3, 5, 3, 1, 1, 1, 1, 0, 1, 16),
+                                              {1, 1, 4, 4, 4}),
+                         &node),
+              "a kernel of 5 along h does not fit an input of 4 with padding 0");
+  CHECK_FAILS(infer_case((struct op_case)CONV("padding", 1, PLAIN(3, 3, 3, 1, 1, 1, 1, 1, 3, 16),
+                                              {1, 1, 4, 4, 4}),
+                         &node),
+              "padding along w must be at least 0 and below the kernel extent 3, is 3");
+  CHECK_FAILS(infer_case((struct op_case)CONV("slope", 1, SAME(16, 0, 0), {1, 1, 4, 4, 4}), &node),
+              "slope of the LeakyReLU must be above 0, is 0");
+}
+
+static struct node doubled(struct shape shape) {
+  struct resize_arguments arguments = {
+      RESIZE_NEAREST, {2 * shape.d, 2 * shape.h, 2 * shape.w}, false, 1};
+  struct op_case test = {.label = "resize",
+                         .op = &op_resize,
+                         .input_count = 1,
+                         .x = {shape},
+                         .arguments = &arguments,
+                         .argument_bytes = sizeof arguments};
+  struct node node;
+  CHECK_OK(infer_case(test, &node));
+  return node;
+}
+
+static struct node concatenated(int count, const struct tensor *x) {
+  struct op_case test = {.label = "concat", .op = &op_concat, .input_count = count};
+  for (int i = 0; i < count; i++) test.x[i] = x[i].shape;
+  struct node node;
+  CHECK_OK(infer_case(test, &node));
+  return node;
+}
+
+static struct node convolved(int count, const struct tensor *x) {
+  struct op_case test = CONV("conv", count, SAME(32, 0.2F, 0), {0});
+  for (int i = 0; i < count; i++) test.x[i] = x[i].shape;
+  struct node node;
+  CHECK_OK(infer_case(test, &node));
+  return node;
+}
+
+TEST(takes_over_concat_and_doubling) {
+  struct tensor skip = tensor_make(DEVICE_CPU, (struct shape){1, 16, 4, 6, 8}, DTYPE_F32);
+  struct tensor image = tensor_make(DEVICE_CPU, (struct shape){1, 1, 4, 6, 8}, DTYPE_F32);
+  struct node resize = doubled((struct shape){1, 32, 2, 3, 4});
+  struct node concat = concatenated(2, (struct tensor[]){resize.y, skip});
+  struct node node = convolved(2, (struct tensor[]){concat.y, image});
+  struct parameter before = node.parameter[CONV_WEIGHT];
+  CHECK(op_conv.fold(&node, 0, &concat) && op_conv.fold(&node, 0, &resize));
+  CHECK_OK(op_conv.infer(&node));
+  const struct conv_arguments *arguments = conv_arguments_of(&node);
+  CHECK(node.input_count == 3 && node.x[0].shape.d == 2 && node.x[1].shape.c == 16 &&
+        node.x[2].shape.c == 1);
+  CHECK(arguments->upsample[0] && !arguments->upsample[1] && !arguments->upsample[2]);
+  CHECK(memcmp(before.extent, node.parameter[CONV_WEIGHT].extent, sizeof before.extent) == 0);
+}
+
+TEST(takes_over_concat_behind_doubling) {
+  struct tensor half = tensor_make(DEVICE_CPU, (struct shape){1, 16, 2, 3, 4}, DTYPE_F32);
+  struct node concat = concatenated(2, (struct tensor[]){half, half});
+  struct node resize = doubled(concat.y.shape);
+  struct node node = convolved(1, (struct tensor[]){resize.y});
+  CHECK(op_conv.fold(&node, 0, &resize) && op_conv.fold(&node, 0, &concat));
+  CHECK_OK(op_conv.infer(&node));
+  CHECK(conv_arguments_of(&node)->upsample[0] && conv_arguments_of(&node)->upsample[1]);
+  struct node again = doubled((struct shape){1, 16, 1, 1, 2});
+  CHECK(!op_conv.fold(&node, 0, &again));
+}
+
+TEST(leaves_what_it_cannot_take_over) {
+  struct tensor x[OP_MAX_INPUTS];
+  for (int i = 0; i < OP_MAX_INPUTS; i++)
+    x[i] = tensor_make(DEVICE_CPU, (struct shape){1, 1, 4, 6, 8}, DTYPE_F32);
+  struct node concat = concatenated(OP_MAX_INPUTS, x);
+  struct node node = convolved(2, (struct tensor[]){concat.y, x[0]});
+  CHECK(!op_conv.fold(&node, 0, &concat) && node.input_count == 2);
+  struct node other = convolved(1, x);
+  CHECK(!op_conv.fold(&node, 0, &other));
+  ((struct conv_arguments *)node.arguments)->stride[1] = 2;
+  concat.input_count = 2;
+  CHECK(!op_conv.fold(&node, 0, &concat));
+}
+
+int main(void) {
+  RUN(kernels_agree);
+  RUN(infers_output_and_parameters);
+  RUN(refuses_what_does_not_fit);
+  RUN(takes_over_concat_and_doubling);
+  RUN(takes_over_concat_behind_doubling);
+  RUN(leaves_what_it_cannot_take_over);
+  return check_result();
+}
