@@ -7,7 +7,7 @@
  * the same splits, made from files with the same checksums by the same settings.
  *
  * Beside the master NAME.h5: the shards NAME-00000-of-00008.h5 (data/shard.h) and
- * NAME.prepare.json, what became of every subject. An interrupted run leaves only NAME*.part files,
+ * prepare.json, what became of every subject. An interrupted run leaves only NAME*.part files,
  * which the next one removes. */
 #pragma once
 #include <mpi.h>
