@@ -17,11 +17,54 @@ CONFIG
 "$program" phantom volumes phantom.subjects=11 'phantom.size=[16,16,16]' 2>phantom.log
 "$program" prepare tiny.cfg
 
-# ranks COMMAND...: runs the program on so many ranks; one: without mpirun.
+fail() {
+  echo "FAIL $*"
+  exit 1
+}
+
+# ranks COUNT ARGUMENTS...: runs the program on so many ranks; one: without mpirun. Whatever hangs fails with status 124.
 ranks() {
-  local count=$1
+  local count=$1 launcher=()
   shift
-  if [ "$count" = 1 ]; then "$program" "$@"; else mpirun --bind-to none -np "$count" "$program" "$@"; fi
+  [ "$count" = 1 ] || launcher=(mpirun --bind-to none -np "$count")
+  timeout "${limit:-300}" "${launcher[@]}" "$program" "$@"
+}
+
+# expect_status STATUS COMMAND...: COMMAND must end with this exit status.
+expect_status() {
+  local status=$1 code=0
+  shift
+  "$@" || code=$?
+  [ $code = "$status" ] || fail "$*: expected exit status $status, found $code"
+}
+
+# expect_failure STATUS PART COMMAND...: COMMAND must end with this exit status and say one line of error, which holds PART
+# and is left in $error. Which rank noticed is not compared.
+expect_failure() {
+  local status=$1 part=$2 code=0
+  shift 2
+  "$@" > output 2> message || code=$?
+  error=$(grep "^error: " message | sed 's/^error: rank [0-9]*: /error: /') || true
+  if [ $code != "$status" ] || [ "$(grep -c "^error: " message)" != 1 ] || [[ $error != *"$part"* ]]; then
+    cat message
+    fail "$*: expected exit status $status and one error about \"$part\", found $code"
+  fi
+}
+
+# refused NAME STATUS PART ARGUMENTS...: the program fails alike on 1 and on 3 ranks.
+refused() {
+  local name=$1 status=$2 part=$3 alone
+  shift 3
+  expect_failure "$status" "$part" ranks 1 "$@"
+  alone=$error
+  expect_failure "$status" "$part" ranks 3 "$@"
+  [ "$alone" = "$error" ] || fail "$name: 1 rank says: $alone; 3 ranks say: $error"
+  echo "ok   $name"
+}
+
+# What lies in folder $1, apart from what every start may add to.
+fingerprint() {
+  (cd "$1" && find . -type f ! -name log.txt -exec cksum {} + | sort)
 }
 
 # The weights, optimiser state and losses of run directory $1, as text.
@@ -33,9 +76,8 @@ state_of() {
 # same NAME DIR_A DIR_B: fails unless both runs ended in the same bits.
 same() {
   if ! diff <(state_of "$2") <(state_of "$3") > difference.txt; then
-    echo "FAIL $1"
     head -5 difference.txt
-    exit 1
+    fail "$1"
   fi
   echo "ok   $1"
 }
