@@ -3,9 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "base/log.h"
+#include "base/timer.h"
 #include "command/command.h"
 #include "command/list.h"
+#include "train/signals.h"
 
 static enum status run_command(struct comm *comm, int argc, char **argv) {
   REQUIRE(argc > 1, STATUS_USAGE, "expected a config file or a command; see --help");
@@ -28,9 +31,20 @@ static enum status finish_output(void) {
   return STATUS_OK;
 }
 
+/* The first rank to give up ends the job, and the launcher then ends the others: they need not say
+ * the same again. So each gives those before it a moment. */
+static bool is_ended_by_another(const struct comm *comm) {
+  const double first = 0.2, each = 0.4, longest = 2.0;
+  double started = timer_now(), patience = first + each * comm->rank;
+  if (patience > longest) patience = longest;
+  while (!signals_just_terminated() && timer_now() - started < patience)
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+  return signals_just_terminated();
+}
+
 static int report(const struct comm *comm, enum status status) {
   if (status == STATUS_OK) return 0;
-  bool speaks = comm->rank == 0 || comm->broken;
+  bool speaks = comm->broken ? !is_ended_by_another(comm) : comm->rank == 0;
   if (speaks && status == STATUS_STOPPED) log_warning("%s", status_message());
   if (speaks && status != STATUS_STOPPED) {
     bool whole = getenv("MEDTRAIN_TRACE") != NULL;

@@ -5,3 +5,7 @@
 
 void signals_install(void);
 bool signals_stop_requested(void);
+
+/* Whether SIGTERM came in the last seconds: what launchers send to all ranks when one has ended the
+ * job. */
+bool signals_just_terminated(void);
