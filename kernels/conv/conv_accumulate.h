@@ -24,6 +24,12 @@ struct conv_taps {
  * and `count` rows. */
 typedef void conv_accumulate(float *sums, const struct conv_taps *rows, int count, size_t offset);
 
-/* taps: 1 to CONV_TAPS_TOGETHER; blocked: groups of 16 channels, else of 1; step: 1 or 2 source
- * voxels per target voxel; width: 1 to CONV_TILE voxels. */
+/* taps: as many as conv_taps_together says; blocked: groups of 16 channels, else of 1; step: 1 or 2
+ * source voxels per target voxel; width: as conv_tile_width says. */
 conv_accumulate *SIMD_NAME(conv_accumulator)(int taps, bool blocked, int step, int width);
+
+/* How many of `taps` taps to multiply together. */
+int SIMD_NAME(conv_taps_together)(int taps, bool blocked, int step);
+
+/* The width of the first tile of a row of `voxels` voxels; at most CONV_TILE. */
+int SIMD_NAME(conv_tile_width)(int voxels);

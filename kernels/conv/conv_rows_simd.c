@@ -109,7 +109,8 @@ static void add_source(struct tile *tile, struct gathered *gathered,
   size_t group_stride = conv_packing_block_stride(packing, tile->phase) / groups;
   for (int from = 0; from < taps; from += gathered->count) {
     gathered->from = from;
-    gathered->count = taps - from < CONV_TAPS_TOGETHER ? taps - from : CONV_TAPS_TOGETHER;
+    gathered->count =
+        SIMD_NAME(conv_taps_together)(taps - from, packing->group > 1, packing->axis[2].step);
     for (int group = 0; group < groups; group++)
       add_group(tile, gathered, source, group, w + group_stride * group);
     if (gathered->rows > 0) flush(tile, gathered, source);
@@ -162,10 +163,9 @@ static void compute_row(const struct conv_target *target, const struct conv_sour
   const struct conv_axis *axis = sources[0].packing.axis;
   const int phases[] = {axis[0].phases, axis[1].phases, axis[2].phases};
   int width = conv_axis_length(target->tensor->shape.w, phases[2], tile->phase[2]);
-  int tiles = (width + CONV_TILE - 1) / CONV_TILE;
-  for (int i = 0; i < tiles; i++) {
-    tile->at[2] = (int)((int64_t)width * i / tiles);
-    tile->width = (int)((int64_t)width * (i + 1) / tiles) - tile->at[2];
+  for (int w = 0; w < width; w += tile->width) {
+    tile->at[2] = w;
+    tile->width = SIMD_NAME(conv_tile_width)(width - w);
     start_sums(target, tile, phases);
     for (int s = 0; s < count; s++) add_source(tile, gathered, &sources[s]);
     store_sums(target, tile, phases);
