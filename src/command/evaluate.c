@@ -93,8 +93,9 @@ static enum status score_and_write(struct judge *judge, const char *checkpoint, 
   int split = split_find(name);
   REQUIRE(split >= 0, STATUS_USAGE, "--split: expected train, validation or test, found \"%s\"",
           name);
-  REQUIRE(judge->task->count(&judge->task_run, (enum split)split) > 0, STATUS_USAGE,
-          "%s: expected samples in the %s split, found none", judge->config->data.shards, name);
+  REQUIRE(judge->task->count(&judge->task_run, PURPOSE_PREDICTION, (enum split)split) > 0,
+          STATUS_USAGE, "%s: expected samples in the %s split, found none",
+          judge->config->data.shards, name);
   struct evaluation evaluation = {0};
   enum status status = evaluate_split(&evaluation, judge->comm, judge->task, &judge->task_run,
                                       &judge->network, (enum split)split, true, NULL);

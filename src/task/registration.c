@@ -10,17 +10,18 @@ static bool mode_is(const struct task_run *run, const char *mode) {
   return strcmp(run->config->registration.pairs, mode) == 0;
 }
 
-static int neighbours(int subjects) {
+/* How many pairs registration_fixed_pair knows. */
+static int fixed_pairs(const struct task_run *run, enum split split) {
+  int subjects = run->subject_count[split];
+  if (run->atlas >= 0) return subjects;
   return subjects > 0 ? subjects - 1 : 0;
 }
 
-int64_t registration_count(const struct task_run *run, enum split split) {
-  int subjects = run->subject_count[split];
-  int pairs = mode_is(run, "atlas") ? subjects : neighbours(subjects);
-  if (split != SPLIT_TRAIN) return pairs;
+int64_t registration_count(const struct task_run *run, enum purpose purpose, enum split split) {
+  if (purpose != PURPOSE_TRAINING) return fixed_pairs(run, split);
   if (run->config->registration.pairs_per_epoch > 0)
     return run->config->registration.pairs_per_epoch;
-  return mode_is(run, "random") ? subjects : pairs;
+  return mode_is(run, "random") ? run->subject_count[split] : fixed_pairs(run, split);
 }
 
 struct pair registration_fixed_pair(const struct task_run *run, enum split split, int64_t index) {
@@ -52,9 +53,19 @@ static int shuffled(struct task_run *run, int64_t epoch, int64_t index, int pair
 
 struct pair registration_training_pair(struct task_run *run, int64_t epoch, int64_t index) {
   if (mode_is(run, "random")) return random_pair(run, epoch, index);
-  int subjects = run->subject_count[SPLIT_TRAIN];
-  int pairs = mode_is(run, "atlas") ? subjects : neighbours(subjects);
+  int pairs = fixed_pairs(run, SPLIT_TRAIN);
   return registration_fixed_pair(run, SPLIT_TRAIN, shuffled(run, epoch, index, pairs));
+}
+
+/* The atlas on itself teaches nothing and scores perfectly. */
+static void leave_out(struct task_run *run, int subject) {
+  for (int split = 0; split < SPLIT_COUNT; split++) {
+    int kept = 0;
+    for (int i = 0; i < run->subject_count[split]; i++)
+      if (run->subjects[split][i] != subject)
+        run->subjects[split][kept++] = run->subjects[split][i];
+    run->subject_count[split] = kept;
+  }
 }
 
 static enum status find_atlas(struct task_run *run) {
@@ -63,6 +74,7 @@ static enum status find_atlas(struct task_run *run) {
   run->atlas = dataset_find(&run->dataset, id);
   REQUIRE(run->atlas >= 0, STATUS_USAGE, "registration.atlas: no subject \"%s\" in %s", id,
           run->config->data.shards);
+  leave_out(run, run->atlas);
   return STATUS_OK;
 }
 

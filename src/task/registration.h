@@ -11,13 +11,14 @@ struct pair {
 };
 
 /* How many pairs an epoch of training has, or a split has for evaluation. */
-int64_t registration_count(const struct task_run *run, enum split split);
+int64_t registration_count(const struct task_run *run, enum purpose purpose, enum split split);
 
 /* Pair `index` of epoch `epoch` of training: a function of (seed, epoch, index). Called by one
  * thread at a time. */
 struct pair registration_training_pair(struct task_run *run, int64_t epoch, int64_t index);
 
-/* Pair `index` of a split: neighbours (the later one moves), or the atlas and each subject. */
+/* Pair `index` of a split: neighbours (the later one moves), or the atlas and each subject
+ * but itself. */
 struct pair registration_fixed_pair(const struct task_run *run, enum split split, int64_t index);
 
 CHECKED enum status registration_build(const struct task_run *run, const struct config *config,

@@ -64,8 +64,9 @@ struct task {
    */
   enum status (*build)(const struct task_run *run, const struct config *config,
                        enum purpose purpose, int samples, const int extent[3], struct graph *graph);
-  /* How many samples an epoch of training has, or how many a split has for evaluation. */
-  int64_t (*count)(const struct task_run *run, enum split split);
+  /* How many samples an epoch of training has (of SPLIT_TRAIN), or how many a split has for
+   * evaluation. */
+  int64_t (*count)(const struct task_run *run, enum purpose purpose, enum split split);
   /* Writes one sample's inputs, in the order of the graph's inputs, each a plain [c d h w] array.
    * Called from a worker thread: reads the data set only. Training: sample `index` of epoch
    * `epoch`, any index >= 0. */

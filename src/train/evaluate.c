@@ -64,9 +64,10 @@ enum status evaluate_split(struct evaluation *evaluation, struct comm *comm,
                            const struct task *task, struct task_run *task_run,
                            struct network *network, enum split split, bool detailed,
                            const struct evaluation_visitor *visitor) {
-  *evaluation = (struct evaluation){.count = (int)task->count(task_run, split)};
-  TRY(task->columns(task_run, detailed, &evaluation->columns));
-  TRY(allocate(evaluation));
+  *evaluation = (struct evaluation){.count = (int)task->count(task_run, PURPOSE_PREDICTION, split)};
+  enum status mine = task->columns(task_run, detailed, &evaluation->columns);
+  if (!mine) mine = allocate(evaluation);
+  TRY(comm_agree(comm, mine));
   size_t row = sizeof(double) * (size_t)evaluation->columns.count;
   struct slot_range share = comm_share(evaluation->count, comm->rank, comm->size);
   double *rows = evaluation->rows + (size_t)share.first * (size_t)evaluation->columns.count;
@@ -75,7 +76,7 @@ enum status evaluate_split(struct evaluation *evaluation, struct comm *comm,
   struct slot_range scored = share;
   if (visitor && comm->rank == 0 && share.count == 0 && evaluation->count > 0)
     scored.count = 1; /* fewer samples than ranks: rank 0 sees the first one all the same */
-  enum status mine = score_share(&scorer, scored, evaluation->columns.count, rows, labels);
+  mine = score_share(&scorer, scored, evaluation->columns.count, rows, labels);
   TRY(comm_agree(comm, mine));
   TRY(share_bytes(comm, rows, row * (size_t)share.count, evaluation->rows,
                   row * (size_t)evaluation->count));

@@ -9,7 +9,7 @@ enum status timetable_make(struct timetable *time, const struct trainer *trainer
   const struct config *config = trainer->config;
   *time = (struct timetable){.slots = (int)config->train.slots,
                              .slot_samples = (int)config->train.slot_samples};
-  time->samples_per_epoch = trainer->task->count(&trainer->task_run, SPLIT_TRAIN);
+  time->samples_per_epoch = trainer->task->count(&trainer->task_run, PURPOSE_TRAINING, SPLIT_TRAIN);
   REQUIRE(time->samples_per_epoch > 0, STATUS_USAGE, "%s: expected training samples, found none",
           config->data.shards);
   time->steps_per_epoch =

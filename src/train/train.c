@@ -147,8 +147,8 @@ static bool is_last(const struct trainer *trainer) {
 
 static bool validation_due(const struct trainer *trainer) {
   int64_t every = trainer->config->train.validate_every;
-  return trainer->task->count(&trainer->task_run, SPLIT_VALIDATION) > 0 && every > 0 &&
-         (at_epoch_end(trainer, every) || is_last(trainer));
+  return trainer->task->count(&trainer->task_run, PURPOSE_PREDICTION, SPLIT_VALIDATION) > 0 &&
+         every > 0 && (at_epoch_end(trainer, every) || is_last(trainer));
 }
 
 /* Remembers whether this validation is the best so far. */
