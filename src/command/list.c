@@ -6,7 +6,10 @@
 #include "device/device.h"
 #include "kernels/op.h"
 #include "model/model.h"
+#include "optim/optim.h"
+#include "optim/schedule.h"
 #include "task/task.h"
+#include "volume/intensity.h"
 
 static void print_help(FILE *out) {
   fprintf(
@@ -41,6 +44,15 @@ static void print_list(FILE *out) {
   for (int i = 0; models[i]; i++) fprintf(out, "  %-16s %s\n", models[i]->name, models[i]->help);
   fprintf(out, "operators:\n");
   for (int i = 0; ops[i]; i++) print_kernels(ops[i], out);
+  fprintf(out, "optimisers:\n");
+  for (int i = 0; optimizers[i]; i++)
+    fprintf(out, "  %-16s %s\n", optimizers[i]->name, optimizers[i]->help);
+  fprintf(out, "learning rate schedules:\n");
+  for (int i = 0; schedules[i]; i++)
+    fprintf(out, "  %-16s %s\n", schedules[i]->name, schedules[i]->help);
+  fprintf(out, "intensity normalisations:\n");
+  for (int i = 0; i < intensity_count; i++)
+    fprintf(out, "  %-16s %s\n", intensities[i]->name, intensities[i]->help);
   fprintf(out, "devices:\n");
   for (int i = 0; devices[i]; i++) fprintf(out, "  %s\n", devices[i]->name);
   fprintf(out, "rank transports:\n");
