@@ -49,6 +49,7 @@ process_of() {
 
 # stop_while_saving DIR: stops rank 0 in the middle of writing a checkpoint.
 stop_while_saving() {
+  for _ in {1..500}; do is_saving "$1" && break; done
   is_saving "$1" || return 1
   processes=$(pgrep -P $job)
   kill -STOP "$(process_of 0)"
@@ -91,13 +92,15 @@ for reference in plain long validating; do
   declare -n arguments=$reference
   ranks 1 tiny.cfg output.dir=$reference "${arguments[@]}"
 done
+export OMPI_MCA_odls_base_sigkill_timeout=0 # seconds that the other ranks live on; 1 by default
 killed "rank 2 killed while opening" plain 2 "${plain[@]}" -- is_open
 killed "rank 0 killed while training" plain 0 "${plain[@]}" -- has_steps 8
 killed "rank 1 killed while training" plain 1 "${plain[@]}" -- has_steps 8
 killed "rank 2 killed while validating" validating 2 "${validating[@]}" -- has_steps 8
-killed "rank 0 killed while saving" plain 0 "${plain[@]}" -- stop_while_saving
+killed "rank 0 killed while saving" long 0 "${long[@]}" checkpoint.every_steps=1 -- stop_while_saving
 
 # --- a rank that does not move
+unset OMPI_MCA_odls_base_sigkill_timeout
 for rank in 0 2; do
   start stopped "${plain[@]}" comm.deadline=2
   await has_steps 8 stopped
