@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Every command once, and every way to train that a config can choose: right results, the same on 1 and on 3 ranks.
+. "$MEDTRAIN_SOURCE/tests/train/common.sh"
+
+# shows PART COMMAND...: COMMAND succeeds and prints PART.
+shows() {
+  local part=$1
+  shift
+  "$@" > output 2> message || { cat message; fail "$*"; }
+  grep -qF -e "$part" output || { cat output; fail "$*: expected \"$part\""; }
+}
+
+# --- about the program
+shows "medtrain-dist" "$program" --version
+shows "exit status: 0 done, 1 failed, 2 usage or config, 85 stopped" "$program" --help
+for word in registration vxm conv loss_dice_warp cpu mpi; do shows $word "$program" --list; done
+echo "ok   help, version, list"
+
+# --- plan: the published networks, without any data
+oasis=$MEDTRAIN_SOURCE/configs/registration_oasis.cfg
+shows "parameters         327,331" "$program" plan "$oasis"
+shows "parameters         244,323" "$program" plan "$oasis" model.variant=monai 'model.encoder=[16,32,32,32,32,32]' \
+  'model.decoder=[32]' 'model.final=[16,16]' model.integration_downsize=1
+shows "memory of each of 8 ranks" "$program" plan "$oasis" --ranks 8
+shows "8 slots on 8 ranks, at most 1 of them on a rank" "$program" plan "$oasis" --ranks 8
+echo "ok   plan"
+
+# --- a run, and what can be done with it
+ranks 1 tiny.cfg output.dir=run
+shows "all checksums right" "$program" inspect run/checkpoints/best.medtrain
+shows "unet_model.encoder.0.0.main.weight" "$program" inspect run/checkpoints/best.medtrain
+shows "shard 1 of 3" "$program" inspect shards/tiny-00001-of-00003.h5
+shows "master of 3 shards" "$program" inspect shards/tiny.h5
+shows "16 x 16 x 16" "$program" inspect volumes/images/phantom_000.nii.gz volumes/labels/phantom_001.nii.gz
+echo "ok   inspect"
+
+shows "2 samples of the test split" "$program" evaluate tiny.cfg
+for part in '^sample,dice_before,dice,' '^"phantom_'; do grep -q "$part" run/evaluation_test.csv || fail "evaluation_test.csv"; done
+grep -q '"checkpoint": "run/checkpoints/best.medtrain"' run/evaluation_test.json || fail "evaluation_test.json"
+cp run/evaluation_test.csv test.csv
+ranks 3 evaluate tiny.cfg > output
+cmp test.csv run/evaluation_test.csv || fail "evaluate on 3 ranks"
+ranks 3 evaluate tiny.cfg --split validation > output
+[ "$(wc -l < run/evaluation_validation.csv)" = 3 ] || fail "evaluation_validation.csv"
+echo "ok   evaluate, the same on 1 and 3 ranks"
+
+# export and import do not change a weight
+"$program" export run/checkpoints/best.medtrain weights.safetensors 2> message
+"$program" import weights.safetensors imported.medtrain 2> message
+"$program" export imported.medtrain again.safetensors 2> message
+diff <("$program" inspect run/checkpoints/best.medtrain | grep " weights/") <("$program" inspect imported.medtrain | grep " weights/")
+shows "2 samples" "$program" evaluate tiny.cfg --checkpoint imported.medtrain
+cmp test.csv run/evaluation_test.csv || fail "evaluate after export and import"
+ranks 1 tiny.cfg output.dir=started model.weights=imported.medtrain
+ranks 3 tiny.cfg output.dir=started3 model.weights=imported.medtrain
+same "start from imported weights on 1 and 3 ranks" started started3
+! diff -q run/metrics.csv started/metrics.csv > output || fail "model.weights changed nothing"
+
+shows '"steps": 2' "$program" bench tiny.cfg --steps 2
+echo "ok   bench"
+"$program" predict tiny.cfg --output predicted volumes/images/phantom_00{0,1}.nii.gz volumes/labels/phantom_000.nii.gz 2> message
+for file in warped warped_labels displacement jacobian; do
+  shows "problems     none" "$program" inspect predicted/$file.nii.gz
+done
+shows "1007" "$program" inspect predicted/displacement.nii.gz
+echo "ok   predict"
+
+# --- stopping and resuming
+half() { # DIR ARGUMENTS...: starts, stops at step 3
+  expect_status 85 ranks 1 tiny.cfg output.dir="$@" train.stop_at=3 2> message
+}
+half stopped
+shows "step: 3" "$program" inspect stopped/checkpoints/last.medtrain
+ranks 3 tiny.cfg output.dir=stopped checkpoint.resume=must
+same "stopped at a step, resumed because it must" run stopped
+ranks 1 tiny.cfg output.dir=stopped
+same "resuming a finished run does nothing" run stopped
+ranks 1 tiny.cfg output.dir=new checkpoint.resume=never
+same "starting afresh where nothing is" run new
+half allowed
+ranks 1 tiny.cfg output.dir=allowed train.learning_rate=0.002 checkpoint.allow_changes=true 2> message
+grep -q "^warning: .*train.learning_rate: 0.001 in the checkpoint, 0.002 now" message || fail "warning about allowed changes"
+
+ranks 1 tiny.cfg output.dir=long train.steps=150
+mpirun --bind-to none -np 3 "$program" tiny.cfg output.dir=signalled train.steps=150 2> message &
+job=$!
+until [ -e signalled/metrics.csv ]; do sleep 0.02; done
+kill -USR2 $job
+expect_status 85 wait $job
+grep -q "^warning: stopped after step [0-9]* of 150" message || fail "message about stopping"
+ranks 2 tiny.cfg output.dir=signalled train.steps=150
+same "stopped by SIGUSR2, resumed" long signalled
+
+# --- every kind of training: the same bits on 1 and 3 ranks, and after a restart; not the same as the plain run
+kind() { # NAME ARGUMENTS...
+  local name=$1
+  shift
+  ranks 1 tiny.cfg output.dir=kind1 "$@" 2> message || { cat message; fail "$name"; }
+  half kind3 "$@"
+  ranks 3 tiny.cfg output.dir=kind3 "$@"
+  same "$name: 1 rank; stopped, resumed on 3" kind1 kind3
+  ! diff -q <(state_of kind1) <(state_of run) > output || fail "$name: nothing else than the plain run"
+  rm -r kind1 kind3
+}
+kind "average of the weights" train.ema_decay=0.9
+kind "clipping" train.clip_norm=0.0001
+kind "AdamW, constant rate" train.optimizer=adamw train.weight_decay=0.01 train.schedule=constant
+kind "SGD, poly rate, warm-up" train.optimizer=sgd train.learning_rate=0.01 train.schedule=poly train.warmup_steps=2
+kind "LNCC, l2, both directions" loss.similarity=lncc loss.window=5 loss.smoothness=l2 registration.bidirectional=true
+kind "two levels, no labels, no integration" model.levels=2 loss.lam_dice=0 model.integration_steps=0
+kind "atlas" registration.pairs=atlas registration.atlas=phantom_001 loss.smoothness=l1
+kind "neighbours, two samples in a slot" registration.pairs=consecutive train.slot_samples=2 train.slots=4
+kind "full resolution, MONAI's network" model.variant=monai 'model.encoder=[8,16]' 'model.decoder=[16]' 'model.final=[8]' \
+  model.integration_downsize=1
+
+# early stopping: a rate of 0 never gets better than the first validation
+ranks 1 tiny.cfg output.dir=early train.learning_rate=0 train.early_stopping=2 train.steps=100
+ranks 3 tiny.cfg output.dir=early3 train.learning_rate=0 train.early_stopping=2 train.steps=100
+same "early stopping" early early3
+[ "$(wc -l < early/metrics.csv)" = 7 ] || fail "early stopping: expected 6 steps"
