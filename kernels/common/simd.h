@@ -27,6 +27,14 @@ enum { SIMD_WIDTH = 4 };
 /* "direct" -> "direct_avx512", ... */
 #define SIMD_LABEL(text) text "_" SIMD_STRING(SIMD_SUFFIX)
 
+/* In front of a loop with a constant number of turns: written out, so that arrays of vectors that
+ * it indexes become registers. */
+#if defined __clang__
+#define SIMD_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define SIMD_UNROLL _Pragma("GCC unroll 64")
+#endif
+
 /* How many vectors hold one block of 16 channels. */
 enum { SIMD_PER_BLOCK = CHANNEL_BLOCK / SIMD_WIDTH };
 

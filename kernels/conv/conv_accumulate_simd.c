@@ -14,37 +14,40 @@ static inline __attribute__((always_inline)) void accumulate(float *sums,
                                                              const int step, const int width) {
   simd sum[CONV_TILE][SIMD_PER_BLOCK], weight[CONV_TAPS_TOGETHER][SIMD_PER_BLOCK];
   const int length = step * (width - 1) + taps;
-#pragma GCC unroll 32
-  for (int t = 0; t < width; t++)
-#pragma GCC unroll 4
+  SIMD_UNROLL
+  for (int t = 0; t < width; t++) {
+    SIMD_UNROLL
     for (int p = 0; p < SIMD_PER_BLOCK; p++)
       sum[t][p] = simd_load(sums + t * CHANNEL_BLOCK + p * SIMD_WIDTH);
+  }
   for (const struct conv_taps *row = rows; row < rows + count; row++) {
     const float *x = row->x, *first = row->first, *last = row->last, *w = row->w + offset;
-#pragma GCC unroll 1
     for (int i = 0; i < group; i++, w += CHANNEL_BLOCK) {
-#pragma GCC unroll 4
-      for (int k = 0; k < taps; k++)
-#pragma GCC unroll 4
+      SIMD_UNROLL
+      for (int k = 0; k < taps; k++) {
+        SIMD_UNROLL
         for (int p = 0; p < SIMD_PER_BLOCK; p++)
           weight[k][p] = simd_load(w + k * group * CHANNEL_BLOCK + p * SIMD_WIDTH);
-#pragma GCC unroll 64
+      }
+      SIMD_UNROLL
       for (int v = 0; v < length; v++) {
         simd value = simd_all(v == 0 ? first[i] : v == length - 1 ? last[i] : x[v * group + i]);
-#pragma GCC unroll 4
-        for (int k = 0; k < taps; k++)
-#pragma GCC unroll 4
+        SIMD_UNROLL
+        for (int k = 0; k < taps; k++) {
+          SIMD_UNROLL
           for (int p = 0; p < SIMD_PER_BLOCK; p++)
             if (v >= k && (v - k) % step == 0 && (v - k) / step < width)
               sum[(v - k) / step][p] += value * weight[k][p];
+        }
       }
     }
   }
-#pragma GCC unroll 32
-  for (int t = 0; t < width; t++)
-#pragma GCC unroll 4
+  SIMD_UNROLL
+  for (int t = 0; t < width; t++) {
+    SIMD_UNROLL
     for (int p = 0; p < SIMD_PER_BLOCK; p++)
       simd_store(sums + t * CHANNEL_BLOCK + p * SIMD_WIDTH, sum[t][p]);
+  }
 }
 
 /* One function for each combination that pays: with step 2, pairs of neighbouring taps share no

@@ -26,54 +26,44 @@ struct sweep {
 
 typedef void outer_function(float *sums, const struct sweep *sweep);
 
-/* sum[i] += vector * values[i]. */
-static inline __attribute__((always_inline)) void multiply(simd sum[][SIMD_PER_BLOCK],
-                                                           const float *vector, const float *values,
-                                                           const int count) {
-#pragma GCC unroll 16
-  for (int i = 0; i < count; i++)
-#pragma GCC unroll 4
-    for (int p = 0; p < SIMD_PER_BLOCK; p++)
-      sum[i][p] += simd_load(vector + p * SIMD_WIDTH) * simd_all(values[i]);
-}
-
 /* sums[i][16] += vector[16] * values[i] over all voxels; `count` is a constant to the compiler.
- * Where it is small, several voxels are summed side by side to keep the multipliers busy. */
+ * Where it is small, `sets` voxels are summed side by side to keep the multipliers busy. */
 static inline __attribute__((always_inline)) void outer(float *sums, const struct sweep *sweep,
-                                                        const int count) {
-  const int sets = SIMD_WIDTH < 16 || count > 8 ? 1 : count > 4 ? 2 : 4;
+                                                        const int count, const int sets) {
   simd sum[MOST_VALUES][SIMD_PER_BLOCK] = {0};
   for (int row = 0; row < sweep->rows; row++) {
     const float *vector = sweep->vector + row * sweep->vector_pitch;
     const float *values = sweep->values + row * sweep->values_pitch;
-    int v = 0;
-    for (; v + sets <= sweep->voxels; v += sets)
-#pragma GCC unroll 4
+    for (int left = sweep->voxels; left > 0; left -= sets) {
+      SIMD_UNROLL
       for (int set = 0; set < sets; set++) {
-        multiply(sum + set * count, vector, values, count);
+        if (set >= left) break;
+        SIMD_UNROLL
+        for (int i = 0; i < count; i++) {
+          SIMD_UNROLL
+          for (int p = 0; p < SIMD_PER_BLOCK; p++)
+            sum[set * count + i][p] += simd_load(vector + p * SIMD_WIDTH) * simd_all(values[i]);
+        }
         vector += sweep->vector_step;
         values += sweep->values_step;
       }
-    for (; v < sweep->voxels; v++) {
-      multiply(sum, vector, values, count);
-      vector += sweep->vector_step;
-      values += sweep->values_step;
     }
   }
-#pragma GCC unroll 16
-  for (int i = 0; i < count; i++)
-#pragma GCC unroll 4
+  SIMD_UNROLL
+  for (int i = 0; i < count; i++) {
+    SIMD_UNROLL
     for (int p = 0; p < SIMD_PER_BLOCK; p++) {
       float *to = sums + i * CHANNEL_BLOCK + p * SIMD_WIDTH;
-#pragma GCC unroll 4
+      SIMD_UNROLL
       for (int set = 1; set < sets; set++) sum[i][p] += sum[set * count + i][p];
       simd_store(to, simd_load(to) + sum[i][p]);
     }
+  }
 }
 
-#define DEFINE(count)                                                 \
-  static void outer_##count(float *sums, const struct sweep *sweep) { \
-    outer(sums, sweep, count);                                        \
+#define DEFINE(count)                                                             \
+  static void outer_##count(float *sums, const struct sweep *sweep) {             \
+    outer(sums, sweep, count, SIMD_WIDTH<16 || count> 8 ? 1 : count > 4 ? 2 : 4); \
   }
 #define NAME(count) outer_##count,
 #if defined SIMD_ISA_AVX512
@@ -190,16 +180,20 @@ static void add_taps_together(const struct task *task, float *sums, int td, int 
   }
 }
 
-/* Asks for part `part` of `parts` of `rows` rows of `floats` floats that lie `pitch` apart. */
-static void prefetch(const float *from, int rows, int64_t floats, int64_t pitch, int part,
-                     int parts) {
+/* Asks for part `part` of `parts` of `rows` rows of `floats` floats that lie `pitch` apart.
+ * Inlined by force: gcc 12 removes calls of functions that do nothing but prefetch. */
+static inline __attribute__((always_inline)) void prefetch(const float *from, int rows,
+                                                           int64_t floats, int64_t pitch, int part,
+                                                           int parts) {
   for (int row = 0; row < rows; row++, from += pitch)
     for (int64_t i = floats * part / parts; i < floats * (part + 1) / parts; i += CHANNEL_BLOCK)
       __builtin_prefetch(from + i);
 }
 
 /* Asks for a part of the target rows that follow `rows`. */
-static void prefetch_target(const struct task *task, struct range rows, int part, int parts) {
+static inline __attribute__((always_inline)) void prefetch_target(const struct task *task,
+                                                                  struct range rows, int part,
+                                                                  int parts) {
   const struct conv_axis *a = task->source->packing.axis;
   struct shape s = task->target->shape;
   int h = a[1].phases * rows.to + task->phase[1], count = rows.to - rows.from;
@@ -212,8 +206,9 @@ static void prefetch_target(const struct task *task, struct range rows, int part
 
 /* Asks for a part of the rows of source plane d that the target rows after `rows` are the first to
  * read. */
-static void prefetch_source(const struct task *task, int d, struct range rows, int part,
-                            int parts) {
+static inline __attribute__((always_inline)) void prefetch_source(const struct task *task, int d,
+                                                                  struct range rows, int part,
+                                                                  int parts) {
   const struct conv_source *source = task->source;
   const struct conv_axis *axis = &source->packing.axis[1];
   struct shape s = source->tensor->shape;

@@ -44,11 +44,10 @@ static inline simd add_neighbours(simd a, simd b) {
 
 /* sums[t] += the sum of the lanes of sum[t]. */
 static inline __attribute__((always_inline)) void add_across(float *sums, simd sum[TILE]) {
-#pragma GCC unroll 3
-  for (int left = TILE / 2; left >= 1; left /= 2)
-#pragma GCC unroll 8
-    for (int t = 0; t < left; t++) sum[t] = add_neighbours(sum[2 * t], sum[2 * t + 1]);
-#pragma GCC unroll 2
+  SIMD_UNROLL
+  for (int left = TILE / 2; left >= 1; left /= 2) SIMD_UNROLL
+  for (int t = 0; t < left; t++) sum[t] = add_neighbours(sum[2 * t], sum[2 * t + 1]);
+  SIMD_UNROLL
   for (int width = TILE; width < SIMD_WIDTH; width *= 2) sum[0] = add_neighbours(sum[0], sum[0]);
   float across[SIMD_WIDTH];
   simd_store(across, sum[0]);
@@ -64,20 +63,19 @@ static inline __attribute__((always_inline)) void accumulate(float sums[][TILE],
                                                              int tile, int count,
                                                              const int channels, const int part) {
   simd sum[MOST_CHANNELS][TILE];
-#pragma GCC unroll 4
-  for (int c = 0; c < channels; c++)
-#pragma GCC unroll 8
-    for (int t = 0; t < TILE; t++) sum[c][t] = (simd){0};
+  SIMD_UNROLL
+  for (int c = 0; c < channels; c++) SIMD_UNROLL
+  for (int t = 0; t < TILE; t++) sum[c][t] = (simd){0};
   for (int row = 0; row < gathered->rows; row++) {
     const float *x = gathered->taps[row].x[tile] + part, *w = gathered->taps[row].w + part;
-    for (int i = 0; i < count; i++, x += CHANNEL_BLOCK, w += channels * CHANNEL_BLOCK)
-#pragma GCC unroll 8
-      for (int t = 0; t < TILE; t++)
-#pragma GCC unroll 4
-        for (int c = 0; c < channels; c++)
-          sum[c][t] += simd_load(x + t * CHANNEL_BLOCK) * simd_load(w + c * CHANNEL_BLOCK);
+    for (int i = 0; i < count; i++, x += CHANNEL_BLOCK, w += channels * CHANNEL_BLOCK) SIMD_UNROLL
+    for (int t = 0; t < TILE; t++) {
+      SIMD_UNROLL
+      for (int c = 0; c < channels; c++)
+        sum[c][t] += simd_load(x + t * CHANNEL_BLOCK) * simd_load(w + c * CHANNEL_BLOCK);
+    }
   }
-#pragma GCC unroll 4
+  SIMD_UNROLL
   for (int c = 0; c < channels; c++) add_across(sums[c], sum[c]);
 }
 
