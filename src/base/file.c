@@ -38,6 +38,7 @@ static enum status make_one_directory(const char *path) {
 }
 
 enum status file_make_directory(const char *path) {
+  REQUIRE(*path, STATUS_USAGE, "expected the name of a folder, found an empty one");
   char *partial = strdup(path);
   REQUIRE(partial, STATUS_FAILED, "%s: out of memory", path);
   enum status status = STATUS_OK;

@@ -101,6 +101,8 @@ static enum status registration_open(struct task_run *run, const struct config *
   REQUIRE(config->loss.lam_dice == 0 || run->dataset.has_labels, STATUS_USAGE,
           "loss.lam_dice: expected 0 since %s has no labels, found %g", config->data.shards,
           config->loss.lam_dice);
+  REQUIRE(config->loss.lam_sim > 0 || config->loss.lam_smooth > 0 || config->loss.lam_dice > 0,
+          STATUS_USAGE, "loss: expected lam_sim, lam_smooth or lam_dice above 0, found none");
   return check_extents(run);
 }
 

@@ -88,10 +88,9 @@ killed() {
 plain=(train.steps=30)
 long=(train.steps=80)
 validating=(train.steps=30 registration.pairs_per_epoch=1) # little else
-for reference in plain long validating; do
-  declare -n arguments=$reference
-  ranks 1 tiny.cfg output.dir=$reference "${arguments[@]}"
-done
+ranks 1 tiny.cfg output.dir=plain "${plain[@]}"
+ranks 1 tiny.cfg output.dir=long "${long[@]}"
+ranks 1 tiny.cfg output.dir=validating "${validating[@]}"
 export OMPI_MCA_odls_base_sigkill_timeout=0 # seconds that the other ranks live on; 1 by default
 killed "rank 2 killed while opening" plain 2 "${plain[@]}" -- is_open
 killed "rank 0 killed while training" plain 0 "${plain[@]}" -- has_steps 8

@@ -13,6 +13,7 @@ refused "unknown network" 2 "unet9" tiny.cfg model.name=unet9 output.dir=unused
 printf 'train: { slots = 8\n' > broken.cfg
 printf '\ntrain: { slots = 8; pace = 3; };\n' > unknown.cfg
 while IFS=";" read -r status part words; do
+  # shellcheck disable=SC2086
   expect_failure "$status" "$part" ranks 1 $words
 done <<'CASES'
 2;expected a config file;
@@ -25,6 +26,11 @@ done <<'CASES'
 2;adamw;tiny.cfg train.optimizer=adamm
 2;quickest;tiny.cfg kernels.conv=quickest output.dir=unused
 2;abacus;tiny.cfg device=abacus output.dir=unused
+2;loss: expected lam_sim, lam_smooth or lam_dice above 0;tiny.cfg loss.lam_sim=0 loss.lam_smooth=0 loss.lam_dice=0 output.dir=unused
+2;expected the name of a folder;tiny.cfg output.dir=
+2;loss_lncc: expected an odd window, found 4;tiny.cfg loss.similarity=lncc loss.window=4 output.dir=unused
+2;model.decoder: expected as many levels as model.encoder;tiny.cfg model.encoder=[8] output.dir=unused
+2;registration.atlas: no subject "nobody";tiny.cfg registration.pairs=atlas registration.atlas=nobody output.dir=unused
 2;--ranks: expected a whole number;plan tiny.cfg --ranks 0
 2;9 ranks, but only 8 slots;plan tiny.cfg --ranks 9
 2;expected --output DIR;predict tiny.cfg a.nii b.nii

@@ -67,7 +67,9 @@ echo "ok   predict"
 
 # --- stopping and resuming
 half() { # DIR ARGUMENTS...: starts, stops at step 3
-  expect_status 85 ranks 1 tiny.cfg output.dir="$@" train.stop_at=3 2> message
+  local directory=$1
+  shift
+  expect_status 85 ranks 1 tiny.cfg output.dir="$directory" "$@" train.stop_at=3 2> message
 }
 half stopped
 shows "step: 3" "$program" inspect stopped/checkpoints/last.medtrain

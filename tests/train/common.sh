@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the training tests share: a scratch folder, the program, tiny data, comparison of runs. Sourced, not run.
 set -euo pipefail
 program=$MEDTRAIN_BUILD/medtrain-dist
