@@ -9,6 +9,8 @@
 #include "base/text.h"
 #include "config/table.h"
 
+enum { DEEPEST_BASE = 8 };
+
 /* Where a setting stands, for messages: "FILE:LINE: " or the override's own words. */
 struct origin {
   const char *name; /* of a text that is no file, or NULL */
@@ -182,8 +184,11 @@ static enum status take_setting(struct config *config, const config_setting_t *s
 
 static enum status take_all(struct config *config, const config_t *parsed, struct origin *origin) {
   const config_setting_t *root = config_root_setting(parsed);
-  for (int i = 0; i < config_setting_length(root); i++)
-    TRY(take_setting(config, config_setting_get_elem(root, (unsigned)i), "", origin));
+  for (int i = 0; i < config_setting_length(root); i++) {
+    const config_setting_t *setting = config_setting_get_elem(root, (unsigned)i);
+    bool base = strcmp(config_setting_name(setting), "base") == 0; /* see take_base */
+    if (!base) TRY(take_setting(config, setting, "", origin));
+  }
   return STATUS_OK;
 }
 
@@ -219,18 +224,47 @@ enum status config_defaults(struct config *config) {
   return STATUS_OK;
 }
 
-static void include_from_folder_of(config_t *parsed, const char *path) {
-  char *folder = strdup(path);
-  if (!folder) return;
-  char *slash = strrchr(folder, '/');
-  if (slash) *slash = 0;
-  config_set_include_dir(parsed, slash ? folder : ".");
-  free(folder);
+/* path's folder with `name` behind it (a new string), or `name` alone where it is absolute. */
+static char *beside(const char *path, const char *name) {
+  const char *slash = strrchr(path, '/');
+  if (!slash || *name == '/') return strdup(name);
+  return file_format("%.*s/%s", (int)(slash - path), path, name);
 }
 
-enum status config_open(struct config *config, const char *path) {
-  TRY(config_defaults(config));
-  if (!path) return STATUS_OK;
+static enum status take_file(struct config *config, const char *path, int depth);
+
+/* base = "FILE": that file's settings first, so that this one's replace them. */
+static enum status take_base(struct config *config, const config_t *parsed, const char *path,
+                             int depth) {
+  const config_setting_t *base = config_lookup(parsed, "base");
+  if (!base) return STATUS_OK;
+  struct origin origin = {0};
+  const char *where = origin_of(&origin, base);
+  const char *name = config_setting_get_string(base);
+  REQUIRE(name, STATUS_USAGE, "%s: base: expected a string, found %s", where,
+          type_word(config_setting_type(base)));
+  REQUIRE(depth < DEEPEST_BASE, STATUS_USAGE,
+          "%s: base: expected at most %d files behind each other", where, DEEPEST_BASE);
+  char *file = beside(path, name);
+  REQUIRE(file, STATUS_FAILED, "config: out of memory");
+  enum status status = take_file(config, file, depth + 1);
+  free(file);
+  return status;
+}
+
+static enum status take_parsed(struct config *config, config_t *parsed, const char *path,
+                               int depth) {
+  char *folder = beside(path, ".");
+  REQUIRE(folder, STATUS_FAILED, "config: out of memory");
+  config_set_include_dir(parsed, folder);
+  free(folder);
+  if (!config_read_file(parsed, path)) return syntax_error(parsed, path);
+  TRY(take_base(config, parsed, path, depth));
+  struct origin origin = {0};
+  return take_all(config, parsed, &origin);
+}
+
+static enum status take_file(struct config *config, const char *path, int depth) {
   FILE *probe = fopen(path, "r");
   REQUIRE(probe, STATUS_USAGE, "%s: cannot open the config: %s", path, strerror(errno));
   fclose(probe);
@@ -238,12 +272,14 @@ enum status config_open(struct config *config, const char *path) {
           path);
   config_t parsed;
   config_init(&parsed);
-  include_from_folder_of(&parsed, path);
-  struct origin origin = {0};
-  enum status status = config_read_file(&parsed, path) ? take_all(config, &parsed, &origin)
-                                                       : syntax_error(&parsed, path);
+  enum status status = take_parsed(config, &parsed, path, depth);
   config_destroy(&parsed);
   return status;
+}
+
+enum status config_open(struct config *config, const char *path) {
+  TRY(config_defaults(config));
+  return path ? take_file(config, path, 0) : STATUS_OK;
 }
 
 static enum status take_text(struct config *config, const char *text, const char *name) {

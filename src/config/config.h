@@ -45,8 +45,10 @@ struct config {
 /* Fills in all defaults. */
 CHECKED enum status config_defaults(struct config *config);
 
-/* Defaults, then the file (NULL: none). Unknown keys, wrong types and values out of range are
- * STATUS_USAGE errors that name file, line, key, expected, found, and the nearest right key. */
+/* Defaults, then the file (NULL: none), behind the file that it names as base = "FILE" (relative to
+ * its own folder): what both set is as the file says. libconfig's @include works, too, for settings
+ * that only one of them has. Unknown keys, wrong types and values out of range are STATUS_USAGE
+ * errors that name file, line, key, expected, found, and the nearest right key. */
 CHECKED enum status config_open(struct config *config, const char *path);
 
 /* Applies one override "key=value"; the value is written as in the file, and a bare word is a

@@ -74,6 +74,30 @@ TEST(messages_name_file_and_line) {
   check_remove_folder(folder);
 }
 
+TEST(a_file_s_settings_replace_its_base_s) {
+  char *folder = check_make_folder();
+  char *path = file_join(folder, "run.cfg"), *base = file_join(folder, "base.cfg");
+  const char *below = "seed = 3;\nloss: { lam_sim = 2.0; lam_dice = 0.5; };\n";
+  const char *above = "base = \"base.cfg\";\nloss: { lam_dice = 0.25; };\n";
+  CHECK_OK(file_replace(base, below, strlen(below)));
+  CHECK_OK(file_replace(path, above, strlen(above)));
+  struct config config;
+  CHECK_OK(config_open(&config, path));
+  CHECK(config.root.seed == 3);
+  CHECK_NEAR(config.loss.lam_sim, 2.0, 0);
+  CHECK_NEAR(config.loss.lam_dice, 0.25, 0);
+  config_close(&config);
+  CHECK_OK(file_replace(base, above, strlen(above)));
+  CHECK_FAILS(config_open(&config, path), "at most 8 files behind each other");
+  config_close(&config);
+  CHECK_OK(file_replace(base, "base = 3;\n", 10));
+  CHECK_FAILS(config_open(&config, path), "base.cfg:1: base: expected a string, found an integer");
+  config_close(&config);
+  free(path);
+  free(base);
+  check_remove_folder(folder);
+}
+
 TEST(wrong_overrides_are_refused) {
   struct config config;
   CHECK_OK(config_defaults(&config));
@@ -92,6 +116,7 @@ int main(void) {
   RUN(a_written_config_reads_back_the_same);
   RUN(wrong_files_are_refused_by_name);
   RUN(messages_name_file_and_line);
+  RUN(a_file_s_settings_replace_its_base_s);
   RUN(wrong_overrides_are_refused);
   return check_result();
 }
