@@ -5,14 +5,24 @@
 
 extern const struct kernel REAL_NAME(conv_reference);
 
-/* Reads an input as the convolution sees it: 0 outside, upsampled where it is marked so. */
-static double input_at(const struct node *node, const void *x, int i, const int at[5]) {
-  struct shape s = conv_input_shape(node, i);
-  if (at[2] < 0 || at[2] >= s.d || at[3] < 0 || at[3] >= s.h || at[4] < 0 || at[4] >= s.w) return 0;
-  int scale = conv_arguments_of(node)->upsample[i] ? 2 : 1;
-  int64_t position =
-      tensor_at(&node->x[i], at[0], at[1], at[2] / scale, at[3] / scale, at[4] / scale);
-  return ((const real *)x)[position];
+/* An input as the convolution sees it: 0 outside, upsampled where it is marked so. */
+struct view {
+  const struct tensor *tensor;
+  const real *data;
+  struct shape shape;
+  int scale;
+};
+
+static struct view view_input(const struct node *node, const struct io *io, int i) {
+  return (struct view){&node->x[i], io->x[i], conv_input_shape(node, i),
+                       conv_arguments_of(node)->upsample[i] ? 2 : 1};
+}
+
+static double view_at(const struct view *view, int n, int c, int d, int h, int w) {
+  struct shape s = view->shape;
+  if (d < 0 || d >= s.d || h < 0 || h >= s.h || w < 0 || w >= s.w) return 0;
+  int scale = view->scale;
+  return view->data[tensor_at(view->tensor, n, c, d / scale, h / scale, w / scale)];
 }
 
 static int64_t weight_at(const struct node *node, int co, int ci, int kd, int kh, int kw) {
@@ -24,17 +34,17 @@ static double output_at(const struct node *node, const struct io *io, const int 
   const struct conv_arguments *a = conv_arguments_of(node);
   const real *w = io->w[CONV_WEIGHT], *bias = io->w[CONV_BIAS];
   double sum = a->bias ? bias[at[1]] : 0;
-  for (int i = 0, first = 0; i < node->input_count; first += node->x[i++].shape.c)
-    for (int c = 0; c < node->x[i].shape.c; c++)
+  w += weight_at(node, at[1], 0, 0, 0, 0);
+  for (int i = 0; i < node->input_count; i++) {
+    struct view x = view_input(node, io, i);
+    for (int c = 0; c < x.shape.c; c++)
       for (int kd = 0; kd < a->kernel[0]; kd++)
         for (int kh = 0; kh < a->kernel[1]; kh++)
-          for (int kw = 0; kw < a->kernel[2]; kw++) {
-            const int from[] = {at[0], c, at[2] * a->stride[0] + kd - a->padding[0],
-                                at[3] * a->stride[1] + kh - a->padding[1],
-                                at[4] * a->stride[2] + kw - a->padding[2]};
-            sum += w[weight_at(node, at[1], first + c, kd, kh, kw)] *
-                   input_at(node, io->x[i], i, from);
-          }
+          for (int kw = 0; kw < a->kernel[2]; kw++)
+            sum += *w++ * view_at(&x, at[0], c, at[2] * a->stride[0] + kd - a->padding[0],
+                                  at[3] * a->stride[1] + kh - a->padding[1],
+                                  at[4] * a->stride[2] + kw - a->padding[2]);
+  }
   return sum > 0 ? sum : a->slope * sum;
 }
 
@@ -87,17 +97,17 @@ static double weight_gradient_at(const struct node *node, const struct io *io, i
                                  const int k[3]) {
   const struct conv_arguments *a = conv_arguments_of(node);
   struct shape s = node->y.shape;
+  struct view x = view_input(node, io, i);
   const real *dy = io->dy;
   double sum = 0;
   for (int n = 0; n < s.n; n++)
     for (int d = 0; d < s.d; d++)
       for (int h = 0; h < s.h; h++)
-        for (int w = 0; w < s.w; w++) {
-          const int from[] = {n, c, d * a->stride[0] + k[0] - a->padding[0],
-                              h * a->stride[1] + k[1] - a->padding[1],
-                              w * a->stride[2] + k[2] - a->padding[2]};
-          sum += dy[tensor_at(&node->y, n, co, d, h, w)] * input_at(node, io->x[i], i, from);
-        }
+        for (int w = 0; w < s.w; w++)
+          sum += dy[tensor_at(&node->y, n, co, d, h, w)] *
+                 view_at(&x, n, c, d * a->stride[0] + k[0] - a->padding[0],
+                         h * a->stride[1] + k[1] - a->padding[1],
+                         w * a->stride[2] + k[2] - a->padding[2]);
   return sum;
 }
 
