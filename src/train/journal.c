@@ -20,9 +20,9 @@ struct journal {
   struct step_table table;
   bool events_open, table_open;
   struct progress progress;
-  double started, computing; /* time of the last step's end; seconds in steps so far */
-  int64_t first_step, samples;
-  double score; /* of the last validation, NaN before */
+  double started;  /* when the first step began */
+  int64_t samples; /* since then */
+  double score;    /* of the last validation, NaN before */
 };
 
 static enum status write_config(const struct config *config, const char *path) {
@@ -75,43 +75,55 @@ static void start_events(struct journal *journal, const struct trainer *trainer)
   free(config);
 }
 
+struct table_names {
+  char prefixed[TASK_MAX_COLUMNS][TASK_COLUMN_BYTES + 16];
+  const char *list[MOST_COLUMNS];
+};
+
 /* loss, learning_rate, gradient_norm, the loss terms, then what validation gives. */
 static int name_columns(const struct trainer *trainer, const struct task_columns *columns,
-                        const char *names[MOST_COLUMNS]) {
+                        struct table_names *names) {
   static const char *const fixed[FIXED_COLUMNS] = {"loss", "learning_rate", "gradient_norm"};
   struct run_loss losses[TRAINER_MAX_LOSSES];
   int terms = run_losses(&trainer->training.run, losses, TRAINER_MAX_LOSSES), count = 0;
-  for (int i = 0; i < FIXED_COLUMNS; i++) names[count++] = fixed[i];
-  for (int i = 0; i < terms; i++) names[count++] = losses[i].name;
-  for (int i = 0; i < columns->count; i++) names[count++] = columns->name[i];
+  for (int i = 0; i < FIXED_COLUMNS; i++) names->list[count++] = fixed[i];
+  for (int i = 0; i < terms; i++) names->list[count++] = losses[i].name;
+  for (int i = 0; i < columns->count; i++) {
+    snprintf(names->prefixed[i], sizeof names->prefixed[i], "validation_%s", columns->name[i]);
+    names->list[count++] = names->prefixed[i];
+  }
   return count;
+}
+
+static void open_table(struct journal *journal, const struct trainer *trainer,
+                       const struct task_columns *columns, struct table_names *names) {
+  int count = name_columns(trainer, columns, names);
+  journal->table_open = true;
+  if (step_table_open(&journal->table, journal->folder.metrics, names->list, count,
+                      trainer->state.step + 1))
+    give_up(&journal->table_open, journal->folder.metrics);
+}
+
+static enum status start_table(struct journal *journal, const struct trainer *trainer) {
+  struct task_columns *columns = calloc(1, sizeof *columns);
+  struct table_names *names = calloc(1, sizeof *names);
+  enum status status = columns && names ? trainer->task->columns(&trainer->task_run, false, columns)
+                                        : status_fail(STATUS_FAILED, __FILE__, __LINE__,
+                                                      "%s: out of memory", journal->folder.metrics);
+  if (!status) open_table(journal, trainer, columns, names);
+  free(columns);
+  free(names);
+  return status;
 }
 
 enum status journal_start(struct journal *journal, const struct trainer *trainer) {
   if (!journal) return STATUS_OK;
   TRY(write_config(trainer->config, journal->folder.config));
   if (trainer->config->output.tensorboard) start_events(journal, trainer);
-  struct task_columns *columns = calloc(1, sizeof *columns);
-  REQUIRE(columns, STATUS_FAILED, "%s: out of memory", journal->folder.metrics);
-  const char *names[MOST_COLUMNS];
-  enum status status = trainer->task->columns(&trainer->task_run, false, columns);
-  if (!status) {
-    char *prefixed[MOST_COLUMNS];
-    int fixed_count = name_columns(trainer, &(struct task_columns){0}, names);
-    int count = name_columns(trainer, columns, names);
-    for (int i = fixed_count; i < count; i++)
-      names[i] = prefixed[i] = file_format("validation_%s", names[i]);
-    journal->table_open = true;
-    if (step_table_open(&journal->table, journal->folder.metrics, names, count,
-                        trainer->state.step + 1))
-      give_up(&journal->table_open, journal->folder.metrics);
-    for (int i = fixed_count; i < count; i++) free(prefixed[i]);
-  }
-  free(columns);
+  TRY(start_table(journal, trainer));
   journal->started = timer_now();
-  journal->first_step = trainer->state.step;
   progress_start(&journal->progress, "train", (long)trainer->time.steps);
-  return status;
+  return STATUS_OK;
 }
 
 static void write_row(struct journal *journal, const struct trainer *trainer,
