@@ -67,7 +67,7 @@ CHECKED enum status tree_push(struct tree *tree, int slot, const float *values, 
 
 /* The slot has no samples (or failed): it is a missing leaf. Also ends a slot of which only some
  * ranges were pushed, after an error on this rank: the total is then worthless, but no rank hangs,
- * and comm_agree tells everybody. */
+ * and comm_agree tells everybody. Skipping the slot that has just been completed does nothing. */
 CHECKED enum status tree_skip(struct tree *tree, int slot);
 
 /* Moves what can be moved without waiting. Cheap; call it between the steps of the plan. */

@@ -72,8 +72,8 @@ enum status options_open_config(const struct invocation *invocation, const struc
   TRY(comm_agree(comm, read_config(invocation, options, words, config)));
   comm->deadline = config->comm.deadline;
   log_setup(comm->rank, comm->size, level_of(config->output.level));
-  char *text;
-  TRY(config_to_text(config, &text));
+  char *text = NULL;
+  TRY(comm_agree(comm, config_to_text(config, &text)));
   enum status status = comm_same(comm, "the config", text, strlen(text));
   free(text);
   return status;

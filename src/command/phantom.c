@@ -1,5 +1,8 @@
 /* phantom: labelled synthetic subjects for trials. */
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "base/file.h"
 #include "base/log.h"
 #include "command/options.h"
@@ -75,11 +78,28 @@ enum status phantoms_write(const struct config *config, struct comm *comm, const
   return comm_agree(comm, write_share(config, comm, directory));
 }
 
+/* Collective. Under another name first: a folder that is there is whole. */
+static enum status write_whole(const struct config *config, struct comm *comm) {
+  const char *source = config->data.source;
+  char *partial = file_format("%s.part", source);
+  enum status mine =
+      partial ? STATUS_OK
+              : status_fail(STATUS_FAILED, __FILE__, __LINE__, "%s: out of memory", source);
+  enum status status = comm_agree(comm, mine);
+  if (!status) status = phantoms_write(config, comm, partial);
+  if (!status && comm->rank == 0 && rename(partial, source) != 0)
+    mine = status_fail(STATUS_FAILED, __FILE__, __LINE__, "%s: cannot rename %s: %s", source,
+                       partial, strerror(errno));
+  if (!status) status = comm_agree(comm, mine);
+  free(partial);
+  return status;
+}
+
 enum status phantoms_provide(const struct config *config, struct comm *comm) {
   if (!config->data.phantom) return STATUS_OK;
   int64_t there = comm->rank == 0 && file_exists(config->data.source); /* rank 0 looks for all */
   TRY(comm_reduce_int64(comm, COMM_MAX, &there, 1));
-  return there ? STATUS_OK : phantoms_write(config, comm, config->data.source);
+  return there ? STATUS_OK : write_whole(config, comm);
 }
 
 static enum status apply(const struct invocation *invocation, struct config *config,

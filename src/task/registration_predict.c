@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "data/subject.h"
 #include "metrics/metrics.h"
+#include "model/deformation.h"
 #include "task/registration.h"
 
 struct side {
@@ -34,9 +35,11 @@ static enum status read_side(const struct config *config, const char *path, stru
   return status;
 }
 
-/* Both images must have the extents of the larger one: padded, centred. */
-static enum status match_extents(struct side *a, struct side *b) {
+/* Both images must have the extents of the larger one, and those the network takes: padded,
+ * centred. */
+static enum status match_extents(const struct config *config, struct side *a, struct side *b) {
   struct grid_request request = {0};
+  TRY(deformation_multiple(config, &request.multiple));
   for (int axis = 0; axis < 3; axis++) {
     int first = a->volumes.target.extent[axis], second = b->volumes.target.extent[axis];
     request.extent[axis] = first > second ? first : second;
@@ -55,7 +58,7 @@ static enum status resample_side(struct side *side) {
 static enum status read_inputs(struct work *work, const char *moving, const char *fixed) {
   TRY(read_side(work->config, moving, &work->moving));
   TRY(read_side(work->config, fixed, &work->fixed));
-  TRY(match_extents(&work->moving, &work->fixed));
+  TRY(match_extents(work->config, &work->moving, &work->fixed));
   TRY(resample_side(&work->moving));
   TRY(resample_side(&work->fixed));
   work->grid = volume_get_grid(&work->fixed.volumes.image);

@@ -208,6 +208,8 @@ static void make_config(struct config *config, const struct scene *scene) {
   CHECK_OK(config_defaults(config));
   CHECK_OK(config_override(config, "data.intensity=none"));
   CHECK_OK(config_override(config, "data.multiple=1"));
+  CHECK_OK(config_override(config, "model.encoder=[]")); /* a network that takes any extents */
+  CHECK_OK(config_override(config, "model.integration_downsize=1"));
   for (int i = 0; scene->settings[i]; i++) CHECK_OK(config_override(config, scene->settings[i]));
 }
 
