@@ -25,10 +25,10 @@ finish() {
   seconds=$((SECONDS - begin))
 }
 
-# await COMMAND...: until it succeeds; fails when the job ends before.
+# await COMMAND...: until it succeeds; not 0 when the job ends before.
 await() {
   until "$@"; do
-    kill -0 $job 2> /dev/null || { cat message; fail "the job ended too early"; }
+    kill -0 $job 2> /dev/null || return 1
     sleep 0.01
   done
   processes=$(pgrep -P $job)
@@ -47,14 +47,19 @@ process_of() {
   done
 }
 
-# stop_while_saving DIR: stops rank 0 in the middle of writing a checkpoint.
+# stop_while_saving DIR: stops rank 0 in the middle of writing a checkpoint. A save takes milliseconds: nothing is started
+# between seeing and stopping it.
 stop_while_saving() {
-  for _ in {1..500}; do is_saving "$1" && break; done
-  is_saving "$1" || return 1
-  processes=$(pgrep -P $job)
-  kill -STOP "$(process_of 0)"
-  is_saving "$1" && return
-  kill -CONT "$(process_of 0)"
+  local writer
+  processes=$(pgrep -P $job) || return 1
+  writer=$(process_of 0)
+  [ -n "$writer" ] || return 1
+  for _ in {1..5000}; do
+    is_saving "$1" || continue
+    kill -STOP "$writer" || return 1
+    is_saving "$1" && return
+    kill -CONT "$writer"
+  done
   return 1
 }
 
@@ -76,8 +81,15 @@ killed() {
     shift
   done
   shift
-  start "$name" "${arguments[@]}"
-  await "$@" "$name"
+  for _ in {1..8}; do # the moment may be over before it is seen
+    processes=
+    start "$name" "${arguments[@]}"
+    await "$@" "$name" && break
+    finish
+    [ $code = 0 ] || { cat message; fail "$name: status $code before anything was killed"; }
+    rm -r "$name"
+  done
+  [ -e "$name" ] || fail "$name: the moment never came"
   kill -KILL "$(process_of "$rank")"
   finish
   [ $code = 137 ] && [ $seconds -le 5 ] || { cat message; fail "$name: status $code after $seconds s"; }
@@ -86,7 +98,7 @@ killed() {
 }
 
 plain=(train.steps=30)
-long=(train.steps=80)
+long=(train.steps=150)
 validating=(train.steps=30 registration.pairs_per_epoch=1) # little else
 ranks 1 tiny.cfg output.dir=plain "${plain[@]}"
 ranks 1 tiny.cfg output.dir=long "${long[@]}"
@@ -102,7 +114,7 @@ killed "rank 0 killed while saving" long 0 "${long[@]}" checkpoint.every_steps=1
 unset OMPI_MCA_odls_base_sigkill_timeout
 for rank in 0 2; do
   start stopped "${plain[@]}" comm.deadline=2
-  await has_steps 8 stopped
+  await has_steps 8 stopped || fail "rank $rank: the job ended too early"
   kill -STOP "$(process_of $rank)"
   finish
   [ $code = 1 ] && [ $seconds -le 15 ] || { cat message; fail "rank $rank stopped: status $code after $seconds s"; }
