@@ -2,7 +2,6 @@
  * fixed file's own grid. A voxel x of the fixed grid goes through the world to the network's fixed
  * grid, moves by the displacement, and through the network's moving grid to the world point where
  * the moving file is sampled, once. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
@@ -65,40 +64,6 @@ static enum status read_inputs(struct work *work, const char *moving, const char
   return STATUS_OK;
 }
 
-/* A point between voxels, and the weights of the voxels around it; outside, the nearest border. */
-struct cell {
-  size_t low[3], step[3];
-  double weight[3];
-};
-
-static struct cell find_cell(const int extent[3], const double point[3]) {
-  const size_t stride[3] = {(size_t)extent[1] * (size_t)extent[2], (size_t)extent[2], 1};
-  struct cell cell;
-  for (int a = 0; a < 3; a++) {
-    double inside = fmin(fmax(point[a], 0), extent[a] - 1);
-    int low = (int)inside;
-    cell.low[a] = (size_t)low * stride[a];
-    cell.step[a] = low + 1 < extent[a] ? stride[a] : 0;
-    cell.weight[a] = inside - low;
-  }
-  return cell;
-}
-
-static double sample(const float *values, const struct cell *cell) {
-  double sum = 0;
-  for (int corner = 0; corner < 8; corner++) {
-    size_t at = 0;
-    double weight = 1;
-    for (int a = 0; a < 3; a++) {
-      bool high = corner >> a & 1;
-      at += cell->low[a] + (high ? cell->step[a] : 0);
-      weight *= high ? cell->weight[a] : 1 - cell->weight[a];
-    }
-    sum += weight * values[at];
-  }
-  return sum;
-}
-
 /* The maps between the grids involved. */
 struct maps {
   struct affine to_network;  /* fixed file's voxel -> network's fixed voxel */
@@ -114,36 +79,54 @@ static enum status make_maps(const struct work *work, struct maps *maps) {
   return STATUS_OK;
 }
 
-static void displace_voxel(const struct work *work, const struct maps *maps, const float *field,
+/* The displacement of one voxel of the fixed file; `sampled` is the network's displacement there,
+ * in its own voxels. */
+static void displace_voxel(const struct work *work, const struct maps *maps, const float *sampled,
                            const int voxel[3], size_t number, size_t count) {
-  const int *extent = work->fixed.volumes.target.extent;
-  size_t network_count = (size_t)extent[0] * (size_t)extent[1] * (size_t)extent[2];
-  double point[3] = {voxel[0], voxel[1], voxel[2]}, place[3], target[3];
-  affine_apply(&maps->to_network, point, place);
-  struct cell cell = find_cell(extent, place);
-  for (int a = 0; a < 3; a++)
-    target[a] = place[a] + sample(field + (size_t)a * network_count, &cell);
+  double point[3] = {voxel[0], voxel[1], voxel[2]}, target[3];
+  affine_apply(&maps->to_network, point, target);
+  for (size_t a = 0; a < 3; a++) target[a] += (double)sampled[a * count + number];
   affine_apply(&maps->from_moving, target, target);
-  for (int a = 0; a < 3; a++)
-    work->displacement[(size_t)a * count + number] = (float)(target[a] - point[a]);
+  for (size_t a = 0; a < 3; a++)
+    work->displacement[a * count + number] = (float)(target[a] - point[a]);
 }
 
-/* The network's displacement as a displacement of the fixed file's voxels. */
-static enum status bring_to_file(struct work *work, const float *field) {
+/* The network's displacement at the voxels of the fixed file; outside the network's grid that of
+ * its border. */
+static enum status sample_field(const struct work *work, const float *field,
+                                struct volume *sampled) {
+  struct volume source;
+  const struct resample_options options = {.border = RESAMPLE_CLAMP};
+  TRY(volume_create(&source, &work->fixed.volumes.target, 3));
+  memcpy(source.values, field, 3 * volume_count(&source) * sizeof(float));
+  enum status status = volume_resample(&source, &work->grid, &options, sampled);
+  volume_close(&source);
+  return status;
+}
+
+static void displace_all(const struct work *work, const struct maps *maps, const float *sampled) {
   const int *extent = work->grid.extent;
   size_t plane = (size_t)extent[1] * (size_t)extent[2], count = (size_t)extent[0] * plane;
-  struct maps maps;
-  TRY(make_maps(work, &maps));
-  work->displacement = malloc(3 * count * sizeof(float));
-  REQUIRE(work->displacement, STATUS_FAILED, "predict: out of memory");
 #pragma omp parallel for schedule(static)
   for (int i = 0; i < extent[0]; i++)
     for (int j = 0; j < extent[1]; j++)
       for (int k = 0; k < extent[2]; k++) {
         const int voxel[3] = {i, j, k};
         size_t number = (size_t)i * plane + (size_t)j * (size_t)extent[2] + (size_t)k;
-        displace_voxel(work, &maps, field, voxel, number, count);
+        displace_voxel(work, maps, sampled, voxel, number, count);
       }
+}
+
+/* The network's displacement as a displacement of the fixed file's voxels. */
+static enum status bring_to_file(struct work *work, const float *field) {
+  struct maps maps;
+  struct volume sampled;
+  TRY(make_maps(work, &maps));
+  TRY(sample_field(work, field, &sampled));
+  work->displacement = malloc(3 * volume_count(&sampled) * sizeof(float));
+  if (work->displacement) displace_all(work, &maps, sampled.values);
+  volume_close(&sampled);
+  REQUIRE(work->displacement, STATUS_FAILED, "predict: out of memory");
   return STATUS_OK;
 }
 
