@@ -22,6 +22,13 @@ int64_t parameter_count(const struct parameter *parameter) {
   return count;
 }
 
+enum status node_infer(struct node *node) {
+  node->dtype = node->activation;
+  for (int i = node->input_count - 1; i >= 0; i--)
+    if (node->x[i].dtype != DTYPE_U8) node->dtype = node->x[i].dtype;
+  return node->op->infer(node);
+}
+
 struct tensor op_scalar(void) {
   return (struct tensor){{1, 1, 1, 1, 1}, DTYPE_F64, LAYOUT_PLANAR};
 }
@@ -40,9 +47,8 @@ enum status op_find(const char *name, const struct op **op) {
        nearest ? nearest : "", nearest ? "\"?" : "");
 }
 
-static bool fits(const struct kernel *kernel, const struct node *node, enum device_kind device,
-                 enum dtype dtype) {
-  return kernel->device == device && kernel->dtype == dtype &&
+bool op_kernel_fits(const struct kernel *kernel, const struct node *node) {
+  return kernel->device == node->device && kernel->dtype == node->dtype &&
          (!kernel->applies || kernel->applies(node));
 }
 
@@ -50,18 +56,18 @@ static enum status refuse(const struct node *node, const char *wanted) {
   char known[512] = "";
   size_t used = 0;
   for (int i = 0; node->op->kernels[i] && used < sizeof known; i++)
-    used += (size_t)snprintf(known + used, sizeof known - used, "%s\"%s\"", i ? ", " : "",
-                             node->op->kernels[i]->name);
-  FAIL(STATUS_USAGE, "kernels.%s: no kernel \"%s\" that applies to %s; there are %s",
-       node->op->name, wanted ? wanted : "any", node->name, known);
+    used += (size_t)snprintf(known + used, sizeof known - used, "%s\"%s\" (%s)", i ? ", " : "",
+                             node->op->kernels[i]->name, dtype_name(node->op->kernels[i]->dtype));
+  FAIL(STATUS_USAGE, "kernels.%s: no kernel \"%s\" for %s that applies to %s; there are %s",
+       node->op->name, wanted ? wanted : "any", dtype_name(node->dtype), node->name, known);
 }
 
-enum status op_choose_kernel(const struct node *node, enum device_kind device, enum dtype dtype,
-                             const char *name, const struct kernel **kernel) {
+enum status op_choose_kernel(const struct node *node, const char *name,
+                             const struct kernel **kernel) {
   for (int i = 0; node->op->kernels[i]; i++) {
     const struct kernel *candidate = node->op->kernels[i];
     if (name && strcmp(name, candidate->name) != 0) continue;
-    if (!fits(candidate, node, device, dtype)) continue;
+    if (!op_kernel_fits(candidate, node)) continue;
     *kernel = candidate;
     return STATUS_OK;
   }

@@ -3,6 +3,7 @@
  * element type. Each operator is a folder here plus one line in ops.def; its arguments are private
  * to its folder. */
 #pragma once
+#include <stdalign.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include "base/status.h"
@@ -44,6 +45,10 @@ struct node {
   const struct op *op;
   const struct kernel *kernel;
   char name[OP_NAME_BYTES];
+  enum device_kind device;
+  enum dtype activation; /* what results have whose type is free (of convolutions); float64 in a
+                            graph for gradient checks, else float32 or a 16-bit type */
+  enum dtype dtype;      /* the kernel's: that of the first real input, unless infer changes it */
   int input_count;
   struct tensor x[OP_MAX_INPUTS];
   bool wants_dx[OP_MAX_INPUTS]; /* set by the graph; never for integer inputs */
@@ -56,10 +61,11 @@ struct node {
   /* set by kernel->prepare; a one-step tenant of the arena, 64-byte aligned, contents unspecified
    */
   size_t forward_workspace, backward_workspace; /* bytes */
-  _Alignas(16) unsigned char arguments[OP_ARGUMENT_BYTES];
+  alignas(16) unsigned char arguments[OP_ARGUMENT_BYTES];
 };
 
-/* The memory of one call. */
+/* The memory of one call, the device's. Parameters and their gradients are float32 (float64 in a
+ * float64 graph) whatever the activations are. */
 struct io {
   const void *x[OP_MAX_INPUTS]; /* backward: valid only when the node reads x */
   void *y;                      /* backward: valid only when the node reads y */
@@ -76,7 +82,7 @@ struct io {
 struct kernel {
   const char *name;
   enum device_kind device;
-  enum dtype dtype; /* of the floating-point tensors */
+  enum dtype dtype; /* the node's that it computes */
   bool training;    /* has a backward */
   /* May be NULL: applies to every node of its device and dtype. Also asks the processor. */
   bool (*applies)(const struct node *node);
@@ -105,16 +111,20 @@ struct op {
   const struct kernel *const *kernels; /* best first, NULL-terminated; the last is the reference */
 };
 
+/* Calls the operator's infer on a node whose device, activation and inputs are set. */
+CHECKED enum status node_infer(struct node *node);
+
 /* Every operator, NULL-terminated, from ops.def. */
 extern const struct op *const ops[];
 CHECKED enum status op_find(const char *name, const struct op **op);
 
-/* The best kernel for a node on a device, or the one that is forced by `name` (NULL: no choice).
- * STATUS_USAGE with the nearest right name when there is no such kernel or it does not apply.
- * dtype: the element type. */
-CHECKED enum status op_choose_kernel(const struct node *node, enum device_kind device,
-                                     enum dtype dtype, const char *name,
+/* The best kernel for a node's device and dtype, or the best called `name` (NULL: no choice).
+ * STATUS_USAGE with the names there are when there is no such kernel or it does not apply. */
+CHECKED enum status op_choose_kernel(const struct node *node, const char *name,
                                      const struct kernel **kernel);
+
+/* Whether a kernel computes a node. */
+bool op_kernel_fits(const struct kernel *kernel, const struct node *node);
 
 /* The y of a loss: one float64. */
 struct tensor op_scalar(void);

@@ -23,7 +23,7 @@ static enum status concat_infer(struct node *node) {
   }
   struct shape shape = first->shape;
   shape.c = concat_first_channel(node, node->input_count);
-  node->y = tensor_make(DEVICE_CPU, shape, first->dtype);
+  node->y = tensor_make(node->device, shape, first->dtype);
   return STATUS_OK;
 }
 

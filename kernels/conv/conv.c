@@ -55,9 +55,10 @@ static enum status check_inputs(const struct node *node) {
             "%s: input %d has batch %d and extents %d x %d x %d where input 0 has %d and "
             "%d x %d x %d",
             node->name, i, s.n, s.d, s.h, s.w, first.n, first.d, first.h, first.w);
-    REQUIRE(node->x[i].dtype == node->x[0].dtype && node->x[i].dtype != DTYPE_U8, STATUS_USAGE,
-            "%s: input %d is %s where input 0 is %s; both must be the same floating-point type",
-            node->name, i, dtype_name(node->x[i].dtype), dtype_name(node->x[0].dtype));
+    enum dtype dtype = node->x[i].dtype;
+    REQUIRE(dtype == node->activation || dtype == DTYPE_F32, STATUS_USAGE,
+            "%s: input %d is %s where activations are %s; expected these or float32", node->name, i,
+            dtype_name(dtype), dtype_name(node->activation));
     bool strided = a->stride[0] != 1 || a->stride[1] != 1 || a->stride[2] != 1;
     REQUIRE(!(a->upsample[i] && strided), STATUS_USAGE,
             "%s: input %d is upsampled, which needs stride 1, found %d x %d x %d", node->name, i,
@@ -79,7 +80,9 @@ static enum status infer_output(struct node *node) {
     y[i] = room / a->stride[i] + 1;
   }
   struct shape shape = {s.n, a->out_channels, y[0], y[1], y[2]};
-  node->y = tensor_make(DEVICE_CPU, shape, node->x[0].dtype);
+  bool wide = a->head && node->activation != DTYPE_F64;
+  node->y = tensor_make(node->device, shape, wide ? DTYPE_F32 : node->activation);
+  node->dtype = node->activation;
   return STATUS_OK;
 }
 

@@ -29,7 +29,7 @@ static enum status choose_checkpoint(struct judge *judge, const char *given) {
 
 static enum status open_network(struct judge *judge, const int extent[3]) {
   TRY(network_plan(&judge->network, judge->task, &judge->task_run, judge->config,
-                   PURPOSE_PREDICTION, 1, extent));
+                   judge->device.ops->kind, PURPOSE_PREDICTION, 1, extent));
   judge->weights_bytes = sizeof(float) * (size_t)judge->network.plan.parameter_elements;
   void *memory;
   TRY(judge->device.ops->allocate(&judge->device, judge->weights_bytes, &memory));

@@ -22,6 +22,7 @@ static int threads_for(const struct config *config, const struct comm *comm) {
 }
 
 enum status machine_open(struct device *device, const struct config *config, struct comm *comm) {
-  return comm_agree(
-      comm, device_open(device, config->root.device, comm->local_rank, threads_for(config, comm)));
+  return comm_agree(comm,
+                    device_open(device, config->root.device, comm->local_rank, comm->local_size,
+                                config->root.share_device, threads_for(config, comm)));
 }

@@ -46,9 +46,9 @@ enum status sketch_open(struct sketch *sketch, const struct config *config) {
   TRY(task_find(config->root.task, &sketch->task));
   TRY(look_at_data(sketch, config));
   const int *extent = sketch->task_run.dataset.extent;
-  TRY(network_plan(&sketch->training, sketch->task, &sketch->task_run, config, PURPOSE_TRAINING,
-                   (int)config->train.slot_samples, extent));
-  return network_plan(&sketch->evaluation, sketch->task, &sketch->task_run, config,
+  TRY(network_plan(&sketch->training, sketch->task, &sketch->task_run, config, DEVICE_CPU,
+                   PURPOSE_TRAINING, (int)config->train.slot_samples, extent));
+  return network_plan(&sketch->evaluation, sketch->task, &sketch->task_run, config, DEVICE_CPU,
                       PURPOSE_PREDICTION, 1, extent);
 }
 

@@ -1,11 +1,18 @@
-/* The CPU: memory straight from the kernel on huge pages where it grants them, synchronous streams.
- */
+/* The CPU: memory straight from the kernel on huge pages where it grants them; streams are
+ * synchronous, and an event is the time of its record. */
 #include <errno.h>
 #include <omp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include "base/text.h"
+#include "base/timer.h"
 #include "device/device.h"
+
+static int cpu_count(const char **why) {
+  if (why) *why = "";
+  return 1;
+}
 
 static enum status cpu_open(struct device *device, int ordinal) {
   device->ordinal = ordinal;
@@ -52,15 +59,71 @@ static enum status cpu_synchronize(struct stream *stream) {
   return STATUS_OK;
 }
 
+static enum status cpu_stream_open(struct device *device, struct stream *stream) {
+  *stream = (struct stream){.device = device};
+  return STATUS_OK;
+}
+
+static void cpu_stream_close(struct stream *stream) {
+  *stream = (struct stream){0};
+}
+
+static enum status cpu_event_open(struct device *device, struct event *event) {
+  *event = (struct event){device, calloc(1, sizeof(double))};
+  REQUIRE(event->handle, STATUS_FAILED, "out of memory");
+  return STATUS_OK;
+}
+
+static void cpu_event_close(struct event *event) {
+  free(event->handle);
+  *event = (struct event){0};
+}
+
+static enum status cpu_event_record(struct event *event, struct stream *stream) {
+  (void)stream;
+  *(double *)event->handle = timer_now();
+  return STATUS_OK;
+}
+
+static enum status cpu_event_wait(struct stream *stream, const struct event *event) {
+  (void)stream;
+  (void)event;
+  return STATUS_OK;
+}
+
+static enum status cpu_event_done(const struct event *event, bool *done) {
+  (void)event;
+  *done = true;
+  return STATUS_OK;
+}
+
+static enum status cpu_event_seconds(const struct event *from, const struct event *to,
+                                     double *seconds) {
+  *seconds = *(const double *)to->handle - *(const double *)from->handle;
+  return STATUS_OK;
+}
+
 extern const struct device_ops device_cpu;
 const struct device_ops device_cpu = {
     .name = "cpu",
     .kind = DEVICE_CPU,
+    .host_memory = true,
+    .count = cpu_count,
     .open = cpu_open,
     .close = cpu_close,
     .allocate = cpu_allocate,
     .release = cpu_release,
+    .allocate_host = cpu_allocate,
+    .release_host = cpu_release,
+    .stream_open = cpu_stream_open,
+    .stream_close = cpu_stream_close,
     .copy = cpu_copy,
     .fill = cpu_fill,
     .synchronize = cpu_synchronize,
+    .event_open = cpu_event_open,
+    .event_close = cpu_event_close,
+    .event_record = cpu_event_record,
+    .event_wait = cpu_event_wait,
+    .event_done = cpu_event_done,
+    .event_seconds = cpu_event_seconds,
 };

@@ -4,12 +4,18 @@
 enum { MOST_PLANAR_CHANNELS = 4 };
 
 enum layout tensor_layout(enum device_kind device, int channels) {
-  (void)device; /* the CPU is the only device compiled in */
+  if (device == DEVICE_CUDA) return LAYOUT_LAST;
   return channels <= MOST_PLANAR_CHANNELS ? LAYOUT_PLANAR : LAYOUT_BLOCKED;
 }
 
 struct tensor tensor_make(enum device_kind device, struct shape shape, enum dtype dtype) {
   return (struct tensor){shape, dtype, tensor_layout(device, shape.c)};
+}
+
+struct tensor tensor_input(enum device_kind device, struct shape shape, enum dtype dtype) {
+  struct tensor tensor = tensor_make(device, shape, dtype);
+  if (device == DEVICE_CUDA) tensor.layout = LAYOUT_PLANAR;
+  return tensor;
 }
 
 static const struct {

@@ -12,6 +12,7 @@ enum dtype { DTYPE_F32, DTYPE_F64, DTYPE_BF16, DTYPE_F16, DTYPE_U8 };
 enum layout {
   LAYOUT_PLANAR,  /* [n c d h w] */
   LAYOUT_BLOCKED, /* [n ceil(c/16) d h w 16]; padding channels hold zeros, always */
+  LAYOUT_LAST,    /* [n d h w c]: channels last */
 };
 
 enum { CHANNEL_BLOCK = 16 };
@@ -27,11 +28,15 @@ struct tensor {
 };
 
 /* The layout of an activation with `channels` channels on a device: on the CPU planar up to 4
- * channels (images, displacements, labels), blocks of 16 above. */
+ * channels (images, displacements, labels) and blocks of 16 above; on CUDA channels last. */
 enum layout tensor_layout(enum device_kind device, int channels);
 
 /* A tensor in the layout of its device. */
 struct tensor tensor_make(enum device_kind device, struct shape shape, enum dtype dtype);
+
+/* A graph's input: like an activation on the CPU, planar on CUDA, since tasks write plain arrays.
+ */
+struct tensor tensor_input(enum device_kind device, struct shape shape, enum dtype dtype);
 
 size_t dtype_bytes(enum dtype dtype);
 const char *dtype_name(enum dtype dtype);
@@ -49,11 +54,18 @@ static inline int tensor_stored_channels(const struct tensor *tensor) {
                                           : c;
 }
 
+/* The distance of neighbouring voxels of a channel, in elements. */
+static inline int64_t tensor_voxel_stride(const struct tensor *tensor) {
+  if (tensor->layout == LAYOUT_LAST) return tensor->shape.c;
+  return tensor->layout == LAYOUT_BLOCKED ? CHANNEL_BLOCK : 1;
+}
+
 /* The position of an element, in elements from the start. */
 static inline int64_t tensor_at(const struct tensor *tensor, int n, int c, int d, int h, int w) {
   const struct shape *s = &tensor->shape;
   int64_t voxel = ((int64_t)d * s->h + h) * s->w + w;
   int64_t voxels = (int64_t)s->d * s->h * s->w;
+  if (tensor->layout == LAYOUT_LAST) return (n * voxels + voxel) * s->c + c;
   if (tensor->layout == LAYOUT_PLANAR) return ((int64_t)n * s->c + c) * voxels + voxel;
   int64_t blocks = (s->c + CHANNEL_BLOCK - 1) / CHANNEL_BLOCK;
   return ((n * blocks + c / CHANNEL_BLOCK) * voxels + voxel) * CHANNEL_BLOCK + c % CHANNEL_BLOCK;

@@ -51,24 +51,15 @@ enum status run_input_gradient(const struct run *run, const char *name, const vo
   return STATUS_OK;
 }
 
-/* NaN if the device refuses to tell. */
-static double read_scalar(const struct run *run, int value) {
-  struct stream stream = run->stream;
-  const struct device_ops *device = run->device->ops;
-  double scalar = NAN;
-  if (device->copy(&stream, &scalar, run_value_at(run, value), sizeof scalar) == STATUS_OK &&
-      device->synchronize(&stream) == STATUS_OK)
-    return scalar;
-  status_clear();
-  return NAN;
-}
-
 int run_losses(const struct run *run, struct run_loss *losses, int capacity) {
   const struct graph *graph = run->plan->graph;
+  struct stream stream = run->stream;
+  bool arrived = run->device->ops->synchronize(&stream) == STATUS_OK;
+  if (!arrived) status_clear();
   for (int i = 0; i < graph->loss_count && i < capacity; i++) {
     const struct graph_node *loss = &graph->nodes[graph->losses[i]];
     losses[i] =
-        (struct run_loss){loss->node.name, loss->loss_weight, read_scalar(run, loss->output)};
+        (struct run_loss){loss->node.name, loss->loss_weight, arrived ? run->loss_values[i] : NAN};
   }
   return graph->loss_count;
 }

@@ -49,7 +49,7 @@ static enum status infer_again(const struct graph *graph, struct graph_node *nod
     node->node.wants_dx[i] = value->wants_gradient;
   }
   struct tensor y = node->node.y;
-  TRY(node->node.op->infer(&node->node));
+  TRY(node_infer(&node->node));
   REQUIRE(shape_equal(y.shape, node->node.y.shape) && y.dtype == node->node.y.dtype &&
               y.layout == node->node.y.layout,
           STATUS_FAILED, "%s: folding has changed its output", node->node.name);

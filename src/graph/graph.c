@@ -6,7 +6,11 @@
 #include <string.h>
 
 void graph_open(struct graph *graph, enum device_kind device, enum dtype dtype) {
-  *graph = (struct graph){.device = device, .dtype = dtype};
+  *graph = (struct graph){.device = device, .dtype = dtype, .activation = dtype};
+}
+
+void graph_set_activation(struct graph *graph, enum dtype activation) {
+  graph->activation = activation;
 }
 
 void graph_close(struct graph *graph) {
@@ -81,7 +85,7 @@ enum status graph_input(struct graph *graph, const char *name, struct shape shap
   strcpy(input.name, name);
   input.tensor = (struct tensor){shape, dtype, LAYOUT_PLANAR};
   TRY(check_tensor(name, &input.tensor));
-  input.tensor = tensor_make(graph->device, shape, dtype);
+  input.tensor = tensor_input(graph->device, shape, dtype);
   return add_value(graph, &input, value);
 }
 
@@ -97,6 +101,8 @@ static enum status check_twice(const struct graph *graph, const struct graph_nod
 
 static enum status connect(const struct graph *graph, struct graph_node *added, const int *inputs) {
   struct node *node = &added->node;
+  node->device = graph->device;
+  node->activation = graph->activation;
   for (int i = 0; i < node->input_count; i++) {
     TRY(check_value(graph, node->name, inputs[i]));
     const struct value *value = &graph->values[inputs[i]];
@@ -160,7 +166,7 @@ enum status graph_add_op(struct graph *graph, const struct op *op, const char *n
   TRY(check_open(graph, name));
   TRY(fill_node(&added, op, name, arguments, argument_bytes, input_count));
   TRY(connect(graph, &added, inputs));
-  TRY(op->infer(&added.node));
+  TRY(node_infer(&added.node));
   TRY(check_tensor(name, &added.node.y));
   TRY(check_parameters(graph, &added.node));
   void *nodes = graph->nodes;

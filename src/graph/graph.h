@@ -31,7 +31,8 @@ struct graph_node {
 
 struct graph {
   enum device_kind device;
-  enum dtype dtype; /* of floating-point tensors: float32, or float64 for gradient checks */
+  enum dtype dtype; /* of inputs and parameters: float32, or float64 for gradient checks */
+  enum dtype activation; /* of activations: as dtype, or a 16-bit type */
   struct value *values;
   struct graph_node *nodes;
   int value_count, value_capacity, node_count, node_capacity;
@@ -41,6 +42,9 @@ struct graph {
 };
 
 void graph_open(struct graph *graph, enum device_kind device, enum dtype dtype);
+/* Mixed precision: before nodes are added, makes activations bfloat16 or float16. Inputs,
+ * parameters, displacements and losses stay float32. */
+void graph_set_activation(struct graph *graph, enum dtype activation);
 /* Accepts a zeroed graph. */
 void graph_close(struct graph *graph);
 

@@ -1,6 +1,7 @@
 /* Between the layout of a device and plain [n c d h w]. */
 #include <math.h>
 #include <string.h>
+#include "device/real16.h"
 #include "graph/run.h"
 
 /* Channel c of sample n of a tensor: its first element and the distance between voxels. */
@@ -9,7 +10,7 @@ struct channel {
 };
 
 static struct channel find_channel(const struct tensor *tensor, int n, int c) {
-  int64_t stride = tensor->layout == LAYOUT_BLOCKED ? CHANNEL_BLOCK : 1;
+  int64_t stride = tensor_voxel_stride(tensor);
   return (struct channel){tensor_at(tensor, n, c, 0, 0, 0), stride};
 }
 
@@ -17,9 +18,25 @@ static void read_channel(enum dtype dtype, const void *from, struct channel chan
                          int64_t voxels) {
   const float *f32 = from;
   const double *f64 = from;
+  const uint16_t *real16 = from;
   const unsigned char *u8 = from;
-  for (int64_t i = 0, at = channel.first; i < voxels; i++, at += channel.stride)
-    to[i] = dtype == DTYPE_F32 ? f32[at] : dtype == DTYPE_F64 ? (float)f64[at] : (float)u8[at];
+  for (int64_t i = 0, at = channel.first; i < voxels; i++, at += channel.stride) switch (dtype) {
+      case DTYPE_F32:
+        to[i] = f32[at];
+        break;
+      case DTYPE_F64:
+        to[i] = (float)f64[at];
+        break;
+      case DTYPE_BF16:
+        to[i] = bf16_to_float(real16[at]);
+        break;
+      case DTYPE_F16:
+        to[i] = f16_to_float(real16[at]);
+        break;
+      case DTYPE_U8:
+        to[i] = (float)u8[at];
+        break;
+    }
 }
 
 static unsigned char to_byte(float value) {
@@ -32,6 +49,8 @@ static void write_channel(enum dtype dtype, void *to, struct channel channel, co
     float value = from ? from[i] : 0;
     if (dtype == DTYPE_F32) ((float *)to)[at] = value;
     if (dtype == DTYPE_F64) ((double *)to)[at] = value;
+    if (dtype == DTYPE_BF16) ((uint16_t *)to)[at] = bf16_from_float(value);
+    if (dtype == DTYPE_F16) ((uint16_t *)to)[at] = f16_from_float(value);
     if (dtype == DTYPE_U8) ((unsigned char *)to)[at] = to_byte(value);
   }
 }

@@ -4,13 +4,10 @@
 #include <string.h>
 #include "graph/parts.h"
 
-static const struct kernel *find_training_kernel(const struct node *node,
-                                                 const struct graph *graph) {
+static const struct kernel *find_training_kernel(const struct node *node) {
   for (int i = 0; node->op->kernels[i]; i++) {
     const struct kernel *kernel = node->op->kernels[i];
-    if (kernel->training && kernel->device == graph->device && kernel->dtype == graph->dtype &&
-        (!kernel->applies || kernel->applies(node)))
-      return kernel;
+    if (kernel->training && op_kernel_fits(kernel, node)) return kernel;
   }
   return NULL;
 }
@@ -21,11 +18,11 @@ static enum status choose_kernel(const struct plan *plan, struct graph_node *cho
   struct node *node = &chosen->node;
   const char *forced =
       options->forced_kernel ? options->forced_kernel(options->context, node->op->name) : NULL;
-  TRY(op_choose_kernel(node, plan->graph->device, plan->graph->dtype, forced, &node->kernel));
+  TRY(op_choose_kernel(node, forced, &node->kernel));
   if (chosen->runs_backward && !node->kernel->training) {
     REQUIRE(!forced, STATUS_USAGE, "kernels.%s: \"%s\" has no backward and cannot train %s",
             node->op->name, forced, node->name);
-    node->kernel = find_training_kernel(node, plan->graph);
+    node->kernel = find_training_kernel(node);
     REQUIRE(node->kernel, STATUS_USAGE, "%s: no kernel of operator %s has a backward", node->name,
             node->op->name);
   }

@@ -7,12 +7,14 @@
 #include "graph/arena.h"
 #include "graph/debug.h"
 
+enum { LOSS_BYTES = 2 * GRAPH_MAX_LOSSES * sizeof(double) };
+
 static enum status check_arguments(const struct run *run) {
   const struct plan *plan = run->plan;
   const struct plan_options *options = &plan->options;
   REQUIRE(run->device->ops->kind == plan->graph->device, STATUS_FAILED,
           "the network was planned for another device than %s", run->device->ops->name);
-  REQUIRE(!(options->poison || options->guard) || plan->graph->device == DEVICE_CPU, STATUS_USAGE,
+  REQUIRE(!(options->poison || options->guard) || run->device->ops->host_memory, STATUS_USAGE,
           "debug.poison and debug.guard work on the cpu only, found %s", run->device->ops->name);
   REQUIRE(run->weights || plan->parameter_count == 0, STATUS_FAILED, "no weights were given");
   REQUIRE(run->gradients || plan->parameter_count == 0 || !options->training, STATUS_FAILED,
@@ -39,15 +41,26 @@ static enum status clear_gaps(struct run *run) {
   return STATUS_OK;
 }
 
+/* The losses and the seeds of their gradients pass between host and device while a step runs. */
+static enum status open_losses(struct run *run) {
+  void *memory;
+  TRY(run->device->ops->allocate_host(run->device, LOSS_BYTES, &memory));
+  run->loss_values = memory;
+  run->loss_seeds = run->loss_values + GRAPH_MAX_LOSSES;
+  return STATUS_OK;
+}
+
 enum status run_open(struct run *run, const struct plan *plan, struct device *device, void *arena,
                      const void *weights, void *gradients) {
-  *run = (struct run){.plan = plan, .device = device, .stream = {.device = device}};
+  *run = (struct run){.plan = plan, .device = device};
   run->arena = arena;
   run->weights = weights;
   run->gradients = gradients;
   TRY(check_arguments(run));
   run->inputs = calloc((size_t)plan->graph->value_count, sizeof *run->inputs);
   REQUIRE(run->inputs, STATUS_FAILED, "out of memory");
+  TRY(device->ops->stream_open(device, &run->stream));
+  TRY(open_losses(run));
   if (!arena) {
     TRY(device->ops->allocate(device, plan->arena_bytes, &run->arena));
     run->owns_arena = true;
@@ -56,7 +69,10 @@ enum status run_open(struct run *run, const struct plan *plan, struct device *de
 }
 
 void run_close(struct run *run) {
-  if (run->owns_arena) run->device->ops->release(run->device, run->arena, run->plan->arena_bytes);
+  const struct device_ops *device = run->device ? run->device->ops : NULL;
+  if (run->owns_arena) device->release(run->device, run->arena, run->plan->arena_bytes);
+  if (run->loss_values) device->release_host(run->device, run->loss_values, LOSS_BYTES);
+  if (device) device->stream_close(&run->stream);
   free(run->inputs);
   free(run->step_seconds);
   *run = (struct run){0};
@@ -113,23 +129,35 @@ static enum status call_timed(struct run *run, int s) {
   return STATUS_OK;
 }
 
-/* The gradient of a loss is its share in the total. */
-static enum status seed_loss(struct run *run, const struct plan_step *step) {
-  const struct graph_node *node = &run->plan->graph->nodes[step->node];
-  if (step->kind != STEP_BACKWARD || !node->node.op->is_loss) return STATUS_OK;
-  double seed = node->loss_weight * run->scale;
-  return run->device->ops->copy(&run->stream, run_gradient(run, node->output), &seed, sizeof seed);
+static int loss_number(const struct graph *graph, int node) {
+  int number = 0;
+  while (number < graph->loss_count && graph->losses[number] != node) number++;
+  return number;
+}
+
+/* Into the gradient of a loss, its share in the total; out of its value, to the host. */
+static enum status copy_loss(struct run *run, const struct plan_step *step) {
+  const struct graph *graph = run->plan->graph;
+  const struct graph_node *node = &graph->nodes[step->node];
+  int number = node->node.op->is_loss ? loss_number(graph, step->node) : graph->loss_count;
+  if (number == graph->loss_count) return STATUS_OK;
+  bool forward = step->kind == STEP_FORWARD;
+  void *to = forward ? run->loss_values + number : run_gradient(run, node->output);
+  const void *from = forward ? run_value_at(run, node->output) : run->loss_seeds + number;
+  return run->device->ops->copy(&run->stream, to, from, sizeof(double));
 }
 
 static enum status execute(struct run *run, int s) {
   const struct plan_options *options = &run->plan->options;
   bool debugged = options->poison || options->guard;
+  const struct plan_step *step = &run->plan->steps[s];
   if (debugged) debug_before(run, s);
-  TRY(seed_loss(run, &run->plan->steps[s]));
+  if (step->kind == STEP_BACKWARD) TRY(copy_loss(run, step));
   if (run->step_seconds)
     TRY(call_timed(run, s));
   else
-    TRY(call_kernel(run, &run->plan->steps[s]));
+    TRY(call_kernel(run, step));
+  if (step->kind == STEP_FORWARD) TRY(copy_loss(run, step));
   if (debugged) TRY(debug_after(run, s));
   return STATUS_OK;
 }
@@ -170,7 +198,8 @@ enum status run_backward(struct run *run, double scale, const struct run_hooks *
   REQUIRE(plan->options.training, STATUS_FAILED, "this plan has no backward");
   REQUIRE(run->forward_done, STATUS_FAILED, "backward needs a forward before it");
   run->forward_done = false;
-  run->scale = scale;
+  for (int i = 0; i < plan->graph->loss_count; i++)
+    run->loss_seeds[i] = plan->graph->nodes[plan->graph->losses[i]].loss_weight * scale;
   int bucket = 0;
   for (int s = plan->forward_step_count; s < plan->step_count; s++) {
     TRY(execute(run, s));

@@ -13,7 +13,8 @@ struct run {
   void *gradients;      /* flat block, borrowed; NULL for plans that do not train */
   const void **inputs;  /* per value index; NULL until bound */
   bool forward_done;    /* and no backward since */
-  double scale;         /* of the backward that runs */
+  double *loss_values;  /* on the host: of each loss, and what its gradient starts from */
+  double *loss_seeds;
   double *step_seconds; /* accumulated per step when timing is on, else NULL */
 };
 
@@ -55,7 +56,7 @@ CHECKED enum status run_input_gradient(const struct run *run, const char *name,
                                        const void **memory);
 
 /* Loss values after run_forward, in the order of graph_loss calls: names, weights, values; returns
- * their count. */
+ * their count. Waits for the device: best called after run_backward. NaN if the device fails. */
 struct run_loss {
   const char *name;
   double weight, value;
@@ -69,7 +70,7 @@ CHECKED enum status run_timing(struct run *run, bool on);
  * if timing is off. */
 void run_print_timing(const struct run *run, FILE *out);
 
-/* Turns a tensor of float32, float64 or uint8 in any layout into plain [n c d h w] float32, and
+/* Turns a tensor of any type in any layout into plain [n c d h w] float32, and
  * back (padding channels become 0; uint8 takes the nearest whole number in 0..255). */
 void tensor_to_planar(const struct tensor *tensor, const void *from, float *to);
 void tensor_from_planar(const struct tensor *tensor, const float *from, void *to);

@@ -4,17 +4,28 @@
 #include "kernels/max_pool/max_pool.h"
 #include "kernels/resize/resize.h"
 
-enum status block_conv3(struct graph *graph, const char *name, int input, int channels,
-                        double slope, double initial_deviation, int *output) {
-  const struct conv_arguments arguments = {
+static struct conv_arguments conv3(int channels, double slope) {
+  return (struct conv_arguments){
       .kernel = {3, 3, 3},
       .stride = {1, 1, 1},
       .padding = {1, 1, 1},
       .out_channels = channels,
       .bias = true,
       .slope = (float)slope,
-      .initial_deviation = initial_deviation,
   };
+}
+
+enum status block_conv3(struct graph *graph, const char *name, int input, int channels,
+                        double slope, int *output) {
+  struct conv_arguments arguments = conv3(channels, slope);
+  return graph_add(graph, "conv", name, &arguments, sizeof arguments, &input, 1, output);
+}
+
+enum status block_head3(struct graph *graph, const char *name, int input, int channels,
+                        double initial_deviation, int *output) {
+  struct conv_arguments arguments = conv3(channels, 1);
+  arguments.head = true;
+  arguments.initial_deviation = initial_deviation;
   return graph_add(graph, "conv", name, &arguments, sizeof arguments, &input, 1, output);
 }
 

@@ -3,9 +3,14 @@
 #include "graph/graph.h"
 
 /* A convolution with a kernel of 3 along every axis, stride 1, zero padding 1, bias, and LeakyReLU
- * of `slope` (1: none). initial_deviation: see conv_arguments. */
+ * of `slope` (1: none). */
 CHECKED enum status block_conv3(struct graph *graph, const char *name, int input, int channels,
-                                double slope, double initial_deviation, int *output);
+                                double slope, int *output);
+
+/* The same without activation, and its output is float32 in mixed precision too: what a network
+ * ends with. initial_deviation: see conv_arguments. */
+CHECKED enum status block_head3(struct graph *graph, const char *name, int input, int channels,
+                                double initial_deviation, int *output);
 
 /* Max-pooling that halves every axis. */
 CHECKED enum status block_halve(struct graph *graph, const char *name, int input, int *output);

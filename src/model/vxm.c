@@ -35,7 +35,7 @@ static void name_node(const struct builder *builder, char name[NAME_BYTES], cons
 }
 
 static enum status conv(const struct builder *builder, const char *name, int channels, int *x) {
-  return block_conv3(builder->graph, name, *x, channels, builder->config->model.slope, 0, x);
+  return block_conv3(builder->graph, name, *x, channels, builder->config->model.slope, x);
 }
 
 static enum status halve(const struct builder *builder, const char *after, int *x) {
@@ -100,8 +100,7 @@ static enum status build_official(const struct builder *builder, int x, int *out
   TRY(build_final(builder, "unet_model.remaining.%d.main", &x));
   char name[NAME_BYTES];
   name_node(builder, name, "flow");
-  return block_conv3(builder->graph, name, x, VELOCITY_CHANNELS, 1, OFFICIAL_FLOW_DEVIATION,
-                     output);
+  return block_head3(builder->graph, name, x, VELOCITY_CHANNELS, OFFICIAL_FLOW_DEVIATION, output);
 }
 
 /* Level i of MONAI's U-Net sits inside the submodule of level i-1's skip connection: its name is a
@@ -150,7 +149,7 @@ static enum status build_monai(const struct builder *builder, int x, int *output
   }
   TRY(build_final(builder, "net.1.final_conv_%d.conv", &x));
   name_node(builder, name, "net.1.final_conv_out.conv");
-  return block_conv3(builder->graph, name, x, VELOCITY_CHANNELS, 1, 0, output);
+  return block_head3(builder->graph, name, x, VELOCITY_CHANNELS, 0, output);
 }
 
 static enum status vxm_build(struct graph *graph, const struct config *config, const char *prefix,

@@ -22,11 +22,19 @@ static enum status lay_out(struct network *network, int samples) {
   return STATUS_OK;
 }
 
+static enum dtype activation_of(const struct config *config) {
+  const char *precision = config->train.precision;
+  if (strcmp(precision, "bf16") == 0) return DTYPE_BF16;
+  return strcmp(precision, "fp16") == 0 ? DTYPE_F16 : DTYPE_F32;
+}
+
 enum status network_plan(struct network *network, const struct task *task,
                          const struct task_run *task_run, const struct config *config,
-                         enum purpose purpose, int samples, const int extent[3]) {
+                         enum device_kind device, enum purpose purpose, int samples,
+                         const int extent[3]) {
   *network = (struct network){.extent = {extent[0], extent[1], extent[2]}};
-  graph_open(&network->graph, DEVICE_CPU, DTYPE_F32);
+  graph_open(&network->graph, device, DTYPE_F32);
+  graph_set_activation(&network->graph, activation_of(config));
   TRY(task->build(task_run, config, purpose, samples, extent, &network->graph));
   const struct plan_options options = {
       .training = purpose == PURPOSE_TRAINING,

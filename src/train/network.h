@@ -29,7 +29,8 @@ struct network {
  */
 CHECKED enum status network_plan(struct network *network, const struct task *task,
                                  const struct task_run *task_run, const struct config *config,
-                                 enum purpose purpose, int samples, const int extent[3]);
+                                 enum device_kind device, enum purpose purpose, int samples,
+                                 const int extent[3]);
 
 /* Gives the plan its memory: see run_open. */
 CHECKED enum status network_open(struct network *network, struct device *device, void *arena,

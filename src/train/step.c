@@ -37,8 +37,9 @@ static enum status compute_slot(struct trainer *trainer, int slot, const void *m
   const struct run_hooks hooks = {push_bucket, move_messages, &work};
   TRY(network_bind(&trainer->training, memory));
   TRY(run_forward(&trainer->training.run));
+  TRY(run_backward(&trainer->training.run, 1.0, &hooks));
   record_losses(trainer, row);
-  return run_backward(&trainer->training.run, 1.0, &hooks);
+  return STATUS_OK;
 }
 
 static enum status train_slot(struct trainer *trainer, int slot, double *row) {

@@ -22,10 +22,11 @@ static enum status allocate_block(struct trainer *trainer, float **block) {
 static enum status open_networks(struct trainer *trainer) {
   const struct config *config = trainer->config;
   const int *extent = trainer->task_run.dataset.extent;
-  TRY(network_plan(&trainer->training, trainer->task, &trainer->task_run, config, PURPOSE_TRAINING,
-                   (int)config->train.slot_samples, extent));
+  TRY(network_plan(&trainer->training, trainer->task, &trainer->task_run, config,
+                   trainer->device->ops->kind, PURPOSE_TRAINING, (int)config->train.slot_samples,
+                   extent));
   TRY(network_plan(&trainer->evaluation, trainer->task, &trainer->task_run, config,
-                   PURPOSE_PREDICTION, 1, extent));
+                   trainer->device->ops->kind, PURPOSE_PREDICTION, 1, extent));
   size_t training = trainer->training.plan.arena_bytes;
   size_t evaluation = trainer->evaluation.plan.arena_bytes;
   trainer->arena_bytes = training > evaluation ? training : evaluation;

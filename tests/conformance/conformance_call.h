@@ -138,7 +138,7 @@ static int64_t conformance_at(const struct tensor *tensor, int64_t index) {
   const struct shape *s = &tensor->shape;
   int64_t voxels = shape_voxels(*s), voxel = index % voxels, plane = index / voxels;
   return tensor_at(tensor, (int)(plane / s->c), (int)(plane % s->c), 0, 0, 0) +
-         voxel * (tensor->layout == LAYOUT_BLOCKED ? CHANNEL_BLOCK : 1);
+         voxel * tensor_voxel_stride(tensor);
 }
 
 static int64_t logical_count(const struct shape *shape) {
@@ -190,6 +190,8 @@ static enum status conformance_node(const struct op_case *test, enum dtype real,
   memset(node, 0, sizeof *node);
   node->op = test->op;
   snprintf(node->name, sizeof node->name, "%s", test->label);
+  node->device = DEVICE_CPU;
+  node->activation = real;
   node->input_count = test->input_count;
   for (int i = 0; i < test->input_count; i++) {
     enum dtype dtype = test->x_dtype[i] == DTYPE_U8 ? DTYPE_U8 : real;
@@ -197,7 +199,7 @@ static enum status conformance_node(const struct op_case *test, enum dtype real,
     node->wants_dx[i] = differentiable(test, i) && (only < 0 || only == i);
   }
   if (test->arguments) memcpy(node->arguments, test->arguments, test->argument_bytes);
-  TRY(test->op->infer(node));
+  TRY(node_infer(node));
   node_relayout(node, layouts);
   return STATUS_OK;
 }

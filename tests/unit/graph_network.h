@@ -180,7 +180,7 @@ static inline void trial_open(struct trial *trial, uint32_t seed, enum dtype dty
   int64_t voxels = 2 * NETWORK_SIZE * NETWORK_SIZE * NETWORK_SIZE;
   trial->image = trial_memory(voxels, dtype, 1);
   trial->target = trial_memory(voxels, dtype, 2);
-  CHECK_OK(device_open(&trial->device, "cpu", 0, 1));
+  CHECK_OK(device_open(&trial->device, "cpu", 0, 1, false, 1));
   CHECK_OK(run_open(&trial->run, &trial->plan, &trial->device, NULL, trial->weights,
                     options->training ? trial->gradients : NULL));
   CHECK_OK(run_bind(&trial->run, "image", trial->image));

@@ -101,7 +101,7 @@ static void open_trial(struct trial *trial, const struct golden_run *golden_run)
     golden_weights(state_index(parameter->name), parameter->parameter.fan_in,
                    trial->weights + parameter->offset, parameter->count);
   }
-  CHECK_OK(device_open(&trial->device, "cpu", 0, 1));
+  CHECK_OK(device_open(&trial->device, "cpu", 0, 1, false, 1));
   CHECK_OK(
       run_open(&trial->run, &trial->plan, &trial->device, NULL, trial->weights, trial->gradients));
   for (int i = 0; i < (trial->config.loss.lam_dice > 0 ? 4 : 2); i++) {

@@ -35,7 +35,7 @@ static void try_meeting(struct comm *comm, bool in_tree) {
   struct device device;
   char expected[64];
   int late = comm->size - 1;
-  CHECK_OK(device_open(&device, "cpu", 0, 1));
+  CHECK_OK(device_open(&device, "cpu", 0, 1, false, 1));
   CHECK_OK(comm_barrier(comm));
   comm->deadline = 0.4;
   comm->phase = "validation";

@@ -216,7 +216,7 @@ TEST(traffic_is_that_of_a_ring_when_ranks_own_aligned_slots) {
 
 int main(int argc, char **argv) {
   CHECK_OK(comm_open(&comm, "auto", &argc, &argv));
-  CHECK_OK(device_open(&device, "cpu", comm.local_rank, 1));
+  CHECK_OK(device_open(&device, "cpu", comm.local_rank, comm.local_size, false, 1));
   comm.deadline = 60;
   RUN(sums_are_those_of_the_tree);
   RUN(a_block_smaller_than_the_ranks);

@@ -127,7 +127,7 @@ static void open_chain(struct chain *chain, const struct plan_options *options) 
   plan_initialize(&chain->plan, 1, chain->weights);
   for (int i = 0; i < COUNT; i++) chain->image[i] = (float)i;
   for (int i = 0; i < 64; i++) chain->gradients[i] = 99;
-  CHECK_OK(device_open(&chain->device, "cpu", 0, 1));
+  CHECK_OK(device_open(&chain->device, "cpu", 0, 1, false, 1));
   CHECK_OK(run_open(&chain->run, &chain->plan, &chain->device, NULL, chain->weights,
                     options->training ? chain->gradients : NULL));
 }

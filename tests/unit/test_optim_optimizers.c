@@ -125,7 +125,7 @@ TEST(averages_follow_the_weights) {
 }
 
 int main(void) {
-  CHECK_OK(device_open(&device, "cpu", 0, 1));
+  CHECK_OK(device_open(&device, "cpu", 0, 1, false, 1));
   RUN(optimizers_step_as_pytorch);
   RUN(state_can_be_carried_to_another_optimizer);
   RUN(state_starts_at_zero_and_has_names);
