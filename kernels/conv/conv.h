@@ -1,6 +1,7 @@
 /* Convolution in three dimensions over one or several inputs, with bias and LeakyReLU: what models
  * fill in, and what its kernels ask about a node. */
 #pragma once
+#include <assert.h>
 #include "kernels/op.h"
 
 /* Inputs [n c_i d h w] are concatenated by channel in their order, without being stored together;
@@ -17,7 +18,7 @@ struct conv_arguments {
    * this deviation and a bias of 0 */
   double initial_deviation;
 };
-_Static_assert(sizeof(struct conv_arguments) <= OP_ARGUMENT_BYTES, "must fit a node");
+static_assert(sizeof(struct conv_arguments) <= OP_ARGUMENT_BYTES, "must fit a node");
 
 extern const struct op op_conv;
 
