@@ -2,7 +2,6 @@
  * fill in, and what its kernels ask about a node. */
 #pragma once
 #include <assert.h>
-#include <assert.h>
 #include "kernels/op.h"
 
 /* Inputs [n c_i d h w] are concatenated by channel in their order, without being stored together;
