@@ -15,3 +15,11 @@
 #define CUDA_DECLARE(name) struct kernel
 #define CUDA_KERNELS(name)
 #endif
+
+#ifdef MEDTRAIN_HAS_CUDNN
+#define CUDNN_DECLARE(name) CUDA_DECLARE(name)
+#define CUDNN_KERNELS(name) CUDA_KERNELS(name)
+#else
+#define CUDNN_DECLARE(name) struct kernel
+#define CUDNN_KERNELS(name)
+#endif

@@ -1,11 +1,12 @@
 /* The parts that the CUDA kernels of conv are made of: who computes y, who the weight gradient and
- * who the data gradient of an input, and the passes (conv_axis.h) that all of them work on. For .cu
- * files, after kernels/common/cuda.h. */
+ * who the data gradient of an input, and the passes (conv_axis.h) that all of them work on. For C
+ * and, after kernels/common/cuda.h, for .cu files. */
 #pragma once
+#ifdef __cplusplus
 extern "C" {
+#endif
 #include "kernels/conv/conv.h"
 #include "kernels/conv/conv_axis.h"
-}
 
 /* One way to compute one thing of a node on the GPU: y (`input` is then 0 and all inputs are
  * meant), dw of the channels of one input, or dx of one input. Backward parts find in io->dy the
@@ -62,3 +63,7 @@ static inline struct conv_cuda_weights conv_cuda_weights_of(const struct node *n
 static inline size_t conv_cuda_round(size_t bytes) {
   return (bytes + 255) / 256 * 256;
 }
+
+#ifdef __cplusplus
+}
+#endif
