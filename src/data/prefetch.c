@@ -27,7 +27,7 @@ struct prefetch_shared {
   bool closing;
   prefetch_fill *fill;
   void *context;
-  unsigned char *memory;
+  unsigned char *memory, *own; /* own: to be freed, NULL where the memory is the owner's */
   size_t stride;
   int depth, wanted; /* wanted: how many entries of the queue wait to be taken */
   int *queue;        /* entries in the order of their requests: a ring of depth */
@@ -73,22 +73,27 @@ static void free_shared(struct prefetch_shared *shared) {
   pthread_mutex_destroy(&shared->mutex);
   pthread_cond_destroy(&shared->requested);
   pthread_cond_destroy(&shared->ready);
-  free(shared->memory);
+  free(shared->own);
   free(shared->queue);
   free(shared->entries);
   free(shared);
 }
 
+size_t prefetch_stride(size_t bytes) {
+  return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
 static enum status allocate(struct prefetch_shared *shared, size_t bytes) {
   size_t depth = (size_t)shared->depth;
-  shared->stride = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+  shared->stride = prefetch_stride(bytes);
   REQUIRE(bytes <= SIZE_MAX - ALIGNMENT && shared->stride <= SIZE_MAX / depth, STATUS_FAILED,
           "%d buffers of %zu bytes to load ahead do not fit in memory", shared->depth, bytes);
   shared->queue = calloc(depth, sizeof *shared->queue);
   shared->entries = calloc(depth, sizeof *shared->entries);
   void *memory = NULL;
-  int failed = posix_memalign(&memory, ALIGNMENT, shared->stride * depth + ALIGNMENT);
-  shared->memory = failed ? NULL : memory;
+  if (!shared->memory &&
+      posix_memalign(&memory, ALIGNMENT, shared->stride * depth + ALIGNMENT) == 0)
+    shared->memory = shared->own = memory;
   REQUIRE(shared->queue && shared->entries && shared->memory, STATUS_FAILED,
           "out of memory for %d buffers of %zu bytes to load ahead", shared->depth, bytes);
   return STATUS_OK;
@@ -103,6 +108,11 @@ static enum status start(struct prefetch_shared *shared, size_t bytes) {
 
 enum status prefetch_open(struct prefetch *prefetch, int depth, size_t bytes, prefetch_fill *fill,
                           void *context) {
+  return prefetch_open_in(prefetch, NULL, depth, bytes, fill, context);
+}
+
+enum status prefetch_open_in(struct prefetch *prefetch, void *memory, int depth, size_t bytes,
+                             prefetch_fill *fill, void *context) {
   *prefetch = (struct prefetch){0};
   REQUIRE(depth >= 1 && bytes >= 1, STATUS_USAGE,
           "loading ahead: expected at least 1 buffer of at least 1 byte, found %d of %zu", depth,
@@ -110,6 +120,7 @@ enum status prefetch_open(struct prefetch *prefetch, int depth, size_t bytes, pr
   struct prefetch_shared *shared = calloc(1, sizeof *shared);
   REQUIRE(shared, STATUS_FAILED, "out of memory for loading ahead");
   shared->depth = depth;
+  shared->memory = memory;
   shared->fill = fill;
   shared->context = context;
   pthread_mutex_init(&shared->mutex, NULL);
@@ -153,6 +164,15 @@ static struct entry *wait_oldest(struct prefetch_shared *shared) {
   shared->first = (shared->first + 1) % shared->depth;
   shared->wanted--;
   return entry;
+}
+
+bool prefetch_ready(struct prefetch *prefetch) {
+  struct prefetch_shared *shared = prefetch->shared;
+  pthread_mutex_lock(&shared->mutex);
+  bool ready =
+      shared->wanted > 0 && shared->entries[shared->queue[shared->first]].state == STATE_READY;
+  pthread_mutex_unlock(&shared->mutex);
+  return ready;
 }
 
 enum status prefetch_take(struct prefetch *prefetch, void **memory, int64_t *ticket) {

@@ -114,7 +114,28 @@ TEST(waiting_is_counted) {
   prefetch_close(&prefetch);
 }
 
+TEST(fills_memory_of_its_owner) {
+  struct source source = {.bad = -1, .microseconds = 5000};
+  struct prefetch prefetch;
+  _Alignas(64) static unsigned char memory[2 * 832];
+  CHECK(prefetch_stride(800) == 832);
+  CHECK_OK(prefetch_open_in(&prefetch, memory, 2, 800, fill, &source));
+  CHECK(!prefetch_ready(&prefetch));
+  for (int64_t i = 0; i < 2; i++) CHECK_OK(prefetch_request(&prefetch, i));
+  while (!prefetch_ready(&prefetch)) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+  void *first, *second;
+  int64_t ticket;
+  CHECK_OK(prefetch_take(&prefetch, &first, &ticket));
+  CHECK_OK(prefetch_take(&prefetch, &second, &ticket));
+  CHECK(!prefetch_ready(&prefetch));
+  CHECK((first == memory && second == memory + 832) || (second == memory && first == memory + 832));
+  CHECK(*(int64_t *)second == 1000);
+  prefetch_close(&prefetch);
+  CHECK(((int64_t *)(void *)memory)[0] % 1000 == 0); /* still there */
+}
+
 int main(void) {
+  RUN(fills_memory_of_its_owner);
   RUN(comes_in_order);
   RUN(several_can_be_held);
   RUN(hands_errors_over);
