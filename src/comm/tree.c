@@ -118,13 +118,14 @@ static enum status check_arguments(const struct device *device, int64_t count,
 }
 
 enum status tree_open(struct tree *tree, struct comm *comm, struct device *device,
-                      enum tree_mode mode, int slots, int64_t count, size_t bucket_elements) {
-  *tree = (struct tree){.comm = comm, .slots = slots, .count = count};
-  TRY(check_arguments(device, count, bucket_elements));
-  TRY(comm_slots(slots, comm->rank, comm->size, &tree->own));
+                      const struct tree_options *options) {
+  size_t bucket_elements = options->bucket_elements;
+  *tree = (struct tree){.comm = comm, .slots = options->slots, .count = options->count};
+  TRY(check_arguments(device, options->count, bucket_elements));
+  TRY(comm_slots(options->slots, comm->rank, comm->size, &tree->own));
   struct tree_state *state = tree->state = calloc(1, sizeof *state);
   REQUIRE(state, STATUS_FAILED, "out of memory");
-  state->method = methods[mode];
+  state->method = methods[options->mode];
   state->device = device;
   int64_t received = 0;
   enum status status = list_partials(tree);
@@ -152,7 +153,8 @@ void tree_close(struct tree *tree) {
 /* --- a step ------------------------------------------------------------------------------------
  */
 
-enum status tree_start(struct tree *tree, float *sum) {
+enum status tree_start(struct tree *tree, float *sum, struct stream *stream) {
+  (void)stream;
   struct tree_state *state = tree->state;
   TRY(comm_usable(tree->comm));
   state->sum = sum;

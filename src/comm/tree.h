@@ -28,10 +28,19 @@ enum tree_mode {
   TREE_FAST,  /* plain sums and the transport's own all-reduce: bits depend on the rank count */
 };
 
+struct tree_options {
+  enum tree_mode mode;
+  const char *transport; /* "nccl", "mpi", or "auto" (also NULL): the best of this build and device;
+                            of no account when there is one rank */
+  int slots;
+  int64_t count;          /* floats of the block */
+  size_t bucket_elements; /* floats that travel together; 0: 4 Mi */
+};
+
 struct tree_state;
 
 /* One flat block of floats summed over all slots of a step. Use:
- *   tree_start(tree, sum);
+ *   tree_start(tree, sum, stream);
  *   for every own slot, in order:  tree_push(...) its ranges, in order;  or tree_skip(tree, slot);
  *     (between steps of the plan: tree_progress)
  *   tree_wait(tree);   now sum[0..count) is the total on every rank */
@@ -44,20 +53,19 @@ struct tree {
   struct tree_state *state;
 };
 
-/* Collective in the sense that all ranks must give the same slots, count, bucket and mode.
- * Allocates everything a step needs, in host memory (a device that is not the CPU is refused).
- * bucket_elements = 0 takes 4 Mi. Errors: more ranks than slots, no memory. Holds `comm` and
- * `device`, which must outlive it. */
+/* Collective in the sense that all ranks must give the same options. Allocates everything a step
+ * needs, in the device's memory. Errors: more ranks than slots, a transport that this build or
+ * device does not have, no memory. Holds `comm` and `device`, which must outlive it. */
 CHECKED enum status tree_open(struct tree *tree, struct comm *comm, struct device *device,
-                              enum tree_mode mode, int slots, int64_t count,
-                              size_t bucket_elements);
+                              const struct tree_options *options);
 /* Accepts a zeroed tree. */
 void tree_close(struct tree *tree);
 
-/* Begins a step. `sum` (count floats) must stay until tree_wait returns; it may be the very block
- * the slots' gradients are written to: a range of it is overwritten only after that range of the
- * last own slot has been pushed. */
-CHECKED enum status tree_start(struct tree *tree, float *sum);
+/* Begins a step. `sum` (count floats of the device) must stay until tree_wait returns; it may be
+ * the very block the slots' gradients are written to: a range of it is overwritten only after that
+ * range of the last own slot has been pushed. `stream`: where the values that are pushed become
+ * ready. */
+CHECKED enum status tree_start(struct tree *tree, float *sum, struct stream *stream);
 
 /* Adds elements [first, first + count) of slot `slot`'s block; `values` points at element `first`
  * and is free again on return. A slot's ranges come in ascending order without gaps, slots in

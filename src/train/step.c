@@ -109,7 +109,7 @@ enum status trainer_step(struct trainer *trainer, struct step_result *result) {
   double sums[STEP_ROW];
   int filled = timetable_filled_slots(&trainer->time, trainer->state.step);
   *result = (struct step_result){0};
-  TRY(tree_start(&trainer->tree, blocks->gradients));
+  TRY(tree_start(&trainer->tree, blocks->gradients, &trainer->training.run.stream));
   enum status mine = train_own_slots(trainer);
   TRY(tree_wait(&trainer->tree));
   TRY(agree(trainer, mine, &result->stop));

@@ -107,11 +107,16 @@ static enum status check_alike(struct trainer *trainer) {
 
 static enum status open_together(struct trainer *trainer) {
   const struct config *config = trainer->config;
-  enum tree_mode mode = strcmp(config->comm.reduce, "fast") == 0 ? TREE_FAST : TREE_EXACT;
-  size_t bucket = (size_t)config->comm.bucket_kib * 1024 / sizeof(float);
+  const struct tree_options reduction = {
+      .mode = strcmp(config->comm.reduce, "fast") == 0 ? TREE_FAST : TREE_EXACT,
+      .transport = config->comm.transport,
+      .slots = trainer->time.slots,
+      .count = trainer->blocks.count,
+      .bucket_elements = (size_t)config->comm.bucket_kib * 1024 / sizeof(float),
+  };
   TRY(check_alike(trainer));
-  TRY(comm_agree(trainer->comm, tree_open(&trainer->tree, trainer->comm, trainer->device, mode,
-                                          trainer->time.slots, trainer->blocks.count, bucket)));
+  TRY(comm_agree(trainer->comm,
+                 tree_open(&trainer->tree, trainer->comm, trainer->device, &reduction)));
   bool resumed = false;
   TRY(trainer_resume(trainer, &resumed));
   enum status mine = feed_open(trainer);

@@ -19,10 +19,11 @@ static void sleep_for(double seconds) {
 /* The last rank is late. */
 static enum status meet(struct comm *comm, struct device *device, bool in_tree) {
   static float block[1000];
+  struct stream stream = {.device = device};
   struct tree tree = {0};
   if (!in_tree) return comm_barrier(comm);
-  TRY(tree_open(&tree, comm, device, TREE_EXACT, comm->size, 1000, 0));
-  TRY(tree_start(&tree, block));
+  TRY(tree_open(&tree, comm, device, &(struct tree_options){.slots = comm->size, .count = 1000}));
+  TRY(tree_start(&tree, block, &stream));
   TRY(tree_push(&tree, comm->rank, block, 0, 1000));
   enum status status = tree_wait(&tree);
   tree_close(&tree);

@@ -10,8 +10,16 @@
 
 static struct comm comm;
 static struct device device;
+static struct stream work;
 
 enum { MOST_SLOTS = 16, MOST_ELEMENTS = 4097 };
+
+static enum status open_tree(struct tree *tree, enum tree_mode mode, int slots, int64_t count,
+                             size_t bucket) {
+  const struct tree_options options = {
+      .mode = mode, .slots = slots, .count = count, .bucket_elements = bucket};
+  return tree_open(tree, &comm, &device, &options);
+}
 
 /* All ranks can make any slot's values. */
 static void make_slot(int slot, int seed, int64_t count, float *values) {
@@ -59,7 +67,7 @@ static enum status run_step(struct tree *tree, unsigned missing, int seed, bool 
                             float *sum) {
   static float gradient[MOST_ELEMENTS];
   float *values = in_place ? sum : gradient;
-  TRY(tree_start(tree, sum));
+  TRY(tree_start(tree, sum, &work));
   for (int i = 0; i < tree->own.count; i++) {
     int slot = tree->own.first + i;
     if (is_present(slot, missing)) {
@@ -75,7 +83,7 @@ static enum status run_step(struct tree *tree, unsigned missing, int seed, bool 
 static void check_case(int slots, int64_t count, size_t bucket, unsigned missing, int seed) {
   static float sum[MOST_ELEMENTS], expected[MOST_ELEMENTS];
   struct tree tree = {0};
-  CHECK_OK(tree_open(&tree, &comm, &device, TREE_EXACT, slots, count, bucket));
+  CHECK_OK(open_tree(&tree, TREE_EXACT, slots, count, bucket));
   memset(expected, 0, sizeof expected);
   for (int step = 0; step < 2; step++) {
     if (!reference(0, 5, slots, missing, seed + step, count, expected))
@@ -110,8 +118,8 @@ TEST(missing_leaves_pass_their_sibling_through) {
 TEST(a_slot_that_fails_half_way_hangs_nobody) {
   static float sum[1000];
   struct tree tree = {0};
-  CHECK_OK(tree_open(&tree, &comm, &device, TREE_EXACT, 8, 1000, 128));
-  CHECK_OK(tree_start(&tree, sum));
+  CHECK_OK(open_tree(&tree, TREE_EXACT, 8, 1000, 128));
+  CHECK_OK(tree_start(&tree, sum, &work));
   for (int i = 0; i < tree.own.count; i++) {
     int slot = tree.own.first + i;
     if (slot == 7) CHECK_OK(tree_push(&tree, slot, sum, 0, 300));
@@ -126,7 +134,7 @@ TEST(fast_sums_are_near) {
   static float sum[MOST_ELEMENTS], values[MOST_ELEMENTS];
   static double expected[MOST_ELEMENTS];
   struct tree tree = {0};
-  CHECK_OK(tree_open(&tree, &comm, &device, TREE_FAST, 8, 1000, 300));
+  CHECK_OK(open_tree(&tree, TREE_FAST, 8, 1000, 300));
   for (int step = 0; step < 2; step++) {
     unsigned missing = step ? 0xf0 : 0;
     memset(expected, 0, sizeof expected);
@@ -145,8 +153,8 @@ TEST(fast_sums_are_near) {
 TEST(order_of_slots_and_ranges_is_checked) {
   static float sum[100];
   struct tree tree = {0};
-  CHECK_OK(tree_open(&tree, &comm, &device, TREE_EXACT, 2 * comm.size, 100, 0));
-  CHECK_OK(tree_start(&tree, sum));
+  CHECK_OK(open_tree(&tree, TREE_EXACT, 2 * comm.size, 100, 0));
+  CHECK_OK(tree_start(&tree, sum, &work));
   CHECK_FAILS(tree_push(&tree, tree.own.first + 1, sum, 0, 100), "expected element 0 of slot");
   CHECK_FAILS(tree_push(&tree, tree.own.first, sum, 5, 95), "expected element 0 of slot");
   CHECK_FAILS(tree_push(&tree, tree.own.first, sum, 0, 101), "found elements 0 to 101");
@@ -165,8 +173,7 @@ TEST(more_ranks_than_slots_are_refused) {
   CHECK(comm_slots(3, 0, 4, &own) == STATUS_USAGE);
   CHECK(strstr(status_message(), "4 ranks, but only 3 slots per step"));
   CHECK_FAILS(comm_slots(0, 0, 1, &own), "at least 1 slot");
-  if (comm.size > 1)
-    CHECK_FAILS(tree_open(&tree, &comm, &device, TREE_EXACT, comm.size - 1, 10, 0), "per step");
+  if (comm.size > 1) CHECK_FAILS(open_tree(&tree, TREE_EXACT, comm.size - 1, 10, 0), "per step");
   tree_close(&tree);
   int next = 0;
   for (int rank = 0; rank < 5; rank++) {
@@ -217,6 +224,7 @@ TEST(traffic_is_that_of_a_ring_when_ranks_own_aligned_slots) {
 int main(int argc, char **argv) {
   CHECK_OK(comm_open(&comm, "auto", &argc, &argv));
   CHECK_OK(device_open(&device, "cpu", comm.local_rank, comm.local_size, false, 1));
+  CHECK_OK(device.ops->stream_open(&device, &work));
   comm.deadline = 60;
   RUN(sums_are_those_of_the_tree);
   RUN(a_block_smaller_than_the_ranks);
@@ -227,6 +235,7 @@ int main(int argc, char **argv) {
   RUN(more_ranks_than_slots_are_refused);
   RUN(doubles_are_summed_by_the_same_tree);
   RUN(traffic_is_that_of_a_ring_when_ranks_own_aligned_slots);
+  device.ops->stream_close(&work);
   device_close(&device);
   comm_close(&comm);
   return check_result();
