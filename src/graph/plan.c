@@ -4,28 +4,36 @@
 #include <string.h>
 #include "graph/parts.h"
 
-static const struct kernel *find_training_kernel(const struct node *node) {
-  for (int i = 0; node->op->kernels[i]; i++) {
-    const struct kernel *kernel = node->op->kernels[i];
-    if (kernel->training && op_kernel_fits(kernel, node)) return kernel;
+enum { MOST_CANDIDATES = 32 };
+
+/* The kernels that can compute a node, the best first. */
+static int list_candidates(const struct graph_node *chosen, const char *name,
+                           const struct kernel *candidates[MOST_CANDIDATES]) {
+  int count = 0;
+  for (int i = 0; chosen->node.op->kernels[i] && count < MOST_CANDIDATES; i++) {
+    const struct kernel *kernel = chosen->node.op->kernels[i];
+    if (name && strcmp(name, kernel->name) != 0) continue;
+    if (chosen->runs_backward && !kernel->training) continue;
+    if (op_kernel_fits(kernel, &chosen->node)) candidates[count++] = kernel;
   }
-  return NULL;
+  return count;
 }
 
-/* The best kernel may have no backward: then the best one that has. */
 static enum status choose_kernel(const struct plan *plan, struct graph_node *chosen) {
   const struct plan_options *options = &plan->options;
+  const struct kernel *candidates[MOST_CANDIDATES];
   struct node *node = &chosen->node;
   const char *forced =
       options->forced_kernel ? options->forced_kernel(options->context, node->op->name) : NULL;
-  TRY(op_choose_kernel(node, forced, &node->kernel));
-  if (chosen->runs_backward && !node->kernel->training) {
-    REQUIRE(!forced, STATUS_USAGE, "kernels.%s: \"%s\" has no backward and cannot train %s",
-            node->op->name, forced, node->name);
-    node->kernel = find_training_kernel(node);
-    REQUIRE(node->kernel, STATUS_USAGE, "%s: no kernel of operator %s has a backward", node->name,
-            node->op->name);
+  int count = list_candidates(chosen, forced, candidates), choice = 0;
+  if (count == 0) {
+    TRY(op_choose_kernel(node, forced, &node->kernel)); /* says which there are */
+    FAIL(STATUS_USAGE, "kernels.%s: \"%s\" has no backward and cannot train %s", node->op->name,
+         node->kernel->name, node->name);
   }
+  if (count > 1 && !forced && options->prefer)
+    choice = options->prefer(options->prefer_context, node, candidates, count);
+  node->kernel = candidates[choice];
   node->forward_workspace = node->backward_workspace = 0;
   if (node->kernel->prepare) node->kernel->prepare(node);
   return STATUS_OK;

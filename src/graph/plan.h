@@ -13,6 +13,11 @@ struct plan_options {
    * NULL. */
   const char *(*forced_kernel)(void *context, const char *op);
   void *context;
+  /* Which of `count` > 1 kernels that can compute a node it gets, where none is forced; all ranks
+   * must answer alike. NULL: the first, which is the operator's best. */
+  int (*prefer)(void *context, const struct node *node, const struct kernel *const *candidates,
+                int count);
+  void *prefer_context;
   size_t bucket_bytes; /* a gradient bucket is closed once it holds this much; 0: one bucket */
   bool no_folding;     /* keep concat and upsampling as nodes of their own */
   /* Debugging; results must not change: every tensor its own memory; dead tensors filled with NaN;
