@@ -26,7 +26,7 @@ static void describe(const struct node *node, char line[LINE_BYTES]) {
   used += (size_t)snprintf(line + used, LINE_BYTES - used, " ->");
   used = append_tensor(line, used, &node->y);
   snprintf(line + used, LINE_BYTES - used,
-           " %016" PRIx64 "%s = ", hash(node->arguments, sizeof node->arguments),
+           " %08" PRIx32 "%s = ", file_checksum(0, node->arguments, sizeof node->arguments),
            measure_trains(node) ? "" : " forward");
 }
 
