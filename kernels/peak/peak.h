@@ -1,0 +1,26 @@
+/* The limits of a device, measured: what benchmarks compare with. */
+#pragma once
+#include "device/device.h"
+#include "device/tensor.h"
+
+struct peak {
+  double
+      flops; /* multiply-adds times two per second: on the CPU fused multiply-adds in registers by
+                all threads, on CUDA matrix instructions on registers; 0: none for this type */
+  double bytes; /* per second, read and written: on the CPU the triad a = b + s*c on arrays far
+                   larger than the caches, on CUDA a copy within the device */
+};
+
+/* Takes less than two seconds and half a gigabyte of the device. */
+CHECKED enum status peak_measure(struct device *device, enum dtype dtype, struct peak *peak);
+
+/* Arithmetic on one kind of device; peak.c lists them. Internal to the folder. */
+struct peak_kernel {
+  const char *name;
+  enum device_kind device;
+  bool (*applies)(void); /* asks the processor */
+  /* Queues a piece of work on the stream, synchronous on the CPU; its arithmetic in *flops (0:
+   * there is none for this type). `out` is at least PEAK_OUT bytes of the device. */
+  enum status (*work)(struct stream *stream, enum dtype dtype, void *out, double *flops);
+};
+enum { PEAK_OUT = 1 << 16 };
