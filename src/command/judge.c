@@ -34,7 +34,7 @@ static enum status open_network(struct judge *judge, const int extent[3]) {
   void *memory;
   TRY(judge->device.ops->allocate(&judge->device, judge->weights_bytes, &memory));
   judge->weights = memory;
-  TRY(weights_read(judge->checkpoint, &judge->network.plan, judge->weights));
+  TRY(weights_load(judge->checkpoint, &judge->network.plan, &judge->device, judge->weights));
   return network_open(&judge->network, &judge->device, NULL, judge->weights, NULL);
 }
 
@@ -79,7 +79,8 @@ static enum status run_on(void *context, const int extent[3], const void *const 
 
 static enum status output_of(void *context, const char *name, const void **memory) {
   struct judge *judge = context;
-  return run_value(&judge->network.run, name, NULL, memory);
+  struct task_network network = network_for_task(&judge->network);
+  return network.output(network.context, name, memory);
 }
 
 struct task_network judge_network(struct judge *judge) {

@@ -32,13 +32,14 @@ static enum status score_one(struct scorer *scorer, int64_t index, double *row, 
 
 static enum status score_share(struct scorer *scorer, struct slot_range share, int width,
                                double *rows, char *labels) {
-  scorer->memory = aligned_alloc(64, scorer->network->batch.bytes);
-  REQUIRE(scorer->memory, STATUS_FAILED, "evaluation: out of memory");
+  struct device *device = scorer->network->run.device;
+  size_t bytes = scorer->network->batch.bytes;
+  TRY(device->ops->allocate_host(device, bytes, &scorer->memory));
   enum status status = STATUS_OK;
   for (int i = 0; i < share.count && !status; i++)
     status = score_one(scorer, share.first + i, rows + (size_t)i * (size_t)width,
                        labels + (size_t)i * TASK_LABEL_BYTES);
-  free(scorer->memory);
+  device->ops->release_host(device, scorer->memory, bytes);
   return status;
 }
 

@@ -1,8 +1,11 @@
 /* Inputs ahead of their use. A ticket is step * slots + slot; tickets of empty slots are skipped.
- */
+ * Where the host reads the device's memory, a batch is used where the loading thread has put it.
+ * Elsewhere the thread fills memory that copies fast, and batches travel to two buffers on the
+ * device in turn, one while the other is computed on. */
 #include "train/trainer.h"
 
-enum { DEPTH = 2 }; /* one batch in use, one being filled */
+/* Batches on the host: one in use or travelling, one being filled; and one that is waiting. */
+enum { DEPTH = 2, DEPTH_WITH_COPIES = 3 };
 
 static enum status fill_sample(struct trainer *trainer, int64_t step, int64_t index, int sample,
                                void *memory) {
@@ -25,37 +28,136 @@ static enum status fill_slot(void *context, int64_t ticket, void *memory) {
 /* Moves next_ticket to the next own slot that has samples. */
 static void skip_to_own(struct trainer *trainer) {
   const struct timetable *time = &trainer->time;
-  int64_t end = time->steps * time->slots;
-  for (; trainer->next_ticket < end; trainer->next_ticket++) {
-    int slot = (int)(trainer->next_ticket % time->slots);
+  int64_t end = time->steps * time->slots, *next = &trainer->feed.next_ticket;
+  for (; *next < end; ++*next) {
+    int slot = (int)(*next % time->slots);
     bool own = slot >= trainer->own.first && slot < trainer->own.first + trainer->own.count;
-    if (own && timetable_filled(time, trainer->next_ticket / time->slots, slot)) return;
+    if (own && timetable_filled(time, *next / time->slots, slot)) return;
   }
 }
 
 static enum status request_next(struct trainer *trainer) {
   skip_to_own(trainer);
-  if (trainer->next_ticket >= trainer->time.steps * trainer->time.slots) return STATUS_OK;
-  return prefetch_request(&trainer->prefetch, trainer->next_ticket++);
+  if (trainer->feed.next_ticket >= trainer->time.steps * trainer->time.slots) return STATUS_OK;
+  return prefetch_request(&trainer->feed.prefetch, trainer->feed.next_ticket++);
+}
+
+static enum status open_buffer(struct trainer *trainer, struct feed_buffer *buffer) {
+  struct device *device = trainer->device;
+  TRY(device->ops->allocate(device, trainer->training.batch.bytes, &buffer->memory));
+  TRY(device->ops->event_open(device, &buffer->copied));
+  return device->ops->event_open(device, &buffer->used);
+}
+
+static enum status open_copies(struct trainer *trainer) {
+  struct feed *feed = &trainer->feed;
+  struct device *device = trainer->device;
+  feed->host_bytes = DEPTH_WITH_COPIES * prefetch_stride(trainer->training.batch.bytes);
+  TRY(device->ops->allocate_host(device, feed->host_bytes, &feed->host));
+  TRY(device->ops->stream_open(device, &feed->stream));
+  TRY(device->ops->event_open(device, &feed->idle));
+  for (int i = 0; i < FEED_BUFFERS; i++) TRY(open_buffer(trainer, &feed->buffer[i]));
+  return STATUS_OK;
 }
 
 enum status feed_open(struct trainer *trainer) {
-  TRY(prefetch_open(&trainer->prefetch, DEPTH, trainer->training.batch.bytes, fill_slot, trainer));
-  trainer->next_ticket = trainer->state.step * trainer->time.slots;
-  for (int i = 0; i < DEPTH; i++) TRY(request_next(trainer));
+  struct feed *feed = &trainer->feed;
+  bool copies = !trainer->device->ops->host_memory;
+  int depth = copies ? DEPTH_WITH_COPIES : DEPTH;
+  if (copies) TRY(open_copies(trainer));
+  TRY(prefetch_open_in(&feed->prefetch, feed->host, depth, trainer->training.batch.bytes, fill_slot,
+                       trainer));
+  feed->next_ticket = trainer->state.step * trainer->time.slots;
+  for (int i = 0; i < depth; i++) TRY(request_next(trainer));
+  return STATUS_OK;
+}
+
+void feed_close(struct trainer *trainer) {
+  struct feed *feed = &trainer->feed;
+  const struct device_ops *device = trainer->device->ops;
+  prefetch_close(&feed->prefetch);
+  if (feed->stream.device && device->synchronize(&feed->stream)) status_clear();
+  for (int i = 0; i < FEED_BUFFERS; i++) {
+    device->release(trainer->device, feed->buffer[i].memory, trainer->training.batch.bytes);
+    device->event_close(&feed->buffer[i].copied);
+    device->event_close(&feed->buffer[i].used);
+  }
+  device->event_close(&feed->idle);
+  device->stream_close(&feed->stream);
+  device->release_host(trainer->device, feed->host, feed->host_bytes);
+  *feed = (struct feed){0};
+}
+
+static enum status check_ticket(int64_t expected, int64_t found) {
+  REQUIRE(found == expected, STATUS_FAILED, "inputs out of order: expected ticket %lld, found %lld",
+          (long long)expected, (long long)found);
+  return STATUS_OK;
+}
+
+/* Sends the oldest batch of the loading thread to the next buffer; waits for the batch. */
+static enum status start_copy(struct trainer *trainer) {
+  struct feed *feed = &trainer->feed;
+  const struct device_ops *device = trainer->device->ops;
+  struct feed_buffer *buffer = &feed->buffer[feed->next];
+  TRY(prefetch_take(&feed->prefetch, &buffer->host, &buffer->ticket));
+  if (buffer->filled_before) TRY(device->event_wait(&feed->stream, &buffer->used));
+  TRY(device->copy(&feed->stream, buffer->memory, buffer->host, trainer->training.batch.bytes));
+  TRY(device->event_record(&buffer->copied, &feed->stream));
+  buffer->filled_before = true;
+  feed->next = (feed->next + 1) % FEED_BUFFERS;
+  feed->ahead++;
+  return STATUS_OK;
+}
+
+enum status feed_ahead(struct trainer *trainer) {
+  struct feed *feed = &trainer->feed;
+  if (trainer->device->ops->host_memory || feed->ahead > 0) return STATUS_OK;
+  return prefetch_ready(&feed->prefetch) ? start_copy(trainer) : STATUS_OK;
+}
+
+/* The work that follows on the training's stream waits for the batch. */
+static enum status take_copy(struct trainer *trainer, int64_t expected, void **memory) {
+  struct feed *feed = &trainer->feed;
+  const struct device_ops *device = trainer->device->ops;
+  struct stream *stream = &trainer->training.run.stream;
+  if (feed->ahead == 0) TRY(start_copy(trainer));
+  struct feed_buffer *buffer = &feed->buffer[feed->oldest];
+  TRY(check_ticket(expected, buffer->ticket));
+  TRY(device->event_record(&feed->idle, stream));
+  TRY(device->event_wait(stream, &buffer->copied));
+  *memory = buffer->memory;
+  feed->ahead--;
   return STATUS_OK;
 }
 
 enum status feed_take(struct trainer *trainer, int64_t step, int slot, void **memory) {
   int64_t ticket = -1, expected = step * trainer->time.slots + slot;
-  TRY(prefetch_take(&trainer->prefetch, memory, &ticket));
-  REQUIRE(ticket == expected, STATUS_FAILED,
-          "inputs out of order: expected ticket %lld, found %lld", (long long)expected,
-          (long long)ticket);
+  if (!trainer->device->ops->host_memory) return take_copy(trainer, expected, memory);
+  TRY(prefetch_take(&trainer->feed.prefetch, memory, &ticket));
+  return check_ticket(expected, ticket);
+}
+
+/* How long the device has waited for the copy, had it nothing else to do. */
+static enum status count_wait(struct trainer *trainer, const struct feed_buffer *buffer) {
+  double seconds;
+  TRY(trainer->device->ops->event_seconds(&trainer->feed.idle, &buffer->copied, &seconds));
+  if (seconds > 0) trainer->feed.seconds_waited += seconds;
   return STATUS_OK;
 }
 
 enum status feed_release(struct trainer *trainer, void *memory) {
-  prefetch_release(&trainer->prefetch, memory);
+  struct feed *feed = &trainer->feed;
+  if (!trainer->device->ops->host_memory) {
+    struct feed_buffer *buffer = &feed->buffer[feed->oldest];
+    TRY(count_wait(trainer, buffer));
+    TRY(trainer->device->ops->event_record(&buffer->used, &trainer->training.run.stream));
+    feed->oldest = (feed->oldest + 1) % FEED_BUFFERS;
+    memory = buffer->host;
+  }
+  prefetch_release(&feed->prefetch, memory);
   return request_next(trainer);
+}
+
+double feed_seconds_waited(const struct trainer *trainer) {
+  return trainer->feed.prefetch.seconds_waited + trainer->feed.seconds_waited;
 }

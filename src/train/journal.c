@@ -151,13 +151,15 @@ static void scalar(struct journal *journal, const struct trainer *trainer, const
 
 static void write_histograms(struct journal *journal, const struct trainer *trainer) {
   const struct plan *plan = &trainer->training.plan;
+  struct saved_block saved[BLOCKS_MOST_SAVED];
+  blocks_saved(trainer, saved);
+  if (journal->events_open) keep_events(journal, blocks_to_host(trainer, &saved[0]));
   for (int i = 0; i < plan->parameter_count && journal->events_open; i++) {
     const struct plan_parameter *parameter = &plan->parameters[i];
     char tag[sizeof parameter->name + 16];
     snprintf(tag, sizeof tag, "weights/%s", parameter->name);
-    keep_events(journal,
-                event_histogram(&journal->events, tag, trainer->state.step,
-                                trainer->blocks.weights + parameter->offset, parameter->count));
+    keep_events(journal, event_histogram(&journal->events, tag, trainer->state.step,
+                                         saved[0].host + parameter->offset, parameter->count));
   }
 }
 
@@ -195,7 +197,7 @@ static void describe(struct journal *journal, const struct trainer *trainer,
     used += snprintf(text + used, bytes - (size_t)used, ", %s %.4f",
                      trainer->task->best(&trainer->task_run), journal->score);
   snprintf(text + used, bytes - (size_t)used, ", %.2f samples/s, %.1f %% waiting for data",
-           (double)journal->samples / seconds, 100 * trainer->prefetch.seconds_waited / seconds);
+           (double)journal->samples / seconds, 100 * feed_seconds_waited(trainer) / seconds);
 }
 
 void journal_step(struct journal *journal, const struct trainer *trainer,

@@ -5,7 +5,7 @@
 #include "graph/run.h"
 #include "task/task.h"
 
-enum { NETWORK_MAX_INPUTS = 16 };
+enum { NETWORK_MAX_INPUTS = 16, NETWORK_MAX_OUTPUTS = 16 };
 
 /* Where one sample's inputs lie in a block of memory that holds a whole batch of all inputs. */
 struct batch_layout {
@@ -17,13 +17,29 @@ struct batch_layout {
   size_t bytes; /* of the block */
 };
 
-struct network {
-  struct graph graph;
-  struct plan plan;
-  struct run run;
-  struct batch_layout batch;
-  int extent[3];
+/* What the host sees of an output after a run; NULL where it reads the device's own memory. */
+struct network_output {
+  int value;    /* of the graph */
+  void *stored; /* as the device stores it */
+  float *plain; /* [n c d h w] */
 };
+
+/* Where a network that predicts takes inputs from and gives outputs to the host. */
+struct network_exchange {
+  void *inputs; /* on the device, a batch; NULL where it reads the host's own memory */
+  int count;
+  struct network_output output[NETWORK_MAX_OUTPUTS];
+};
+
+struct network {
+struct graph graph;
+struct plan plan;
+struct run run;
+struct batch_layout batch;
+struct network_exchange exchange;
+int extent[3];
+}
+;
 
 /* Builds and plans; allocates no tensor memory. task_run needs an open data set only for training.
  */
@@ -32,18 +48,20 @@ CHECKED enum status network_plan(struct network *network, const struct task *tas
                                  enum device_kind device, enum purpose purpose, int samples,
                                  const int extent[3]);
 
-/* Gives the plan its memory: see run_open. */
+/* Gives the plan its memory (see run_open), and a network that predicts what it takes to pass
+ * inputs and outputs between host and device. */
 CHECKED enum status network_open(struct network *network, struct device *device, void *arena,
                                  const float *weights, float *gradients);
 
-/* Binds all inputs to a batch in `memory`, laid out as network->batch says. */
+/* Binds all inputs to a batch in the device's memory, laid out as network->batch says. */
 CHECKED enum status network_bind(struct network *network, const void *memory);
 
 /* The pointers of sample `sample` in a batch at `memory`, one per input. */
 void batch_pointers(const struct batch_layout *batch, void *memory, int sample,
                     void *inputs[NETWORK_MAX_INPUTS]);
 
-/* The network as tasks see it (struct task_network); outputs are those of the last run. */
+/* The network as tasks see it (struct task_network): plain float32 arrays on the host, whatever the
+ * device. Outputs are those of the last run. For networks that predict. */
 struct task_network network_for_task(struct network *network);
 
 /* Accepts a zeroed network. */

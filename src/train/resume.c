@@ -86,15 +86,11 @@ static enum status take_metadata(struct trainer *trainer, const struct checkpoin
 }
 
 static enum status take_tensors(struct trainer *trainer, const struct checkpoint *checkpoint) {
-  const struct plan *plan = &trainer->training.plan;
-  TRY(weights_take(checkpoint, plan, WEIGHTS_PREFIX, trainer->blocks.weights));
-  for (int i = 0; i < trainer->optimizer.state_count; i++) {
-    char prefix[64];
-    snprintf(prefix, sizeof prefix, "%s/", trainer->optimizer.state_name[i]);
-    TRY(weights_take(checkpoint, plan, prefix, trainer->optimizer.state[i]));
-  }
-  if (!trainer->blocks.average) return STATUS_OK;
-  return weights_take(checkpoint, plan, AVERAGE_PREFIX, trainer->blocks.average);
+  struct saved_block saved[BLOCKS_MOST_SAVED];
+  int count = blocks_saved(trainer, saved);
+  for (int i = 0; i < count; i++)
+    TRY(weights_take(checkpoint, &trainer->training.plan, saved[i].prefix, saved[i].host));
+  return STATUS_OK;
 }
 
 static enum status read_on_rank_0(struct trainer *trainer, bool *found) {
@@ -110,14 +106,16 @@ static enum status read_on_rank_0(struct trainer *trainer, bool *found) {
 }
 
 static enum status broadcast_state(struct trainer *trainer) {
-  const struct state_blocks *blocks = &trainer->blocks;
   struct comm *comm = trainer->comm;
+  struct saved_block saved[BLOCKS_MOST_SAVED];
+  int count = blocks_saved(trainer, saved);
   TRY(comm_broadcast(comm, &trainer->state, sizeof trainer->state, 0));
   trainer->optimizer.step = trainer->state.step;
-  TRY(comm_broadcast(comm, blocks->weights, blocks->bytes, 0));
-  for (int i = 0; i < trainer->optimizer.state_count; i++)
-    TRY(comm_broadcast(comm, trainer->optimizer.state[i], blocks->bytes, 0));
-  return blocks->average ? comm_broadcast(comm, blocks->average, blocks->bytes, 0) : STATUS_OK;
+  for (int i = 0; i < count; i++)
+    TRY(comm_broadcast(comm, saved[i].host, trainer->blocks.bytes, 0));
+  enum status mine = STATUS_OK;
+  for (int i = 0; i < count && !mine; i++) mine = blocks_to_device(trainer, &saved[i]);
+  return comm_agree(comm, mine);
 }
 
 enum status trainer_resume(struct trainer *trainer, bool *resumed) {

@@ -4,34 +4,24 @@
 #include "train/trainer.h"
 #include "train/weights.h"
 
-/* Adam's m of "flow.weight" is called "adam.m/flow.weight". */
-static enum status list_optimizer(const struct trainer *trainer, struct stored_tensor *tensors,
-                                  int *count) {
-  for (int i = 0; i < trainer->optimizer.state_count; i++) {
-    char prefix[64];
-    snprintf(prefix, sizeof prefix, "%s/", trainer->optimizer.state_name[i]);
-    TRY(weights_list(&trainer->training.plan, prefix, trainer->optimizer.state[i], tensors, count));
+static enum status list_all(const struct trainer *trainer, const struct saved_block *saved,
+                            int blocks, struct stored_tensor *tensors, int *count) {
+  for (int i = 0; i < blocks; i++) {
+    TRY(blocks_to_host(trainer, &saved[i]));
+    TRY(weights_list(&trainer->training.plan, saved[i].prefix, saved[i].host, tensors, count));
   }
   return STATUS_OK;
 }
 
-static enum status list_all(const struct trainer *trainer, struct stored_tensor *tensors,
-                            int *count) {
-  const struct state_blocks *blocks = &trainer->blocks;
-  const struct plan *plan = &trainer->training.plan;
-  TRY(weights_list(plan, WEIGHTS_PREFIX, blocks->weights, tensors, count));
-  TRY(list_optimizer(trainer, tensors, count));
-  return blocks->average ? weights_list(plan, AVERAGE_PREFIX, blocks->average, tensors, count)
-                         : STATUS_OK;
-}
-
 enum status state_tensors(const struct trainer *trainer, struct stored_tensor **tensors,
                           int *count) {
-  size_t blocks = 2 + (size_t)trainer->optimizer.state_count;
+  struct saved_block saved[BLOCKS_MOST_SAVED];
+  int blocks = blocks_saved(trainer, saved);
   *count = 0;
-  *tensors = calloc(blocks * (size_t)trainer->training.plan.parameter_count, sizeof **tensors);
+  *tensors =
+      calloc((size_t)blocks * (size_t)trainer->training.plan.parameter_count, sizeof **tensors);
   REQUIRE(*tensors, STATUS_FAILED, "checkpoint: out of memory");
-  enum status status = list_all(trainer, *tensors, count);
+  enum status status = list_all(trainer, saved, blocks, *tensors, count);
   if (status) {
     state_free(*tensors, *count);
     *tensors = NULL;

@@ -36,8 +36,10 @@ static enum status compute_slot(struct trainer *trainer, int slot, const void *m
   struct slot_work work = {trainer, slot};
   const struct run_hooks hooks = {push_bucket, move_messages, &work};
   TRY(network_bind(&trainer->training, memory));
+  TRY(feed_ahead(trainer));
   TRY(run_forward(&trainer->training.run));
   TRY(run_backward(&trainer->training.run, 1.0, &hooks));
+  TRY(feed_ahead(trainer));
   record_losses(trainer, row);
   return STATUS_OK;
 }
@@ -45,11 +47,7 @@ static enum status compute_slot(struct trainer *trainer, int slot, const void *m
 static enum status train_slot(struct trainer *trainer, int slot, double *row) {
   void *memory;
   TRY(feed_take(trainer, trainer->state.step, slot, &memory));
-  enum status status = compute_slot(trainer, slot, memory, row);
-  if (status) {
-    prefetch_release(&trainer->prefetch, memory);
-    return status;
-  }
+  TRY(compute_slot(trainer, slot, memory, row));
   return feed_release(trainer, memory);
 }
 

@@ -9,15 +9,6 @@
 #include "train/journal.h"
 #include "train/signals.h"
 #include "train/trainer.h"
-#include "train/weights.h"
-
-static enum status allocate_block(struct trainer *trainer, float **block) {
-  void *memory;
-  TRY(trainer->device->ops->allocate(trainer->device, trainer->blocks.bytes, &memory));
-  *block = memory;
-  struct stream stream = {.device = trainer->device};
-  return trainer->device->ops->fill(&stream, memory, 0, trainer->blocks.bytes);
-}
 
 static enum status open_networks(struct trainer *trainer) {
   const struct config *config = trainer->config;
@@ -31,22 +22,6 @@ static enum status open_networks(struct trainer *trainer) {
   size_t evaluation = trainer->evaluation.plan.arena_bytes;
   trainer->arena_bytes = training > evaluation ? training : evaluation;
   return trainer->device->ops->allocate(trainer->device, trainer->arena_bytes, &trainer->arena);
-}
-
-static enum status open_blocks(struct trainer *trainer) {
-  struct state_blocks *blocks = &trainer->blocks;
-  const struct plan *plan = &trainer->training.plan;
-  const struct config *config = trainer->config;
-  blocks->count = plan->parameter_elements;
-  blocks->bytes = sizeof(float) * (size_t)blocks->count;
-  TRY(allocate_block(trainer, &blocks->weights));
-  TRY(allocate_block(trainer, &blocks->gradients));
-  plan_initialize(plan, (uint64_t)config->root.seed, blocks->weights);
-  if (*config->model.weights) TRY(weights_read(config->model.weights, plan, blocks->weights));
-  if (config->train.ema_decay == 0) return STATUS_OK;
-  TRY(allocate_block(trainer, &blocks->average));
-  memcpy(blocks->average, blocks->weights, blocks->bytes);
-  return STATUS_OK;
 }
 
 static enum status open_runs(struct trainer *trainer) {
@@ -88,9 +63,10 @@ static enum status open_own(struct trainer *trainer) {
   TRY(trainer->task->open(&trainer->task_run, config));
   TRY(timetable_make(&trainer->time, trainer));
   TRY(open_networks(trainer));
-  TRY(open_blocks(trainer));
+  TRY(blocks_open(trainer));
   TRY(open_runs(trainer));
   TRY(open_optimizer(trainer));
+  TRY(blocks_start(trainer));
   trainer->rows = calloc((size_t)trainer->own.count * STEP_ROW, sizeof(double));
   trainer->present = calloc((size_t)trainer->own.count, sizeof(bool));
   REQUIRE(trainer->rows && trainer->present, STATUS_FAILED, "train: out of memory");
@@ -251,17 +227,14 @@ static enum status open_and_loop(struct trainer *trainer) {
 
 static void close_trainer(struct trainer *trainer) {
   struct device *device = trainer->device;
-  struct state_blocks *blocks = &trainer->blocks;
-  prefetch_close(&trainer->prefetch);
+  feed_close(trainer);
   journal_close(trainer->journal);
   tree_close(&trainer->tree);
   optimizer_close(&trainer->optimizer);
   network_close(&trainer->training);
   network_close(&trainer->evaluation);
   device->ops->release(device, trainer->arena, trainer->arena_bytes);
-  device->ops->release(device, blocks->weights, blocks->bytes);
-  device->ops->release(device, blocks->gradients, blocks->bytes);
-  device->ops->release(device, blocks->average, blocks->bytes);
+  blocks_close(trainer);
   free(trainer->rows);
   free(trainer->present);
   task_close(&trainer->task_run);

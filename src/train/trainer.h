@@ -30,12 +30,44 @@ struct timetable {
   int slots, slot_samples;
 };
 
-/* The flat blocks of parameter-sized memory. */
+/* The flat blocks of parameter-sized memory, the device's. */
 struct state_blocks {
   int64_t count; /* elements of each block */
   size_t bytes;  /* of each block */
   float *weights, *gradients;
   float *average; /* exponential moving average of the weights, NULL when off */
+  float *host;    /* copies of the saved blocks; NULL where the host reads the device's memory */
+  size_t host_bytes;
+};
+
+/* A block that a checkpoint holds. */
+enum { BLOCKS_MOST_SAVED = 2 + OPTIMIZER_MAX_STATES };
+struct saved_block {
+  char prefix[64]; /* its tensors are called prefix + parameter name */
+  float *memory;   /* on the device */
+  float *host;     /* its copy; the same memory where the host reads the device's */
+};
+
+/* Batches on their way to a device with memory of its own. */
+enum { FEED_BUFFERS = 2 };
+struct feed_buffer {
+  void *memory; /* a batch on the device */
+  void *host;   /* where it came from */
+  int64_t ticket;
+  struct event copied, used; /* its copy has arrived; the device has read it */
+  bool filled_before;
+};
+struct feed {
+  struct prefetch prefetch;
+  int64_t next_ticket; /* the next (step, own slot) to ask the loading thread for */
+  void *host;          /* the loading thread's memory, if it is not its own */
+  size_t host_bytes;
+  struct stream stream; /* of the copies */
+  struct feed_buffer buffer[FEED_BUFFERS];
+  int oldest, next;      /* the buffer to take or taken, the buffer to fill */
+  int ahead;             /* buffers filled and not taken */
+  struct event idle;     /* the device has come to the taken batch */
+  double seconds_waited; /* by the device, for copies */
 };
 
 struct trainer {
@@ -53,10 +85,9 @@ struct trainer {
   struct tree tree;
   struct slot_range own;
   struct timetable time;
-  struct prefetch prefetch;
-  double *rows;        /* losses of own slots, [own.count][STEP_ROW] */
-  bool *present;       /* own slots that have samples in this step */
-  int64_t next_ticket; /* the next (step, own slot) to ask the prefetch thread for */
+  struct feed feed;
+  double *rows;  /* losses of own slots, [own.count][STEP_ROW] */
+  bool *present; /* own slots that have samples in this step */
   struct progress_state state;
   enum status local;       /* what went wrong on this rank since the last agreement */
   struct journal *journal; /* NULL on ranks other than 0 */
@@ -78,19 +109,38 @@ CHECKED enum status timetable_make(struct timetable *time, const struct trainer 
 bool timetable_filled(const struct timetable *time, int64_t step, int slot);
 int timetable_filled_slots(const struct timetable *time, int64_t step);
 
-/* feed.c: inputs of own slots, read ahead by the prefetch thread. */
+/* blocks.c: the flat blocks. */
+CHECKED enum status blocks_open(struct trainer *trainer); /* memory; zeros */
+/* Initial weights; once optimiser and networks are open. */
+CHECKED enum status blocks_start(struct trainer *trainer);
+void blocks_close(struct trainer *trainer);
+/* The blocks of a checkpoint, weights first, the average last; returns their count. */
+int blocks_saved(const struct trainer *trainer, struct saved_block saved[BLOCKS_MOST_SAVED]);
+/* Bring a block's copy up to date after the work given to the device so far, or the block. Wait. */
+CHECKED enum status blocks_to_host(const struct trainer *trainer, const struct saved_block *block);
+CHECKED enum status blocks_to_device(const struct trainer *trainer,
+                                     const struct saved_block *block);
+
+/* feed.c: inputs of own slots, read ahead by the loading thread and copied ahead to the device. */
 CHECKED enum status feed_open(struct trainer *trainer);
-/* The inputs of own slot `slot` of step `step`; slots must be taken in the order of training. */
+void feed_close(struct trainer *trainer);
+/* The inputs of own slot `slot` of step `step`, on the device; slots must be taken in the order of
+ * training. */
 CHECKED enum status feed_take(struct trainer *trainer, int64_t step, int slot, void **memory);
-/* Gives them back and asks for the next. */
+/* Starts to copy the next slot's inputs if they are there: call it while the device computes. */
+CHECKED enum status feed_ahead(struct trainer *trainer);
+/* Gives the taken inputs back and asks for the next. The device must be done with them. */
 CHECKED enum status feed_release(struct trainer *trainer, void *memory);
+/* For how long host or device have waited for inputs, in total. */
+double feed_seconds_waited(const struct trainer *trainer);
 
 /* step.c: one optimiser step. Collective. */
 CHECKED enum status trainer_step(struct trainer *trainer, struct step_result *result);
 
 /* state.c: the trainer's state as named tensors and as a checkpoint's metadata. */
+/* Copies of what the device holds now; names and array owned by the caller: state_free. */
 CHECKED enum status state_tensors(const struct trainer *trainer, struct stored_tensor **tensors,
-                                  int *count); /* names and array owned by the caller: state_free */
+                                  int *count);
 void state_free(struct stored_tensor *tensors, int count);
 CHECKED enum status state_metadata(const struct trainer *trainer, json_t **metadata);
 

@@ -57,6 +57,17 @@ enum status weights_read(const char *path, const struct plan *plan, float *block
   return status;
 }
 
+enum status weights_load(const char *path, const struct plan *plan, struct device *device,
+                         float *block) {
+  size_t bytes = sizeof(float) * (size_t)plan->parameter_elements;
+  float *host = calloc(1, bytes + 1);
+  REQUIRE(host, STATUS_FAILED, "%s: out of memory", path);
+  enum status status = weights_read(path, plan, host);
+  if (!status) status = device_copy(device, block, host, bytes);
+  free(host);
+  return status;
+}
+
 enum status weights_list(const struct plan *plan, const char *prefix, float *block,
                          struct stored_tensor *tensors, int *count) {
   for (int i = 0; i < plan->parameter_count; i++) {

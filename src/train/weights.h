@@ -12,8 +12,13 @@
 CHECKED enum status weights_take(const struct checkpoint *checkpoint, const struct plan *plan,
                                  const char *prefix, float *block);
 
-/* Reads the weights of a checkpoint file: the moving average if it holds one, else the weights. */
+/* Reads the weights of a checkpoint file: the moving average if it holds one, else the weights. The
+ * block lies on the host. */
 CHECKED enum status weights_read(const char *path, const struct plan *plan, float *block);
+
+/* The same to a block in the device's memory. */
+CHECKED enum status weights_load(const char *path, const struct plan *plan, struct device *device,
+                                 float *block);
 
 /* The flat block as named tensors that point into it; names are new strings. Appends to
  * tensors[*count ...]. */
