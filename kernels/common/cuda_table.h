@@ -9,11 +9,16 @@
 /* for float32, bfloat16 and float16 */
 #define CUDA_DECLARE(name) extern const struct kernel name##_f32, name##_bf16, name##_f16
 #define CUDA_KERNELS(name) &name##_f32, &name##_bf16, &name##_f16,
+/* for tables of another struct */
+#define CUDA_DECLARE_OTHER(type, name) extern const struct type name
+#define CUDA_OTHER(name) &name,
 #else
 #define CUDA_DECLARE_F32(name) struct kernel
 #define CUDA_KERNELS_F32(name)
 #define CUDA_DECLARE(name) struct kernel
 #define CUDA_KERNELS(name)
+#define CUDA_DECLARE_OTHER(type, name) struct type
+#define CUDA_OTHER(name)
 #endif
 
 #ifdef MEDTRAIN_HAS_CUDNN

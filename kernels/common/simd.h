@@ -66,9 +66,11 @@ static inline bool simd_available(void) {
 
 /* Declares and lists the compilations of a kernel, best first. */
 #if defined __x86_64__
-#define SIMD_DECLARE(name) extern const struct kernel name##_avx512, name##_avx2, name##_plain
+#define SIMD_DECLARE_OTHER(type, name) \
+  extern const struct type name##_avx512, name##_avx2, name##_plain
 #define SIMD_KERNELS(name) &name##_avx512, &name##_avx2, &name##_plain
 #else
-#define SIMD_DECLARE(name) extern const struct kernel name##_plain
+#define SIMD_DECLARE_OTHER(type, name) extern const struct type name##_plain
 #define SIMD_KERNELS(name) &name##_plain
 #endif
+#define SIMD_DECLARE(name) SIMD_DECLARE_OTHER(kernel, name)

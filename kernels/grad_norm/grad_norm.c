@@ -1,46 +1,55 @@
-/* The tree over the blocks, and the table of kernels. */
+/* The table of kernels, and the memory of the sums. */
 #include "kernels/grad_norm/grad_norm.h"
-#include <stddef.h>
-#include "kernels/common/fold.h"
-#include "kernels/grad_norm/blocks.h"
+#include "kernels/common/cuda_table.h"
+#include "kernels/common/simd.h"
+#include "kernels/grad_norm/kernels.h"
 
-/* Blocks per group: a group's partial sums are kept on the stack and folded when it is done. */
-enum { GROUP = 1024, LEVELS = 48 };
+CUDA_DECLARE_OTHER(grad_norm_kernel, grad_norm_cuda);
+SIMD_DECLARE_OTHER(grad_norm_kernel, grad_norm);
 
-extern const struct grad_norm_kernel grad_norm_avx512, grad_norm_avx2, grad_norm_plain;
+const struct grad_norm_kernel *const grad_norm_kernels[] = {
+    CUDA_OTHER(grad_norm_cuda) SIMD_KERNELS(grad_norm), NULL};
 
-const struct grad_norm_kernel *const grad_norm_kernels[] = {&grad_norm_avx512, &grad_norm_avx2,
-                                                            &grad_norm_plain, NULL};
-
-static const struct grad_norm_kernel *choose(void) {
-  int i = 0;
-  while (!grad_norm_kernels[i]->applies()) i++; /* the last one always does */
-  return grad_norm_kernels[i];
+static size_t partial_bytes(const struct grad_norm *state) {
+  return (size_t)grad_norm_blocks(state->most) * sizeof(double);
 }
 
-static double group_sum(const struct grad_norm_kernel *kernel, const float *g, int64_t count) {
-  double partial[GROUP];
-  int blocks = (int)((count + GRAD_NORM_BLOCK - 1) / GRAD_NORM_BLOCK);
-#pragma omp parallel for schedule(static)
-  for (int i = 0; i < blocks; i++) {
-    int64_t at = (int64_t)i * GRAD_NORM_BLOCK, left = count - at;
-    partial[i] = kernel->block(g + at, left < GRAD_NORM_BLOCK ? (int)left : GRAD_NORM_BLOCK);
-  }
-  return fold_sum(partial, blocks);
+enum status grad_norm_open(struct grad_norm *state, struct device *device, int64_t most) {
+  void *partial, *result;
+  *state = (struct grad_norm){.device = device, .most = most};
+  TRY(device->ops->allocate(device, partial_bytes(state), &partial));
+  state->partial = partial;
+  TRY(device->ops->allocate_host(device, sizeof *state->result, &result));
+  state->result = result;
+  return STATUS_OK;
 }
 
-double grad_norm_squared(const float *g, int64_t count) {
-  const struct grad_norm_kernel *kernel = choose();
-  const int64_t step = (int64_t)GROUP * GRAD_NORM_BLOCK;
-  double level[LEVELS] = {0}, sum = 0; /* level k holds 2^k groups where bit k of `done` is set */
-  int64_t done = 0;
-  for (int64_t at = 0; at < count; at += step, done++) {
-    double carry = group_sum(kernel, g + at, count - at < step ? count - at : step);
-    int k = 0;
-    for (; done >> k & 1; k++) carry += level[k];
-    level[k] = carry;
-  }
-  for (int k = 0; k < LEVELS; k++)
-    if (done >> k & 1) sum += level[k];
-  return sum;
+void grad_norm_close(struct grad_norm *state) {
+  struct device *device = state->device;
+  if (state->partial) device->ops->release(device, state->partial, partial_bytes(state));
+  if (state->result) device->ops->release_host(device, state->result, sizeof *state->result);
+  *state = (struct grad_norm){0};
+}
+
+static const struct grad_norm_kernel *choose(enum device_kind device) {
+  for (int i = 0; grad_norm_kernels[i]; i++)
+    if (grad_norm_kernels[i]->device == device && grad_norm_kernels[i]->applies())
+      return grad_norm_kernels[i];
+  return NULL;
+}
+
+enum status grad_norm_squared(struct grad_norm *state, struct stream *stream, const float *g,
+                              int64_t count, double *squared) {
+  const struct device_ops *ops = state->device->ops;
+  const struct grad_norm_kernel *kernel = choose(ops->kind);
+  *squared = 0;
+  REQUIRE(kernel, STATUS_USAGE, "the device %s has no kernel for gradients' norms", ops->name);
+  REQUIRE(count <= state->most, STATUS_USAGE, "the norm of %lld gradients: expected at most %lld",
+          (long long)count, (long long)state->most);
+  if (count == 0) return STATUS_OK;
+  TRY(kernel->sum(stream, g, count, state->partial));
+  TRY(ops->copy(stream, state->result, state->partial, sizeof *state->result));
+  TRY(ops->synchronize(stream));
+  *squared = *state->result;
+  return STATUS_OK;
 }

@@ -1,8 +1,9 @@
-/* The sum of squares of a block in LANES lanes: element i goes to lane i % LANES. */
+/* The sum of squares on vectors: a block in 16 lanes, the blocks by the tree of fold.h. */
+#include "kernels/common/fold.h"
 #include "kernels/common/simd.h"
-#include "kernels/grad_norm/blocks.h"
+#include "kernels/grad_norm/kernels.h"
 
-enum { LANES = 16 };
+enum { LANES = GRAD_NORM_LANES };
 
 static double block_sum(const float *g, int count) {
   double lane[LANES] = {0};
@@ -15,9 +16,22 @@ static double block_sum(const float *g, int count) {
   return lane[0];
 }
 
+static enum status sum(struct stream *stream, const float *g, int64_t count, double *partial) {
+  (void)stream;
+  int64_t blocks = grad_norm_blocks(count);
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < blocks; i++) {
+    int64_t at = i * GRAD_NORM_BLOCK, left = count - at;
+    partial[i] = block_sum(g + at, left < GRAD_NORM_BLOCK ? (int)left : GRAD_NORM_BLOCK);
+  }
+  fold_sum(partial, blocks);
+  return STATUS_OK;
+}
+
 extern const struct grad_norm_kernel SIMD_NAME(grad_norm);
 const struct grad_norm_kernel SIMD_NAME(grad_norm) = {
     .name = SIMD_LABEL("simd"),
+    .device = DEVICE_CPU,
     .applies = simd_available,
-    .block = block_sum,
+    .sum = sum,
 };

@@ -91,7 +91,7 @@ static enum status one_step(struct bench *bench) {
   struct run *run = &bench->sketch.training.run;
   TRY(run_forward(run));
   TRY(run_backward(run, 1.0, NULL));
-  return optimizer_step(&bench->optimizer, bench->weights, bench->gradients,
+  return optimizer_step(&bench->optimizer, &run->stream, bench->weights, bench->gradients,
                         bench->config->train.learning_rate, 1.0);
 }
 

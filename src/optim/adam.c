@@ -1,5 +1,4 @@
 /* adam and adamw: the two ways of weight decay around one kernel. */
-#include <string.h>
 #include "kernels/adam/adam.h"
 #include "optim/optim.h"
 
@@ -19,12 +18,10 @@ static enum status check(const struct optimizer_options *options) {
   return STATUS_OK;
 }
 
-static enum status update(struct optimizer *optimizer, float *w, const float *g,
-                          double learning_rate, double gradient_scale, bool decoupled) {
+static enum status update(struct optimizer *optimizer, struct stream *stream, float *w,
+                          const float *g, double learning_rate, double gradient_scale,
+                          bool decoupled) {
   const struct optimizer_options *options = &optimizer->options;
-  const struct adam_kernel *kernel = adam_choose(optimizer->device->ops->kind);
-  REQUIRE(kernel, STATUS_USAGE, "optimizer %s: the device %s has no kernel for it", options->kind,
-          optimizer->device->ops->name);
   struct adam_step step = {.learning_rate = learning_rate,
                            .beta1 = options->beta1,
                            .beta2 = options->beta2,
@@ -33,18 +30,18 @@ static enum status update(struct optimizer *optimizer, float *w, const float *g,
                            .decoupled = decoupled,
                            .step = optimizer->step,
                            .gradient_scale = gradient_scale};
-  kernel->update(&step, w, g, optimizer->state[MEAN], optimizer->state[SQUARE], optimizer->count);
-  return STATUS_OK;
+  return adam_update(&step, stream, w, g, optimizer->state[MEAN], optimizer->state[SQUARE],
+                     optimizer->count);
 }
 
-static enum status adam_step(struct optimizer *optimizer, float *w, const float *g,
-                             double learning_rate, double gradient_scale) {
-  return update(optimizer, w, g, learning_rate, gradient_scale, false);
+static enum status adam_step(struct optimizer *optimizer, struct stream *stream, float *w,
+                             const float *g, double learning_rate, double gradient_scale) {
+  return update(optimizer, stream, w, g, learning_rate, gradient_scale, false);
 }
 
-static enum status adamw_step(struct optimizer *optimizer, float *w, const float *g,
-                              double learning_rate, double gradient_scale) {
-  return update(optimizer, w, g, learning_rate, gradient_scale, true);
+static enum status adamw_step(struct optimizer *optimizer, struct stream *stream, float *w,
+                              const float *g, double learning_rate, double gradient_scale) {
+  return update(optimizer, stream, w, g, learning_rate, gradient_scale, true);
 }
 
 extern const struct optimizer_kind optimizer_adam, optimizer_adamw;

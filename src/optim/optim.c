@@ -1,4 +1,4 @@
-/* Opening, stepping and closing an optimiser; clipping and averaging. */
+/* Opening, stepping and closing an optimiser; clipping. */
 #include "optim/optim.h"
 #include <string.h>
 #include "base/text.h"
@@ -64,10 +64,10 @@ enum status optimizer_open(struct optimizer *optimizer, struct device *device,
   return status;
 }
 
-enum status optimizer_step(struct optimizer *optimizer, float *w, const float *g,
-                           double learning_rate, double gradient_scale) {
+enum status optimizer_step(struct optimizer *optimizer, struct stream *stream, float *w,
+                           const float *g, double learning_rate, double gradient_scale) {
   optimizer->step++;
-  return optimizer->kind->step(optimizer, w, g, learning_rate, gradient_scale);
+  return optimizer->kind->step(optimizer, stream, w, g, learning_rate, gradient_scale);
 }
 
 void optimizer_close(struct optimizer *optimizer) {
@@ -82,10 +82,4 @@ double optimizer_clip_scale(double norm, double limit) {
   if (limit <= 0) return 1;
   double scale = limit / (norm + 1e-6);
   return scale > 1 ? 1 : scale;
-}
-
-void ema_update(float *average, const float *w, int64_t count, double decay) {
-  float take = (float)(1 - decay);
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < count; i++) average[i] += take * (w[i] - average[i]);
 }

@@ -1,5 +1,5 @@
-/* Optimisers over the flat parameter block, clipping, and the moving average of the weights. All of
- * them work element by element: the bits depend on the step alone, not on threads or ranks. */
+/* Optimisers over the flat parameter block, and clipping. All of them work element by element: the
+ * bits depend on the step alone, not on threads or ranks. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,8 +25,8 @@ struct optimizer_kind {
   const char *state[OPTIMIZER_MAX_STATES]; /* names of the state arrays, as in a checkpoint */
   int (*count_states)(const struct optimizer_options *options);
   enum status (*check)(const struct optimizer_options *options);
-  enum status (*step)(struct optimizer *optimizer, float *w, const float *g, double learning_rate,
-                      double gradient_scale);
+  enum status (*step)(struct optimizer *optimizer, struct stream *stream, float *w, const float *g,
+                      double learning_rate, double gradient_scale);
 };
 
 /* All kinds, NULL-terminated. */
@@ -54,10 +54,11 @@ struct optimizer_options optimizer_defaults(const char *kind);
 CHECKED enum status optimizer_open(struct optimizer *optimizer, struct device *device,
                                    const struct optimizer_options *options, int64_t count);
 
-/* One step as torch.optim.Adam, AdamW or SGD on gradients gradient_scale*g. w, g: `count` floats in
- * the device's memory; g is not changed. */
-CHECKED enum status optimizer_step(struct optimizer *optimizer, float *w, const float *g,
-                                   double learning_rate, double gradient_scale);
+/* One step as torch.optim.Adam, AdamW or SGD on gradients gradient_scale*g, in the order of a
+ * stream of the optimiser's device. w, g: `count` floats in the device's memory; g is not changed.
+ */
+CHECKED enum status optimizer_step(struct optimizer *optimizer, struct stream *stream, float *w,
+                                   const float *g, double learning_rate, double gradient_scale);
 
 /* Accepts a zeroed or half-opened optimiser. */
 void optimizer_close(struct optimizer *optimizer);
@@ -66,7 +67,3 @@ void optimizer_close(struct optimizer *optimizer);
  * torch.nn.utils.clip_grad_norm_: limit/(norm + 1e-6), at most 1. limit <= 0: no clipping. NaN for
  * a norm that is NaN. */
 double optimizer_clip_scale(double norm, double limit);
-
-/* average = decay*average + (1-decay)*w over `count` floats (Polyak averaging; as the EMA of
- * torch.optim.swa_utils). */
-void ema_update(float *average, const float *w, int64_t count, double decay);

@@ -1,4 +1,5 @@
 /* sgd: gradient descent, plain, with momentum, or with Nesterov's, as torch.optim.SGD. */
+#include "kernels/sgd/sgd.h"
 #include "optim/optim.h"
 
 static int count_states(const struct optimizer_options *options) {
@@ -13,42 +14,15 @@ static enum status check(const struct optimizer_options *options) {
   return STATUS_OK;
 }
 
-struct coefficients {
-  float gradient_scale, weight_decay, momentum, rate;
-  bool nesterov;
-};
-
-static void step_plain(const struct coefficients *c, float *w, const float *g, int64_t count) {
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < count; i++) {
-    float gradient = c->gradient_scale * g[i] + c->weight_decay * w[i];
-    w[i] -= c->rate * gradient;
-  }
-}
-
-static void step_momentum(const struct coefficients *c, float *w, const float *g, float *velocity,
-                          int64_t count) {
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < count; i++) {
-    float gradient = c->gradient_scale * g[i] + c->weight_decay * w[i];
-    float moved = c->momentum * velocity[i] + gradient;
-    velocity[i] = moved;
-    w[i] -= c->rate * (c->nesterov ? gradient + c->momentum * moved : moved);
-  }
-}
-
-static enum status sgd_step(struct optimizer *optimizer, float *w, const float *g,
-                            double learning_rate, double gradient_scale) {
+static enum status sgd_step(struct optimizer *optimizer, struct stream *stream, float *w,
+                            const float *g, double learning_rate, double gradient_scale) {
   const struct optimizer_options *options = &optimizer->options;
-  REQUIRE(optimizer->device->ops->kind == DEVICE_CPU, STATUS_USAGE,
-          "optimizer sgd: the device %s has no kernel for it", optimizer->device->ops->name);
-  struct coefficients c = {(float)gradient_scale, (float)options->weight_decay,
-                           (float)options->momentum, (float)learning_rate, options->nesterov};
-  if (optimizer->state_count)
-    step_momentum(&c, w, g, optimizer->state[0], optimizer->count);
-  else
-    step_plain(&c, w, g, optimizer->count);
-  return STATUS_OK;
+  struct sgd_step step = {.learning_rate = learning_rate,
+                          .weight_decay = options->weight_decay,
+                          .momentum = options->momentum,
+                          .nesterov = options->nesterov,
+                          .gradient_scale = gradient_scale};
+  return sgd_update(&step, stream, w, g, optimizer->state[0], optimizer->count);
 }
 
 extern const struct optimizer_kind optimizer_sgd;

@@ -1,7 +1,7 @@
 /* One optimiser step: every own slot forward and backward, gradients and losses added over all
  * slots by the fixed tree, one update that every rank makes alike. */
 #include <math.h>
-#include "kernels/grad_norm/grad_norm.h"
+#include "kernels/ema/ema.h"
 #include "train/signals.h"
 #include "train/trainer.h"
 
@@ -75,11 +75,12 @@ static enum status update(struct trainer *trainer, int filled, const struct step
   struct state_blocks *blocks = &trainer->blocks;
   const struct config *config = trainer->config;
   double scale = optimizer_clip_scale(result->gradient_norm, config->train.clip_norm) / filled;
-  TRY(optimizer_step(&trainer->optimizer, blocks->weights, blocks->gradients, result->learning_rate,
-                     scale));
-  if (blocks->average)
-    ema_update(blocks->average, blocks->weights, blocks->count, config->train.ema_decay);
-  return STATUS_OK;
+  struct stream *stream = &trainer->training.run.stream;
+  TRY(optimizer_step(&trainer->optimizer, stream, blocks->weights, blocks->gradients,
+                     result->learning_rate, scale));
+  if (!blocks->average) return STATUS_OK;
+  return ema_update(stream, blocks->average, blocks->weights, blocks->count,
+                    config->train.ema_decay);
 }
 
 static enum status check_finite(const struct trainer *trainer, const struct step_result *result) {
@@ -117,7 +118,10 @@ enum status trainer_step(struct trainer *trainer, struct step_result *result) {
   result->total = sums[0] / filled;
   for (int i = 0; i < result->loss_count; i++) result->loss[i] = sums[1 + i] / filled;
   result->learning_rate = schedule_rate(&trainer->schedule, trainer->state.step);
-  result->gradient_norm = sqrt(grad_norm_squared(blocks->gradients, blocks->count)) / filled;
+  double squared;
+  TRY(grad_norm_squared(&trainer->norm, &trainer->training.run.stream, blocks->gradients,
+                        blocks->count, &squared));
+  result->gradient_norm = sqrt(squared) / filled;
   TRY(check_finite(trainer, result));
   TRY(update(trainer, filled, result));
   trainer->state.step++;

@@ -5,7 +5,6 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/text.h"
-#include "kernels/grad_norm/grad_norm.h"
 #include "train/journal.h"
 #include "train/signals.h"
 #include "train/trainer.h"
@@ -43,6 +42,7 @@ static enum status open_optimizer(struct trainer *trainer) {
       .momentum = config->train.momentum,
   };
   TRY(optimizer_open(&trainer->optimizer, trainer->device, &options, trainer->blocks.count));
+  TRY(grad_norm_open(&trainer->norm, trainer->device, trainer->blocks.count));
   const struct schedule_options curve = {
       .kind = config->train.schedule,
       .rate = config->train.learning_rate,
@@ -159,9 +159,12 @@ static enum status validate(struct trainer *trainer, struct evaluation *validati
 }
 
 /* What overflowed in the last update would show in the next step only. */
-static enum status check_weights(const struct trainer *trainer) {
+static enum status check_weights(struct trainer *trainer) {
   const struct state_blocks *blocks = &trainer->blocks;
-  REQUIRE(isfinite(grad_norm_squared(blocks->weights, blocks->count)), STATUS_FAILED,
+  double squared;
+  TRY(grad_norm_squared(&trainer->norm, &trainer->training.run.stream, blocks->weights,
+                        blocks->count, &squared));
+  REQUIRE(isfinite(squared), STATUS_FAILED,
           "step %lld: the weights are not finite; the last checkpoint is kept",
           (long long)trainer->state.step);
   return STATUS_OK;
@@ -230,6 +233,7 @@ static void close_trainer(struct trainer *trainer) {
   feed_close(trainer);
   journal_close(trainer->journal);
   tree_close(&trainer->tree);
+  grad_norm_close(&trainer->norm);
   optimizer_close(&trainer->optimizer);
   network_close(&trainer->training);
   network_close(&trainer->evaluation);

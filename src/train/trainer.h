@@ -5,6 +5,7 @@
 #include "comm/tree.h"
 #include "config/config.h"
 #include "data/prefetch.h"
+#include "kernels/grad_norm/grad_norm.h"
 #include "optim/optim.h"
 #include "optim/schedule.h"
 #include "store/checkpoint.h"
@@ -81,6 +82,7 @@ struct trainer {
   size_t arena_bytes;
   struct state_blocks blocks;
   struct optimizer optimizer;
+  struct grad_norm norm;
   struct schedule schedule;
   struct tree tree;
   struct slot_range own;

@@ -206,8 +206,8 @@ static void check_training(struct trial *trial) {
     for (int t = 0; t < terms; t++)
       own[t][step] = losses[t], wanted[t][step] = rows[step * terms + t];
     const struct adam_step adam = {LEARNING_RATE, 0.9, 0.999, 1e-8, 0, false, step + 1, 1};
-    adam_update(&adam, trial->weights, trial->gradients, trial->m, trial->v,
-                trial->plan.parameter_elements);
+    CHECK_OK(adam_update(&adam, &trial->run.stream, trial->weights, trial->gradients, trial->m,
+                         trial->v, trial->plan.parameter_elements));
   }
   for (int t = 0; t < terms; t++) {
     double distance = golden_distance_doubles(own[t], wanted[t], STEPS);
