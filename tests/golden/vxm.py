@@ -21,9 +21,10 @@ _grids = {}
 def warp(image, displacement, mode="bilinear", padding="zeros"):
     """y(x) = image(x + u(x)); image [n c d h w], displacement [n 3 d h w]."""
     extents = tuple(displacement.shape[2:])
-    key = (extents, displacement.dtype)
+    wide = displacement.dtype if displacement.dtype == torch.float64 else torch.float32  # bfloat16 has no 160.5
+    key = (extents, wide, displacement.device)
     if key not in _grids:
-        _grids[key] = identity_grid(extents, displacement.dtype)
+        _grids[key] = identity_grid(extents, wide).to(displacement.device)
     place = _grids[key] + displacement
     scaled = [2 * (place[:, c] / (image.shape[2 + c] - 1) - 0.5) for c in (2, 1, 0)]
     return F.grid_sample(image, torch.stack(scaled, dim=-1), mode=mode, padding_mode=padding,
@@ -184,7 +185,7 @@ def mse(a, b):
 
 def ncc(a, b, window=9):
     """VoxelMorph's squared local correlation: zero padding, window volume counted whole at the border too."""
-    kernel = torch.ones(1, 1, window, window, window, dtype=a.dtype)
+    kernel = torch.ones(1, 1, window, window, window, dtype=a.dtype, device=a.device)
     count = window ** 3
 
     def box(x):
@@ -272,7 +273,7 @@ def dice_vxm(p, t):
 
 def monai_lncc(a, b, window=3):
     """MONAI's LocalNormalizedCrossCorrelationLoss, rectangular kernel: clamped variances."""
-    kernel = torch.ones(1, 1, window, window, window, dtype=a.dtype)
+    kernel = torch.ones(1, 1, window, window, window, dtype=a.dtype, device=a.device)
     count = window ** 3
 
     def box(x):
