@@ -6,10 +6,6 @@
 #include "base/log.h"
 #include "comm/transport.h"
 
-#define COMM(name) extern const struct comm_ops name;
-#include "comm/comms.def"
-#undef COMM
-
 const struct comm_ops *const comm_transports[] = {
 #define COMM(name) &name,
 #include "comm/comms.def"

@@ -16,27 +16,25 @@ struct tree_node {
 /* The decomposition of a range of slots into aligned nodes has at most 2 * 31 of them. */
 enum { TREE_STACK_NODES = 64 };
 
+/* Adds right's data to left's, in left's place; called when both are present. */
+typedef void tree_add(void *context, void *left, const void *right);
+
 struct tree_stack {
+  tree_add *add;
+  void *context;
   struct tree_node node[TREE_STACK_NODES];
   int depth;
 };
 
-/* Adds right's data to left's, in left's place; called when both are present. */
-typedef void tree_add(void *left, const void *right, size_t count);
-
 /* Appends the node that follows the last one in slot order and merges aligned siblings. */
-void tree_stack_push(struct tree_stack *stack, struct tree_node node, tree_add *add, size_t count);
+void tree_stack_push(struct tree_stack *stack, struct tree_node node);
 
 /* The root: what is left on the stack, merged from the right, because the children that would stand
  * between them are missing. An absent node when the stack is empty. */
-struct tree_node tree_stack_finish(struct tree_stack *stack, tree_add *add, size_t count);
+struct tree_node tree_stack_finish(struct tree_stack *stack);
 
 /* Whether `right` is the sibling that `left` waits for. */
 bool tree_nodes_are_siblings(const struct tree_node *left, const struct tree_node *right);
 
 /* The nodes that a rank is left with after adding its own slots; returns how many. */
 int tree_partials(struct slot_range own, struct tree_node nodes[TREE_STACK_NODES]);
-
-/* tree_add for float and double. */
-void tree_add_float(void *left, const void *right, size_t count);
-void tree_add_double(void *left, const void *right, size_t count);

@@ -1,6 +1,7 @@
 /* Messages over MPI (MPI 3.1 standard), host memory only, on a communicator of our own so that the
  * MPI-IO of HDF5 cannot meet them. */
 #include <mpi.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "comm/transport.h"
@@ -142,8 +143,17 @@ static enum status sum_start(struct comm *comm, float *data, size_t count,
   return STATUS_OK;
 }
 
-extern const struct comm_ops comm_mpi;
+/* "Open MPI v4.1.4, package: ..." */
+static void describe(char *text, size_t bytes) {
+  char version[MPI_MAX_LIBRARY_VERSION_STRING] = "MPI";
+  int length = 0;
+  MPI_Get_library_version(version, &length);
+  version[strcspn(version, ",\n\t")] = 0;
+  snprintf(text, bytes, "%s", version);
+}
+
 const struct comm_ops comm_mpi = {.name = "mpi",
+                                  .describe = describe,
                                   .open = open_mpi,
                                   .close = close_mpi,
                                   .abort = abort_mpi,

@@ -9,7 +9,14 @@
 
 /* Messages between the same two ranks with the same tag arrive in the order in which they were
  * sent. */
-enum comm_tag { TAG_GATHER = 1, TAG_BROADCAST, TAG_PARTIAL, TAG_TOTAL };
+enum comm_tag {
+  TAG_GATHER = 1,
+  TAG_BROADCAST,
+  TAG_PARTIAL,
+  TAG_TOTAL,
+  TAG_PRESENCE,
+  TAG_ROLL_CALL
+};
 
 /* A message on its way. */
 struct comm_request {
@@ -21,6 +28,7 @@ struct comm_request {
 
 struct comm_ops {
   const char *name;
+  void (*describe)(char *text, size_t bytes); /* the library's name and version */
   /* Sets rank, size, local_rank, local_size and handle. */
   enum status (*open)(struct comm *comm, int *argc, char ***argv);
   void (*close)(struct comm *comm);
@@ -36,6 +44,8 @@ struct comm_ops {
   enum status (*sum_start)(struct comm *comm, float *data, size_t count,
                            struct comm_request *request);
 };
+
+extern const struct comm_ops comm_self, comm_mpi;
 
 enum { COMM_MESSAGE_BYTES = 1 << 30 };
 
@@ -53,11 +63,13 @@ struct comm_patience {
   const char *what; /* the collective, for the message */
   double started;
   int rounds;
+  double longest_sleep; /* seconds */
 };
 void comm_patience_start(struct comm_patience *patience, const char *what);
 /* Pauses; after the deadline a STATUS_FAILED error that names the phase and the ranks that
- * requests[0..count) still wait for. Rank 0, which can tell who is missing, gives up first;
- * others grant it some more time to say so. */
+ * requests[0..count) still wait for; where no request tells, the ranks are called, and those named
+ * that do not answer. Rank 0, which can tell who is missing, gives up first; others grant it some
+ * more time to say so. */
 CHECKED enum status comm_patience_pause(struct comm *comm, struct comm_patience *patience,
                                         const struct comm_request *requests, int count);
 

@@ -48,8 +48,8 @@ struct tree {
   struct comm *comm;
   struct slot_range own;
   int slots;
-  int64_t count; /* floats of the block */
-  size_t memory; /* bytes held */
+  int64_t count;              /* floats of the block */
+  size_t memory, host_memory; /* bytes held, of the device and (pinned) of the host */
   struct tree_state *state;
 };
 
@@ -58,7 +58,7 @@ struct tree {
  * device does not have, no memory. Holds `comm` and `device`, which must outlive it. */
 CHECKED enum status tree_open(struct tree *tree, struct comm *comm, struct device *device,
                               const struct tree_options *options);
-/* Accepts a zeroed tree. */
+/* Collective when the ranks have not lost each other. Accepts a zeroed tree. */
 void tree_close(struct tree *tree);
 
 /* Begins a step. `sum` (count floats of the device) must stay until tree_wait returns; it may be
@@ -85,7 +85,15 @@ CHECKED enum status tree_progress(struct tree *tree);
  * filled with zeros. */
 CHECKED enum status tree_wait(struct tree *tree);
 
-/* Bytes that tree_open takes on the rank that needs most. */
+/* The transports of this build, best first, NULL-terminated. */
+struct tree_transport;
+extern const struct tree_transport *const tree_transports[];
+
+/* What gradients travel by: "nccl 2.28.9", "Open MPI v4.1.4 through host memory". */
+void tree_transport_describe(const struct tree_transport *transport, char *text, size_t bytes);
+void tree_describe(const struct tree *tree, char *text, size_t bytes);
+
+/* Bytes of the device's memory that tree_open takes on the rank that needs most. */
 size_t tree_memory(enum tree_mode mode, int slots, int size, int64_t count);
 
 /* Bytes that the busiest rank sends per step for a block of `count` floats. */

@@ -4,23 +4,24 @@
 #include "comm/tree_state.h"
 
 /* depth: whether the block holds anything yet */
-static void plan_slot(struct tree_state *state, int slot, bool present) {
+static void plan_slot(struct tree_state *state, int slot, bool present, bool finish) {
   (void)slot;
-  state->add_count = present && state->depth;
-  state->adds[0] = (struct tree_sum){.to = 0, .from = -1};
-  state->fresh = present && !state->depth ? 0 : -1;
+  bool held = state->depth > 0;
+  state->add_count = present && held;
+  state->adds[0] = (struct tree_sum){.to = 0, .from = TREE_VALUES};
+  state->fresh = present && !held && !finish ? 0 : -1;
+  if (held || present) state->root = held ? 0 : TREE_VALUES;
   if (present) state->depth = 1;
 }
 
 static enum status launch(struct tree *tree, struct tree_bucket *bucket) {
   struct tree_state *state = tree->state;
-  float *sum = state->sum + bucket->first;
+  float *sum = state->host_sum + bucket->first;
   size_t bytes = sizeof(float) * (size_t)bucket->count;
   if (state->depth)
-    memcpy(sum, tree_block(state, 0) + bucket->first, bytes);
+    memcpy(sum, tree_host_block(state, 0) + bucket->first, bytes);
   else
     memset(sum, 0, bytes);
-  if (tree->comm->size == 1) return STATUS_OK;
   return tree->comm->ops->sum_start(tree->comm, sum, (size_t)bucket->count, bucket->arrivals);
 }
 

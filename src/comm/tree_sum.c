@@ -24,18 +24,24 @@ static void pack(struct slot_range own, int width, const double *values, const b
   }
 }
 
+static void add_doubles(void *context, void *left, const void *right) {
+  double *to = left;
+  const double *from = right;
+  for (int i = 0; i < *(const int *)context; i++) to[i] = to[i] + from[i];
+}
+
 static void fold(struct comm *comm, int items, int width, double *all, double *sum) {
   size_t message = (size_t)most_items(items, comm->size) * leaf_doubles(width);
-  struct tree_stack stack = {.depth = 0};
+  struct tree_stack stack = {.add = add_doubles, .context = &width};
   for (int rank = 0; rank < comm->size; rank++) {
     struct slot_range share = comm_share(items, rank, comm->size);
     for (int i = 0; i < share.count; i++) {
       double *leaf = all + (size_t)rank * message + (size_t)i * leaf_doubles(width);
       struct tree_node node = {.lo = share.first + i, .present = leaf[0] != 0, .data = leaf + 1};
-      tree_stack_push(&stack, node, tree_add_double, (size_t)width);
+      tree_stack_push(&stack, node);
     }
   }
-  struct tree_node root = tree_stack_finish(&stack, tree_add_double, (size_t)width);
+  struct tree_node root = tree_stack_finish(&stack);
   if (root.present)
     memcpy(sum, root.data, sizeof(double) * (size_t)width);
   else
