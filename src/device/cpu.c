@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 #include "base/text.h"
 #include "base/timer.h"
+#include "device/cpu_describe.h"
 #include "device/device.h"
 
 static int cpu_count(const char **why) {
@@ -103,6 +105,16 @@ static enum status cpu_event_seconds(const struct event *from, const struct even
   return STATUS_OK;
 }
 
+static enum status cpu_memory(struct device *device, size_t *available, size_t *total) {
+  struct sysinfo info;
+  (void)device;
+  REQUIRE(sysinfo(&info) == 0, STATUS_FAILED, "cannot ask for the memory of this machine: %s",
+          strerror(errno));
+  *available = (size_t)(info.freeram + info.bufferram) * info.mem_unit;
+  *total = (size_t)info.totalram * info.mem_unit;
+  return STATUS_OK;
+}
+
 extern const struct device_ops device_cpu;
 const struct device_ops device_cpu = {
     .name = "cpu",
@@ -126,4 +138,6 @@ const struct device_ops device_cpu = {
     .event_wait = cpu_event_wait,
     .event_done = cpu_event_done,
     .event_seconds = cpu_event_seconds,
+    .memory = cpu_memory,
+    .describe = cpu_describe,
 };

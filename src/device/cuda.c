@@ -1,6 +1,7 @@
 /* The CUDA device (CUDA Runtime API): one plain allocation each, streams that do not wait for the
  * default one, events. Compiled where a toolkit was found; the driver is looked for at run time. */
 #include "device/cuda.h"
+#include "device/cuda_describe.h"
 #include <omp.h>
 #include "base/text.h"
 
@@ -133,6 +134,40 @@ static enum status cuda_event_seconds(const struct event *from, const struct eve
   return STATUS_OK;
 }
 
+/* Other threads' calls (copies, page-locked memory) go on while this one records. */
+static enum status cuda_capture_begin(struct stream *stream) {
+  CUDA_TRY(cudaStreamBeginCapture(cuda_stream(stream), cudaStreamCaptureModeThreadLocal));
+  return STATUS_OK;
+}
+
+static enum status cuda_capture_end(struct stream *stream, struct capture *capture) {
+  cudaGraph_t graph = NULL;
+  cudaGraphExec_t executable = NULL;
+  cudaError_t code = cudaStreamEndCapture(cuda_stream(stream), &graph);
+  if (code == cudaSuccess) code = cudaGraphInstantiate(&executable, graph, 0);
+  if (graph) cudaGraphDestroy(graph);
+  cudaGetLastError();
+  CUDA_TRY(code);
+  *capture = (struct capture){stream->device, executable};
+  return STATUS_OK;
+}
+
+static enum status cuda_capture_launch(const struct capture *capture, struct stream *stream) {
+  CUDA_TRY(cudaGraphLaunch((cudaGraphExec_t)capture->handle, cuda_stream(stream)));
+  return STATUS_OK;
+}
+
+static void cuda_capture_close(struct capture *capture) {
+  if (capture->handle) cudaGraphExecDestroy((cudaGraphExec_t)capture->handle);
+  *capture = (struct capture){0};
+}
+
+static enum status cuda_memory(struct device *device, size_t *available, size_t *total) {
+  (void)device;
+  CUDA_TRY(cudaMemGetInfo(available, total));
+  return STATUS_OK;
+}
+
 extern const struct device_ops device_cuda;
 const struct device_ops device_cuda = {
     .name = "cuda",
@@ -155,4 +190,10 @@ const struct device_ops device_cuda = {
     .event_wait = cuda_event_wait,
     .event_done = cuda_event_done,
     .event_seconds = cuda_event_seconds,
+    .capture_begin = cuda_capture_begin,
+    .capture_end = cuda_capture_end,
+    .capture_launch = cuda_capture_launch,
+    .capture_close = cuda_capture_close,
+    .memory = cuda_memory,
+    .describe = cuda_describe,
 };

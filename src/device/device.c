@@ -21,6 +21,18 @@ static void list_names(char *text, size_t bytes) {
         (size_t)snprintf(text + used, bytes - used, "%s\"%s\"", i ? ", " : "", devices[i]->name);
 }
 
+enum status device_find(const char *name, const struct device_ops **ops) {
+  bool any = strcmp(name, "auto") == 0;
+  for (int i = 0; devices[i]; i++) {
+    *ops = devices[i];
+    if (any ? devices[i]->count(NULL) > 0 : strcmp(name, devices[i]->name) == 0) return STATUS_OK;
+  }
+  char known[128] = "";
+  list_names(known, sizeof known);
+  FAIL(STATUS_USAGE, "device: expected \"auto\" or one of this build (%s), found \"%s\"", known,
+       name);
+}
+
 /* One device of a kind for each rank of the node, in turn where they are shared. */
 static enum status open_one(struct device *device, const struct device_ops *ops, int count,
                             int local_rank, int local_size, bool share) {
@@ -44,10 +56,8 @@ enum status device_open(struct device *device, const char *name, int local_rank,
     REQUIRE(any, STATUS_USAGE, "device: there is no %s device here: %s", name, why);
     if (local_rank == 0) log_info("no %s device (%s): using the next one", devices[i]->name, why);
   }
-  char known[128] = "";
-  list_names(known, sizeof known);
-  FAIL(STATUS_USAGE, "device: expected \"auto\" or one of this build (%s), found \"%s\"", known,
-       name);
+  const struct device_ops *ops;
+  return device_find(name, &ops);
 }
 
 void device_close(struct device *device) {

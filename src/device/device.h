@@ -4,6 +4,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include "base/status.h"
 
 enum device_kind { DEVICE_CPU, DEVICE_CUDA };
@@ -18,6 +19,12 @@ struct stream {
 struct event {
   struct device *device;
   void *handle;
+};
+
+/* Work recorded once, to be done again with one call. */
+struct capture {
+  struct device *device;
+  void *handle; /* NULL: nothing */
 };
 
 struct device_ops {
@@ -47,8 +54,19 @@ struct device_ops {
   /* Work that the stream is given from now on waits for the event's last record. */
   enum status (*event_wait)(struct stream *stream, const struct event *event);
   enum status (*event_done)(const struct event *event, bool *done);
-  /* Seconds between two recorded events, once both are done. */
+  /* Seconds between two recorded events, once both are done; negative if `to` came first. */
   enum status (*event_seconds)(const struct event *from, const struct event *to, double *seconds);
+  /* NULL where calls cost as little as recorded work. Between begin and end, what the stream is
+   * given is recorded instead of done; the calling thread then must not wait for the device nor
+   * allocate on it. After an error in between, end still has to be called, and fails. */
+  enum status (*capture_begin)(struct stream *stream);
+  enum status (*capture_end)(struct stream *stream, struct capture *capture);
+  enum status (*capture_launch)(const struct capture *capture, struct stream *stream);
+  void (*capture_close)(struct capture *capture); /* accepts a zeroed one */
+  /* Bytes that are free and that there are, for an open device. */
+  enum status (*memory)(struct device *device, size_t *available, size_t *total);
+  /* Versions, devices and what connects them, for people; needs no open device. */
+  void (*describe)(FILE *out);
 };
 
 struct device {
@@ -56,6 +74,10 @@ struct device {
   int ordinal; /* which one of its kind on this node */
   int threads; /* CPU: OpenMP threads of this rank */
 };
+
+/* The device called `name`, there or not; "auto": the first that there is here, as device_open
+ * takes it. STATUS_USAGE for a name that this build does not know. */
+CHECKED enum status device_find(const char *name, const struct device_ops **ops);
 
 /* Opens the device `name`: "cpu", "cuda", or "auto", which is cuda where this build and this node
  * have one, and else cpu, with a line in the log. Unknown or absent ones are a STATUS_USAGE error

@@ -31,7 +31,7 @@ struct graph_node {
 
 struct graph {
   enum device_kind device;
-  enum dtype dtype; /* of inputs and parameters: float32, or float64 for gradient checks */
+  enum dtype dtype;      /* of inputs and parameters: float32, or float64 for gradient checks */
   enum dtype activation; /* of activations: as dtype, or a 16-bit type */
   struct value *values;
   struct graph_node *nodes;

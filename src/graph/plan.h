@@ -20,6 +20,7 @@ struct plan_options {
   void *prefer_context;
   size_t bucket_bytes; /* a gradient bucket is closed once it holds this much; 0: one bucket */
   bool no_folding;     /* keep concat and upsampling as nodes of their own */
+  bool capture;        /* record the steps and give them to the device as one, where it can */
   /* Debugging; results must not change: every tensor its own memory; dead tensors filled with NaN;
    * a pattern between tenants checked after every step. */
   bool no_reuse, poison, guard;

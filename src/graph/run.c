@@ -2,10 +2,11 @@
  * one call. */
 #include "graph/run.h"
 #include <stdlib.h>
-#include "base/timer.h"
 #include "graph/access.h"
 #include "graph/arena.h"
 #include "graph/debug.h"
+#include "graph/record.h"
+#include "graph/timing.h"
 
 enum { LOSS_BYTES = 2 * GRAPH_MAX_LOSSES * sizeof(double) };
 
@@ -61,6 +62,7 @@ enum status run_open(struct run *run, const struct plan *plan, struct device *de
   REQUIRE(run->inputs, STATUS_FAILED, "out of memory");
   TRY(device->ops->stream_open(device, &run->stream));
   TRY(open_losses(run));
+  TRY(record_open(run));
   if (!arena) {
     TRY(device->ops->allocate(device, plan->arena_bytes, &run->arena));
     run->owns_arena = true;
@@ -70,11 +72,13 @@ enum status run_open(struct run *run, const struct plan *plan, struct device *de
 
 void run_close(struct run *run) {
   const struct device_ops *device = run->device ? run->device->ops : NULL;
+  if (run->stream.device && device->synchronize(&run->stream)) status_clear();
+  if (run_timing(run, false)) status_clear();
+  record_close(run);
   if (run->owns_arena) device->release(run->device, run->arena, run->plan->arena_bytes);
   if (run->loss_values) device->release_host(run->device, run->loss_values, LOSS_BYTES);
   if (device) device->stream_close(&run->stream);
   free(run->inputs);
-  free(run->step_seconds);
   *run = (struct run){0};
 }
 
@@ -120,15 +124,6 @@ static enum status call_kernel(struct run *run, const struct plan_step *step) {
   return status == STATUS_OK ? status : status_pass(status, node->name, __FILE__, __LINE__);
 }
 
-static enum status call_timed(struct run *run, int s) {
-  TRY(run->device->ops->synchronize(&run->stream));
-  double started = timer_now();
-  TRY(call_kernel(run, &run->plan->steps[s]));
-  TRY(run->device->ops->synchronize(&run->stream));
-  run->step_seconds[s] += timer_now() - started;
-  return STATUS_OK;
-}
-
 static int loss_number(const struct graph *graph, int node) {
   int number = 0;
   while (number < graph->loss_count && graph->losses[number] != node) number++;
@@ -153,10 +148,9 @@ static enum status execute(struct run *run, int s) {
   const struct plan_step *step = &run->plan->steps[s];
   if (debugged) debug_before(run, s);
   if (step->kind == STEP_BACKWARD) TRY(copy_loss(run, step));
-  if (run->step_seconds)
-    TRY(call_timed(run, s));
-  else
-    TRY(call_kernel(run, step));
+  TRY(timing_before(run, s));
+  TRY(call_kernel(run, step));
+  TRY(timing_after(run, s));
   if (step->kind == STEP_FORWARD) TRY(copy_loss(run, step));
   if (debugged) TRY(debug_after(run, s));
   return STATUS_OK;
@@ -173,12 +167,20 @@ static enum status check_inputs(const struct run *run) {
   return STATUS_OK;
 }
 
+static enum status execute_part(struct run *run, int part) {
+  for (int s = run->parts[part].first; s < run->parts[part].end; s++) TRY(execute(run, s));
+  return STATUS_OK;
+}
+
 enum status run_forward(struct run *run) {
+  bool done;
   run->forward_done = false;
   TRY(check_inputs(run));
   debug_start(run);
-  for (int s = 0; s < run->plan->forward_step_count; s++) TRY(execute(run, s));
-  run->forward_done = true;
+  TRY(record_launch(run, 0, execute_part, &done));
+  if (!done) TRY(execute_part(run, 0));
+  TRY(timing_collect(run, 0, run->plan->forward_step_count));
+  run->parts[0].warm = run->forward_done = true;
   return STATUS_OK;
 }
 
@@ -193,6 +195,20 @@ static enum status call_hooks(const struct run *run, int s, const struct run_hoo
   return STATUS_OK;
 }
 
+/* A part of backward: recorded, or step by step with hooks in between. */
+static enum status backward_part(struct run *run, int part, const struct run_hooks *hooks,
+                                 int *bucket) {
+  bool done;
+  int first = run->parts[part].first, end = run->parts[part].end;
+  TRY(record_launch(run, part, execute_part, &done));
+  for (int s = first; s < end && !done; s++) {
+    TRY(execute(run, s));
+    if (s < end - 1) TRY(call_hooks(run, s, hooks, bucket));
+  }
+  run->parts[part].warm = true;
+  return call_hooks(run, end - 1, hooks, bucket);
+}
+
 enum status run_backward(struct run *run, double scale, const struct run_hooks *hooks) {
   const struct plan *plan = run->plan;
   REQUIRE(plan->options.training, STATUS_FAILED, "this plan has no backward");
@@ -201,18 +217,6 @@ enum status run_backward(struct run *run, double scale, const struct run_hooks *
   for (int i = 0; i < plan->graph->loss_count; i++)
     run->loss_seeds[i] = plan->graph->nodes[plan->graph->losses[i]].loss_weight * scale;
   int bucket = 0;
-  for (int s = plan->forward_step_count; s < plan->step_count; s++) {
-    TRY(execute(run, s));
-    TRY(call_hooks(run, s, hooks, &bucket));
-  }
-  return STATUS_OK;
-}
-
-enum status run_timing(struct run *run, bool on) {
-  free(run->step_seconds);
-  run->step_seconds = NULL;
-  if (!on) return STATUS_OK;
-  run->step_seconds = calloc((size_t)run->plan->step_count, sizeof *run->step_seconds);
-  REQUIRE(run->step_seconds, STATUS_FAILED, "out of memory");
-  return STATUS_OK;
+  for (int part = 1; part < run->part_count; part++) TRY(backward_part(run, part, hooks, &bucket));
+  return timing_collect(run, plan->forward_step_count, plan->step_count);
 }

@@ -3,19 +3,26 @@
 #pragma once
 #include "graph/plan.h"
 
+struct run_part;
+struct run_recordings;
+
 struct run {
   const struct plan *plan;
   struct device *device;
   struct stream stream;
   void *arena;
   bool owns_arena;
-  const void *weights;  /* flat block, borrowed */
-  void *gradients;      /* flat block, borrowed; NULL for plans that do not train */
-  const void **inputs;  /* per value index; NULL until bound */
-  bool forward_done;    /* and no backward since */
-  double *loss_values;  /* on the host: of each loss, and what its gradient starts from */
+  const void *weights; /* flat block, borrowed */
+  void *gradients;     /* flat block, borrowed; NULL for plans that do not train */
+  const void **inputs; /* per value index; NULL until bound */
+  bool forward_done;   /* and no backward since */
+  double *loss_values; /* on the host: of each loss, and what its gradient starts from */
   double *loss_seeds;
   double *step_seconds; /* accumulated per step when timing is on, else NULL */
+  struct event *step_events;
+  struct run_part *parts; /* what is given to the device between two reports of buckets */
+  int part_count;
+  struct run_recordings *recordings; /* NULL: steps are given to the device one by one */
 };
 
 /* `arena` may be given (at least plan->arena_bytes, aligned to 64) to share one block between plans
@@ -36,8 +43,9 @@ CHECKED enum status run_bind(struct run *run, const char *input, const void *mem
 CHECKED enum status run_value(const struct run *run, const char *name, const struct tensor **tensor,
                               const void **memory);
 
-/* All forward steps. STATUS_FAILED: an input that is read has not been bound; a guard was
- * overwritten. */
+/* All forward steps. From the second time on the device may be given them as one recording
+ * (plan_options.capture), with the same results. STATUS_FAILED: an input that is read has not been
+ * bound; a guard was overwritten. */
 CHECKED enum status run_forward(struct run *run);
 
 /* Called during backward when a bucket's gradients are complete, and (bucket NULL) between steps,
@@ -48,7 +56,8 @@ struct run_hooks {
   void *context;
 };
 /* After run_forward, once for each. Gradients of the total loss times `scale` are written to the
- * flat gradient block. hooks may be NULL. */
+ * flat gradient block. hooks may be NULL. `scale` may change only when the device has done what it
+ * was given before (run_losses waits for it). */
 CHECKED enum status run_backward(struct run *run, double scale, const struct run_hooks *hooks);
 
 /* The gradient of an input made with wants_gradient, after run_backward: for tests. */
