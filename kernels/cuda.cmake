@@ -33,6 +33,10 @@ if(CUDA_MODE STREQUAL "ON")
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 100) # and PTX of the last, for what comes later
   endif()
   enable_language(CUDA)
+  if(NOT CMAKE_CUDA20_EXTENSION_COMPILE_OPTION) # CMake before 3.26 does not know it
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+  endif()
   set(CMAKE_CUDA_STANDARD 20)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
   find_package(CUDAToolkit REQUIRED)

@@ -5,7 +5,9 @@
 
 /* Whoever fails here leaves the other ranks waiting for what will not come. */
 static enum status lose(struct tree *tree, enum status status) {
-  if (status && tree->comm->size > 1) tree->comm->broken = true;
+  if (!status || tree->comm->size == 1) return status;
+  tree->comm->broken = true;
+  if (tree->state->transport->give_up) tree->state->transport->give_up(tree);
   return status;
 }
 
@@ -131,6 +133,6 @@ enum status tree_wait(struct tree *tree) {
     if (state->done) return STATUS_OK;
     int count;
     const struct comm_request *pending = state->transport->pending(tree, &count);
-    TRY(comm_patience_pause(tree->comm, &patience, pending, count));
+    TRY(lose(tree, comm_patience_pause(tree->comm, &patience, pending, count)));
   }
 }

@@ -48,6 +48,7 @@ struct tree_transport {
   bool uses_host; /* copies blocks, and receives, in host memory of the device's */
   enum status (*open)(struct tree *tree); /* collective */
   void (*close)(struct tree *tree);
+  void (*give_up)(struct tree *tree); /* the ranks have lost each other: ends work on streams */
   enum status (*start)(struct tree *tree);
   /* Which nodes this rank ends up with is known: its last slot has been planned. */
   enum status (*plan_done)(struct tree *tree);
