@@ -185,6 +185,8 @@ static void write_events(struct journal *journal, const struct trainer *trainer,
       scalar(journal, trainer, "train", result->loss_name[i], result->loss[i]);
     scalar(journal, trainer, "train", "learning_rate", result->learning_rate);
     scalar(journal, trainer, "train", "gradient_norm", result->gradient_norm);
+    if (result->loss_scale != 1)
+      scalar(journal, trainer, "train", "loss_scale", result->loss_scale);
   }
   if (validation) write_validation(journal, trainer, validation);
 }

@@ -32,14 +32,13 @@ struct network_exchange {
 };
 
 struct network {
-struct graph graph;
-struct plan plan;
-struct run run;
-struct batch_layout batch;
-struct network_exchange exchange;
-int extent[3];
-}
-;
+  struct graph graph;
+  struct plan plan;
+  struct run run;
+  struct batch_layout batch;
+  struct network_exchange exchange;
+  int extent[3];
+};
 
 /* Builds and plans; allocates no tensor memory. task_run needs an open data set only for training.
  */

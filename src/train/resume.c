@@ -64,12 +64,14 @@ static enum status compare_data(const struct trainer *trainer, const char *path,
 }
 
 static enum status take_metadata(struct trainer *trainer, const struct checkpoint *checkpoint) {
-  json_int_t step, best_step, without_better;
-  double best;
+  json_int_t step, best_step, without_better, good_steps = 0, skipped_steps = 0;
+  double best, loss_scale = trainer->state.loss_scale;
   const char *data, *config;
-  int bad = json_unpack(checkpoint->metadata, "{s:I, s:F, s:I, s:I, s:s, s:s}", "step", &step,
-                        "best", &best, "best_step", &best_step, "validations_without_better",
-                        &without_better, "data", &data, "config", &config);
+  int bad =
+      json_unpack(checkpoint->metadata, "{s:I, s:F, s:I, s:I, s:s, s:s, s?F, s?I, s?I}", "step",
+                  &step, "best", &best, "best_step", &best_step, "validations_without_better",
+                  &without_better, "data", &data, "config", &config, "loss_scale", &loss_scale,
+                  "good_steps", &good_steps, "skipped_steps", &skipped_steps);
   REQUIRE(!bad, STATUS_FAILED,
           "%s: expected metadata of a training run, found none (imported weights "
           "are given as model.weights)",
@@ -81,6 +83,9 @@ static enum status take_metadata(struct trainer *trainer, const struct checkpoin
       .best = best_step ? best : -INFINITY,
       .best_step = best_step,
       .validations_without_better = without_better,
+      .loss_scale = loss_scale,
+      .good_steps = good_steps,
+      .skipped_steps = skipped_steps,
   };
   return STATUS_OK;
 }
@@ -110,7 +115,7 @@ static enum status broadcast_state(struct trainer *trainer) {
   struct saved_block saved[BLOCKS_MOST_SAVED];
   int count = blocks_saved(trainer, saved);
   TRY(comm_broadcast(comm, &trainer->state, sizeof trainer->state, 0));
-  trainer->optimizer.step = trainer->state.step;
+  trainer->optimizer.step = trainer->state.step - trainer->state.skipped_steps;
   for (int i = 0; i < count; i++)
     TRY(comm_broadcast(comm, saved[i].host, trainer->blocks.bytes, 0));
   enum status mine = STATUS_OK;

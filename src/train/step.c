@@ -38,7 +38,7 @@ static enum status compute_slot(struct trainer *trainer, int slot, const void *m
   TRY(network_bind(&trainer->training, memory));
   TRY(feed_ahead(trainer));
   TRY(run_forward(&trainer->training.run));
-  TRY(run_backward(&trainer->training.run, 1.0, &hooks));
+  TRY(run_backward(&trainer->training.run, trainer->state.loss_scale, &hooks));
   TRY(feed_ahead(trainer));
   record_losses(trainer, row);
   return STATUS_OK;
@@ -65,6 +65,11 @@ static enum status train_own_slots(struct trainer *trainer) {
   return status;
 }
 
+enum status trainer_alone(struct trainer *trainer, enum status status) {
+  if (status && trainer->comm->size > 1) trainer->comm->broken = true;
+  return status;
+}
+
 static void name_losses(const struct trainer *trainer, struct step_result *result) {
   struct run_loss losses[TRAINER_MAX_LOSSES];
   result->loss_count = run_losses(&trainer->training.run, losses, TRAINER_MAX_LOSSES);
@@ -74,10 +79,12 @@ static void name_losses(const struct trainer *trainer, struct step_result *resul
 static enum status update(struct trainer *trainer, int filled, const struct step_result *result) {
   struct state_blocks *blocks = &trainer->blocks;
   const struct config *config = trainer->config;
-  double scale = optimizer_clip_scale(result->gradient_norm, config->train.clip_norm) / filled;
+  double scale = optimizer_clip_scale(result->gradient_norm, config->train.clip_norm) /
+                 (filled * result->loss_scale);
   struct stream *stream = &trainer->training.run.stream;
   TRY(optimizer_step(&trainer->optimizer, stream, blocks->weights, blocks->gradients,
                      result->learning_rate, scale));
+  scale_grow(trainer);
   if (!blocks->average) return STATUS_OK;
   return ema_update(stream, blocks->average, blocks->weights, blocks->count,
                     config->train.ema_decay);
@@ -88,9 +95,6 @@ static enum status check_finite(const struct trainer *trainer, const struct step
     REQUIRE(isfinite(result->loss[i]), STATUS_FAILED,
             "step %lld: the loss %s is not finite (%g); the last checkpoint is kept",
             (long long)trainer->state.step + 1, result->loss_name[i], fabs(result->loss[i]));
-  REQUIRE(isfinite(result->gradient_norm), STATUS_FAILED,
-          "step %lld: the gradient is not finite; the last checkpoint is kept",
-          (long long)trainer->state.step + 1);
   return STATUS_OK;
 }
 
@@ -118,12 +122,15 @@ enum status trainer_step(struct trainer *trainer, struct step_result *result) {
   result->total = sums[0] / filled;
   for (int i = 0; i < result->loss_count; i++) result->loss[i] = sums[1 + i] / filled;
   result->learning_rate = schedule_rate(&trainer->schedule, trainer->state.step);
+  result->loss_scale = trainer->state.loss_scale;
   double squared;
-  TRY(grad_norm_squared(&trainer->norm, &trainer->training.run.stream, blocks->gradients,
-                        blocks->count, &squared));
-  result->gradient_norm = sqrt(squared) / filled;
+  bool good;
+  TRY(trainer_alone(trainer, grad_norm_squared(&trainer->norm, &trainer->training.run.stream,
+                                               blocks->gradients, blocks->count, &squared)));
+  result->gradient_norm = sqrt(squared) / (filled * result->loss_scale);
   TRY(check_finite(trainer, result));
-  TRY(update(trainer, filled, result));
+  TRY(scale_judge(trainer, result->gradient_norm, &good));
+  if (good) TRY(trainer_alone(trainer, update(trainer, filled, result)));
   trainer->state.step++;
   return STATUS_OK;
 }

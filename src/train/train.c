@@ -62,6 +62,7 @@ static enum status open_own(struct trainer *trainer) {
                  &trainer->own));
   TRY(trainer->task->open(&trainer->task_run, config));
   TRY(timetable_make(&trainer->time, trainer));
+  scale_start(trainer);
   TRY(open_networks(trainer));
   TRY(blocks_open(trainer));
   TRY(open_runs(trainer));
@@ -150,7 +151,10 @@ static bool judge(struct trainer *trainer, const struct evaluation *validation) 
 
 static enum status validate(struct trainer *trainer, struct evaluation *validation, bool *best) {
   const struct evaluation_visitor visitor = {journal_draw, trainer};
+  struct stream stream = trainer->training.run.stream;
   trainer->comm->phase = "validation";
+  /* the networks have streams of their own */
+  TRY(trainer_alone(trainer, trainer->device->ops->synchronize(&stream)));
   TRY(evaluate_split(validation, trainer->comm, trainer->task, &trainer->task_run,
                      &trainer->evaluation, SPLIT_VALIDATION, false, &visitor));
   trainer->comm->phase = "training";
@@ -162,8 +166,8 @@ static enum status validate(struct trainer *trainer, struct evaluation *validati
 static enum status check_weights(struct trainer *trainer) {
   const struct state_blocks *blocks = &trainer->blocks;
   double squared;
-  TRY(grad_norm_squared(&trainer->norm, &trainer->training.run.stream, blocks->weights,
-                        blocks->count, &squared));
+  TRY(trainer_alone(trainer, grad_norm_squared(&trainer->norm, &trainer->training.run.stream,
+                                               blocks->weights, blocks->count, &squared)));
   REQUIRE(isfinite(squared), STATUS_FAILED,
           "step %lld: the weights are not finite; the last checkpoint is kept",
           (long long)trainer->state.step);

@@ -23,6 +23,9 @@ struct progress_state {
   double best;  /* best validation score so far; -infinity before the first */
   int64_t best_step;
   int64_t validations_without_better;
+  double loss_scale;     /* what losses are multiplied by before backward; 1 but for float16 */
+  int64_t good_steps;    /* since it last changed */
+  int64_t skipped_steps; /* without an update, since the gradient was too large */
 };
 
 /* How training is cut into epochs, steps and slots. */
@@ -102,7 +105,8 @@ struct step_result {
   double loss[TRAINER_MAX_LOSSES]; /* unweighted, mean over samples */
   double total;                    /* weighted sum */
   double learning_rate, gradient_norm;
-  bool stop; /* a rank was asked to stop */
+  double loss_scale; /* of this step */
+  bool stop;         /* a rank was asked to stop */
 };
 
 /* timetable.c */
@@ -135,6 +139,18 @@ CHECKED enum status feed_ahead(struct trainer *trainer);
 CHECKED enum status feed_release(struct trainer *trainer, void *memory);
 /* For how long host or device have waited for inputs, in total. */
 double feed_seconds_waited(const struct trainer *trainer);
+
+/* scale.c: loss scaling. */
+void scale_start(struct trainer *trainer);
+/* Whether a step with this gradient may update; if not, and precision is float16, the scale goes
+ * down. */
+CHECKED enum status scale_judge(struct trainer *trainer, double gradient_norm, bool *update);
+/* After an update. */
+void scale_grow(struct trainer *trainer);
+
+/* Passes on the status of what this rank does alone, after an agreement: if it failed, the others
+ * cannot be told any more, and closing the communicator ends the job. */
+CHECKED enum status trainer_alone(struct trainer *trainer, enum status status);
 
 /* step.c: one optimiser step. Collective. */
 CHECKED enum status trainer_step(struct trainer *trainer, struct step_result *result);
