@@ -173,7 +173,7 @@ static __device__ inline void cuda_matrix_multiply(float (&c)[4], const unsigned
   template <>                                                                            \
   __device__ inline void cuda_matrix_multiply<type>(float(&c)[4], const unsigned(&a)[4], \
                                                     const unsigned(&b)[2]) {             \
-    asm volatile("mma.sync.aligned." instruction                                         \
+    asm("mma.sync.aligned." instruction                                         \
                  " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"      \
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                        \
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));    \

@@ -1,0 +1,485 @@
+/* Convolution passes on tensor cores. Nothing is gathered into a matrix: the window of source
+ * voxels that a tile reads lies in shared memory, and each tap is a shift of the addresses that
+ * fragments are loaded from. Rows of a warp lie along h, so a fragment of source voxels serves up
+ * to three taps. */
+#include "kernels/common/cuda_matrix.h"
+#include "kernels/conv/conv_cuda_matrix.h"
+
+/* Which part of the pass a thread is at work on. */
+struct cursor {
+  int source, chunk, tap, chunks_before;
+};
+
+__device__ static inline struct cursor cursor_next_chunk(const struct matrix_pass &pass,
+                                                         struct cursor at) {
+  at.tap = 0;
+  at.chunks_before++;
+  if (++at.chunk == pass.source[at.source].chunks) {
+    at.chunk = 0;
+    at.source++;
+  }
+  return at;
+}
+
+__device__ static inline struct cursor cursor_next(const struct matrix_pass &pass,
+                                                   struct cursor at) {
+  if (++at.tap < pass.source[at.source].most_taps[0]) return at;
+  return cursor_next_chunk(pass, at);
+}
+
+/* The tile of a block, and a thread's place in it. */
+struct tile {
+  int sample, channel_tile, at[3];
+  int d, h, phase_w, warp_n; /* a warp's first voxel in the tile, and its channels */
+};
+
+__device__ static inline struct tile find_tile(const struct matrix_pass &pass) {
+  struct tile tile;
+  unsigned index = blockIdx.x;
+  tile.channel_tile = (int)(index % pass.channel_tiles), index /= pass.channel_tiles;
+  for (int i = 2; i >= 0; i--) {
+    tile.at[i] = (int)(index % pass.tiles[i]) * pass.tile[i];
+    index /= pass.tiles[i];
+  }
+  tile.sample = (int)index;
+  int warp = threadIdx.x / 32;
+  tile.warp_n = warp % pass.warps_n, warp /= pass.warps_n;
+  tile.phase_w = warp % pass.strip, warp /= pass.strip;
+  tile.h = warp % pass.warps_h * pass.rows;
+  tile.d = warp / pass.warps_h;
+  return tile;
+}
+
+/* --- loading --- */
+
+/* Where a voxel's row in shared memory keeps its first half: every second four voxels have them
+ * swapped, so that fragments meet no bank twice. */
+__device__ static inline int swapped(int position, int half) {
+  return (position >> 2 & 1) ^ half;
+}
+
+/* A source voxel in the window, and its first channel's address. */
+struct voxel {
+  int d, h, w;
+};
+
+__device__ static inline void advance(const struct matrix_source &source, struct voxel &at) {
+  at.w += source.advance[2];
+  int carry = at.w >= source.window[2];
+  at.w -= carry ? source.window[2] : 0;
+  at.h += source.advance[1] + carry;
+  carry = at.h >= source.window[1];
+  at.h -= carry ? source.window[1] : 0;
+  at.d += source.advance[0] + carry;
+}
+
+/* Starts to copy the window of a chunk. */
+__device__ static void load_window(const struct matrix_pass &pass, const struct tile &tile,
+                                   struct cursor at, cuda_shared to) {
+  const struct matrix_source &source = pass.source[at.source];
+  int origin[3];
+  for (int i = 0; i < 3; i++)
+    origin[i] =
+        (source.phases[i] == 2 ? tile.at[i] / 2 : tile.at[i] * source.step[i]) + source.origin[i];
+  int half = threadIdx.x & 1, first = threadIdx.x >> 1, byte = at.chunk * MATRIX_CHUNK + 16 * half;
+  const unsigned char *data = source.data + tile.sample * source.sample + byte;
+  bool there = byte < source.voxel;
+  int shift = source.lane_step - 1; /* of 1 or 2 */
+  struct voxel v = {first / source.window[2] / source.window[1],
+                    first / source.window[2] % source.window[1], first % source.window[2]};
+  for (; v.d < source.window[0]; advance(source, v)) {
+    int d = origin[0] + v.d, h = origin[1] + v.h, w = origin[2] + v.w;
+    bool inside = there && (unsigned)d < (unsigned)source.extent[0] &&
+                  (unsigned)h < (unsigned)source.extent[1] &&
+                  (unsigned)w < (unsigned)source.extent[2];
+    int64_t voxel = inside ? ((int64_t)d * source.extent[1] + h) * source.extent[2] + w : 0;
+    int position = (v.w & shift) * source.part + (v.w >> shift);
+    int row = (v.d * source.window[1] + v.h) * source.pitch + position;
+    cuda_copy_start(to + row * MATRIX_CHUNK + 16 * swapped(position, half),
+                    inside ? data + voxel * source.voxel : source.data, inside);
+  }
+}
+
+/* Starts to copy the weights of a tap along d. */
+__device__ static void load_slice(const struct matrix_pass &pass, const struct tile &tile,
+                                  struct cursor at, cuda_shared to) {
+  const struct matrix_source &source = pass.source[at.source];
+  int64_t slice =
+      ((int64_t)tile.channel_tile * source.chunks + at.chunk) * source.most_taps[0] + at.tap;
+  const unsigned char *from = source.packed + slice * source.slice;
+  for (int i = threadIdx.x * 16; i < source.slice; i += blockDim.x * 16)
+    cuda_copy_start(to + i, from + i, true);
+}
+
+/* --- multiplying --- */
+
+/* A fragment of COUNT registers. float32 is the sum of two TF32 values. */
+template <typename T, int COUNT>
+struct operand {
+  unsigned value[COUNT];
+};
+template <int COUNT>
+struct operand<float, COUNT> {
+  unsigned value[COUNT], rest[COUNT];
+};
+
+template <typename T, int COUNT>
+__device__ static inline void set_operand(struct operand<T, COUNT> &to, const unsigned *from) {
+#pragma unroll
+  for (int i = 0; i < COUNT; i++) to.value[i] = from[i];
+}
+template <int COUNT>
+__device__ static inline void set_operand(struct operand<float, COUNT> &to, const unsigned *from) {
+#pragma unroll
+  for (int i = 0; i < COUNT; i++) {
+    float value = cuda_matrix_tf32_float(from[i]);
+    to.value[i] = cuda_matrix_tf32(value);
+    to.rest[i] = cuda_matrix_tf32(value - cuda_matrix_tf32_float(to.value[i]));
+  }
+}
+
+template <typename T>
+__device__ static inline void multiply(float (&c)[4], const struct operand<T, 4> &a,
+                                       const struct operand<T, 2> &b) {
+  cuda_matrix_multiply<T>(c, a.value, b.value);
+}
+__device__ static inline void multiply(float (&c)[4], const struct operand<float, 4> &a,
+                                       const struct operand<float, 2> &b) {
+  cuda_matrix_multiply<float>(c, a.rest, b.value);
+  cuda_matrix_multiply<float>(c, a.value, b.rest);
+  cuda_matrix_multiply<float>(c, a.value, b.value);
+}
+
+/* TAPS taps along h for every STRIDE-th of a warp's rows from FIRST on: row j of them reads source
+ * row j + tap. `a` and `b` are the lane's addresses of the first, and the steps to the next.
+ * float32 sums start anew here, since tensor cores truncate theirs: the error stays that of few
+ * terms. */
+template <typename T, int ROWS, int GROUPS, int TAPS, int FIRST, int STRIDE>
+__device__ static inline void accumulate(float (&sums)[ROWS][GROUPS][4], cuda_shared a, int a_step,
+                                         cuda_shared b, int b_step) {
+  constexpr int USED = (ROWS - FIRST + STRIDE - 1) / STRIDE;
+  constexpr bool ANEW = sizeof(T) == 4;
+  struct operand<T, 2> weights[TAPS][GROUPS];
+  float anew[USED][GROUPS][4];
+#pragma unroll
+  for (int tap = 0; tap < TAPS; tap++)
+#pragma unroll
+    for (int pair = 0; pair < GROUPS / 2; pair++) {
+      unsigned loaded[4];
+      cuda_matrix_load(loaded, b + tap * b_step + pair * 16 * MATRIX_CHUNK);
+      set_operand(weights[tap][2 * pair], loaded);
+      set_operand(weights[tap][2 * pair + 1], loaded + 2);
+    }
+#pragma unroll
+  for (int i = 0; i < USED + TAPS - 1; i++) {
+    struct operand<T, 4> voxels;
+    unsigned loaded[4];
+    cuda_matrix_load(loaded, a + i * a_step);
+    set_operand(voxels, loaded);
+#pragma unroll
+    for (int tap = 0; tap < TAPS; tap++) {
+      const int row = i - tap;
+      if (row < 0 || row >= USED) continue;
+#pragma unroll
+      for (int group = 0; group < GROUPS; group++) {
+        float(&sum)[4] = sums[FIRST + row * STRIDE][group];
+        if (!ANEW) {
+          multiply(sum, voxels, weights[tap][group]);
+          continue;
+        }
+        float(&fresh)[4] = anew[row][group];
+#pragma unroll
+        for (int k = 0; k < 4 && tap == 0; k++) fresh[k] = 0;
+        multiply(fresh, voxels, weights[tap][group]);
+#pragma unroll
+        for (int k = 0; k < 4 && tap == TAPS - 1; k++) sum[k] += fresh[k];
+      }
+    }
+  }
+}
+
+/* Addresses of a lane for one tap along w, and the steps of rows and of taps along h. */
+struct lane {
+  cuda_shared a, b;
+  int row, tap;
+};
+
+/* All taps along h where the source has one phase there: voxel h reads rows step*h + tap, so taps
+ * of the same remainder by step share rows. */
+template <typename T, int ROWS, int GROUPS>
+__device__ static inline void accumulate_rows(float (&sums)[ROWS][GROUPS][4],
+                                              const struct matrix_source &source,
+                                              const struct lane &lane) {
+  int step = source.step[1], taps = source.taps[1][0];
+  for (int first = 0; first < step && first < taps; first++)
+    for (int tap = first; tap < taps; tap += 3 * step) {
+      cuda_shared a = lane.a + tap * lane.row, b = lane.b + tap * lane.tap;
+      int left = (taps - tap + step - 1) / step, row = step * lane.row, next = step * lane.tap;
+      if (left >= 3)
+        accumulate<T, ROWS, GROUPS, 3, 0, 1>(sums, a, row, b, next);
+      else if (left == 2)
+        accumulate<T, ROWS, GROUPS, 2, 0, 1>(sums, a, row, b, next);
+      else
+        accumulate<T, ROWS, GROUPS, 1, 0, 1>(sums, a, row, b, next);
+    }
+}
+
+/* The same for one of two phases. */
+template <typename T, int ROWS, int GROUPS, int PHASE>
+__device__ static inline void accumulate_phase(float (&sums)[ROWS][GROUPS][4],
+                                               const struct matrix_source &source,
+                                               const struct lane &lane) {
+  int taps = source.taps[1][PHASE], phase = source.most_taps[1] * source.phases[2] * lane.tap;
+  cuda_shared a = lane.a + source.offset[1][PHASE] * lane.row, b = lane.b + PHASE * phase;
+  for (int tap = 0; tap < taps; tap += 2)
+    if (taps - tap >= 2)
+      accumulate<T, ROWS, GROUPS, 2, PHASE, 2>(sums, a + tap * lane.row, lane.row,
+                                               b + tap * lane.tap, lane.tap);
+    else
+      accumulate<T, ROWS, GROUPS, 1, PHASE, 2>(sums, a + tap * lane.row, lane.row,
+                                               b + tap * lane.tap, lane.tap);
+}
+
+/* Adds all taps of a tap along d to a warp's sums. */
+template <typename T, int ROWS, int GROUPS, bool PHASED>
+__device__ static inline void accumulate_slice(float (&sums)[ROWS][GROUPS][4],
+                                               const struct matrix_pass &pass,
+                                               const struct tile &tile, struct cursor at,
+                                               cuda_shared window, cuda_shared slice) {
+  const struct matrix_source &source = pass.source[at.source];
+  const int thread = threadIdx.x % 32, tap_bytes = pass.block_channels * MATRIX_CHUNK;
+  bool phased[3];
+  for (int i = 0; i < 3; i++) phased[i] = PHASED && source.phases[i] == 2;
+  int phase_d = phased[0] ? tile.d & 1 : 0, phase_w = phased[2] ? tile.phase_w : 0;
+  if (at.tap >= source.taps[0][phase_d]) return;
+  int d = (phased[0] ? tile.d / 2 + source.offset[0][phase_d] : tile.d * source.step[0]) + at.tap;
+  int h = phased[1] ? tile.h / 2 : tile.h * source.step[1];
+  int w = phased[2] ? source.offset[2][phase_w] : tile.phase_w * source.step[2];
+  struct lane lane;
+  lane.row = source.pitch * MATRIX_CHUNK;
+  lane.tap = source.most_taps[2] * tap_bytes;
+  int phase = phase_d * source.phases[1] * source.phases[2] + phase_w;
+  int column = (thread >> 4) * 8 + (thread & 7);
+  cuda_shared weights = slice + phase * source.most_taps[1] * lane.tap +
+                        (tile.warp_n * 8 * GROUPS + column) * MATRIX_CHUNK +
+                        16 * swapped(column, thread >> 3 & 1);
+  cuda_shared rows = window + (d * source.window[1] + h) * lane.row;
+  int shift = source.lane_step - 1;
+  for (int tap = 0; tap < source.taps[2][phase_w]; tap++) {
+    int first = w + tap;
+    int position = (first & shift) * source.part + (first >> shift) + (thread & 15);
+    lane.a = rows + position * MATRIX_CHUNK + 16 * swapped(position, thread >> 4);
+    lane.b = weights + tap * tap_bytes;
+    if (phased[1]) {
+      accumulate_phase<T, ROWS, GROUPS, 0>(sums, source, lane);
+      accumulate_phase<T, ROWS, GROUPS, 1>(sums, source, lane);
+    } else {
+      accumulate_rows<T, ROWS, GROUPS>(sums, source, lane);
+    }
+  }
+}
+
+/* --- storing --- */
+
+/* COUNT elements that lie side by side, moved as up to 16 bytes at once. */
+template <typename T, int COUNT>
+struct alignas(sizeof(T) * COUNT > 16 ? 16 : sizeof(T) * COUNT) together {
+  T value[COUNT];
+};
+
+template <typename T, int COUNT>
+__device__ static inline void store_voxel(const struct matrix_pass &pass, float (&values)[COUNT],
+                                          int64_t voxel, int channel) {
+  T *to = (T *)pass.target + voxel * pass.channels + channel;
+  int count = min(COUNT, pass.channels - channel);
+  if (pass.channels % COUNT != 0) {
+    for (int i = 0; i < COUNT; i++)
+      if (i < count) to[i] = from_float<T>(pass.add ? values[i] + to_float(to[i]) : values[i]);
+    return;
+  }
+  struct together<T, COUNT> result;
+  if (pass.add) {
+    result = *(const struct together<T, COUNT> *)to;
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) values[i] += to_float(result.value[i]);
+  }
+#pragma unroll
+  for (int i = 0; i < COUNT; i++) result.value[i] = from_float<T>(values[i]);
+  *(struct together<T, COUNT> *)to = result;
+}
+
+/* Finishes and stores a warp's sums: a lane has channels side by side. */
+template <typename T, int ROWS, int GROUPS>
+__device__ static inline void store_sums(float (&sums)[ROWS][GROUPS][4],
+                                         const struct matrix_pass &pass, const struct tile &tile) {
+  const int thread = threadIdx.x % 32, COUNT = 2 * GROUPS;
+  int channel = tile.channel_tile * pass.block_channels + (tile.warp_n * 4 + thread % 4) * COUNT;
+  int d = tile.at[0] + tile.d, h = tile.at[1] + tile.h;
+  if (channel >= pass.channels || d >= pass.extent[0]) return;
+  float bias[COUNT];
+#pragma unroll
+  for (int i = 0; i < COUNT; i++)
+    bias[i] = pass.bias && channel + i < pass.channels ? pass.bias[channel + i] : 0;
+#pragma unroll
+  for (int part = 0; part < 2; part++) {
+    int w = tile.at[2] + tile.phase_w + (thread / 4 + 8 * part) * pass.strip;
+    int64_t voxel =
+        (((int64_t)tile.sample * pass.extent[0] + d) * pass.extent[1] + h) * pass.extent[2] + w;
+#pragma unroll
+    for (int row = 0; row < ROWS; row++) {
+      float values[COUNT];
+#pragma unroll
+      for (int i = 0; i < COUNT; i++) {
+        values[i] = sums[row][i / 2][2 * part + i % 2] + bias[i];
+        values[i] = values[i] > 0 ? values[i] : pass.slope * values[i];
+      }
+      if (w >= pass.extent[2] || h + row >= pass.extent[1]) continue;
+      if (pass.wide)
+        store_voxel<float>(pass, values, voxel + (int64_t)row * pass.extent[2], channel);
+      else
+        store_voxel<T>(pass, values, voxel + (int64_t)row * pass.extent[2], channel);
+    }
+  }
+}
+
+/* --- the kernel --- */
+
+/* While a slice is multiplied, the next one arrives, and where there are two places for windows the
+ * window of the next chunk, for which all but the last slice of this one need not wait. */
+template <typename T, int ROWS, int GROUPS, bool PHASED>
+__global__ void __launch_bounds__(32 * MATRIX_MOST_WARPS, ROWS *GROUPS > 16 ? 1 : 2)
+    compute_pass(const __grid_constant__ struct matrix_pass pass) {
+  CUDA_DYNAMIC_SHARED(unsigned char, shared);
+  const cuda_shared windows = cuda_shared_of(shared);
+  const cuda_shared slices = windows + pass.window_bytes[0] + pass.window_bytes[1];
+  const struct tile tile = find_tile(pass);
+  float sums[ROWS][GROUPS][4] = {};
+  struct cursor at = {0, 0, 0, 0};
+  load_window(pass, tile, at, windows);
+  load_slice(pass, tile, at, slices);
+  cuda_copy_close();
+  bool later = false; /* the last group need not have arrived yet */
+  for (int step = 0; at.source < pass.count; step++) {
+    if (later)
+      cuda_copy_wait<1>();
+    else
+      cuda_copy_wait<0>();
+    __syncthreads();
+    struct cursor next = cursor_next(pass, at);
+    if (next.source < pass.count)
+      load_slice(pass, tile, next, slices + (step + 1) % 2 * pass.slice_bytes);
+    cuda_copy_close();
+    later = pass.stages == 2 && at.tap == 0;
+    if (later) {
+      struct cursor chunk = cursor_next_chunk(pass, at);
+      if (chunk.source < pass.count)
+        load_window(pass, tile, chunk, windows + chunk.chunks_before % 2 * pass.window_bytes[0]);
+      cuda_copy_close();
+      later = next.tap > 0;
+    }
+    accumulate_slice<T, ROWS, GROUPS, PHASED>(
+        sums, pass, tile, at,
+        windows + (pass.stages == 2 ? at.chunks_before % 2 * pass.window_bytes[0] : 0),
+        slices + step % 2 * pass.slice_bytes);
+    if (pass.stages == 1 && next.tap == 0 && next.source < pass.count) {
+      __syncthreads();
+      load_window(pass, tile, next, windows);
+      cuda_copy_close();
+    }
+    at = next;
+  }
+  store_sums<T>(sums, pass, tile);
+}
+
+/* --- launching --- */
+
+template <typename T, int ROWS, int GROUPS, bool PHASED>
+static void launch_as(const struct matrix_pass *pass, struct stream *stream) {
+  int64_t blocks = (int64_t)pass->channel_tiles * pass->tiles[0] * pass->tiles[1] * pass->tiles[2];
+  size_t bytes = conv_cuda_matrix_shared(pass);
+  cudaFuncSetAttribute(compute_pass<T, ROWS, GROUPS, PHASED>,
+                       cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+  CUDA_LAUNCH((compute_pass<T, ROWS, GROUPS, PHASED>), (unsigned)(blocks * pass->samples),
+              (unsigned)conv_cuda_matrix_threads(pass), bytes, stream, *pass);
+}
+
+/* The cuts that conv_cuda_matrix_plan makes. */
+template <typename T>
+static void launch(const struct matrix_pass *pass, struct stream *stream) {
+  bool phased = pass->phases[0] * pass->phases[1] * pass->phases[2] > 1;
+  bool wide = pass->warp_channels == 32;
+  if (pass->rows == 4) return launch_as<T, 4, 2, false>(pass, stream);
+  if constexpr (sizeof(T) == 2) {
+    if (wide && phased) return launch_as<T, 8, 4, true>(pass, stream);
+    if (wide) return launch_as<T, 8, 4, false>(pass, stream);
+  }
+  if (phased) return launch_as<T, 8, 2, true>(pass, stream);
+  launch_as<T, 8, 2, false>(pass, stream);
+}
+
+static void compute(const struct node *node, const struct io *io, bool forward, int input,
+                    struct matrix_pass *pass, void *workspace, struct stream *stream) {
+  conv_cuda_matrix_pack(node, io, forward, input, pass, workspace, stream);
+  if (node->activation == DTYPE_F32)
+    launch<float>(pass, stream);
+  else if (node->activation == DTYPE_BF16)
+    launch<__nv_bfloat16>(pass, stream);
+  else
+    launch<__half>(pass, stream);
+}
+
+/* --- the parts of the conv kernel --- */
+
+static bool forward_applies(const struct node *node, int input) {
+  struct matrix_pass pass;
+  (void)input;
+  return conv_cuda_matrix_plan(node, true, 0, &pass);
+}
+
+static bool data_applies(const struct node *node, int input) {
+  struct matrix_pass pass;
+  return conv_cuda_matrix_plan(node, false, input, &pass);
+}
+
+static size_t workspace_of(const struct node *node, bool forward, int input) {
+  struct matrix_pass pass;
+  size_t bytes = 0;
+  if (!conv_cuda_matrix_plan(node, forward, input, &pass)) return 0;
+  for (int i = 0; i < pass.count; i++) bytes += conv_cuda_round(conv_cuda_matrix_packed(&pass, i));
+  return bytes;
+}
+
+static size_t forward_workspace(const struct node *node, int input) {
+  return workspace_of(node, true, input);
+}
+
+static size_t data_workspace(const struct node *node, int input) {
+  return workspace_of(node, false, input);
+}
+
+static void forward_run(const struct node *node, const struct io *io, int input, void *workspace,
+                        struct stream *stream) {
+  const struct conv_arguments *a = conv_arguments_of(node);
+  struct matrix_pass pass;
+  if (!conv_cuda_matrix_plan(node, true, input, &pass)) return;
+  for (int i = 0; i < pass.count; i++) pass.source[i].data = (const unsigned char *)io->x[i];
+  pass.target = io->y;
+  pass.bias = a->bias ? (const float *)io->w[CONV_BIAS] : NULL;
+  pass.slope = a->slope;
+  compute(node, io, true, input, &pass, workspace, stream);
+}
+
+static void data_run(const struct node *node, const struct io *io, int input, void *workspace,
+                     struct stream *stream) {
+  struct matrix_pass pass;
+  if (!conv_cuda_matrix_plan(node, false, input, &pass)) return;
+  pass.source[0].data = (const unsigned char *)io->dy;
+  pass.target = io->dx[input];
+  pass.slope = 1;
+  pass.add = io->dx_add[input];
+  compute(node, io, false, input, &pass, workspace, stream);
+}
+
+const struct conv_cuda_part conv_cuda_matrix_forward = {forward_applies, forward_workspace,
+                                                        forward_run};
+const struct conv_cuda_part conv_cuda_matrix_data = {data_applies, data_workspace, data_run};
