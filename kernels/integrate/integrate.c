@@ -1,6 +1,7 @@
 /* The operator integrate. Backward needs the saved fields only. */
 #include "kernels/integrate/integrate.h"
 #include <math.h>
+#include "kernels/common/cuda_table.h"
 #include "kernels/common/real.h"
 #include "kernels/common/simd.h"
 
@@ -28,10 +29,12 @@ static enum status integrate_infer(struct node *node) {
   return STATUS_OK;
 }
 
+CUDA_DECLARE_F32(integrate_cuda);
 SIMD_DECLARE(integrate_simd);
 REAL_DECLARE(integrate_reference);
 
-static const struct kernel *const kernels[] = {SIMD_KERNELS(integrate_simd),
+static const struct kernel *const kernels[] = {CUDA_KERNELS_F32(integrate_cuda)
+                                                   SIMD_KERNELS(integrate_simd),
                                                REAL_KERNELS(integrate_reference), NULL};
 
 extern const struct op op_integrate;

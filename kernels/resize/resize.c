@@ -1,6 +1,7 @@
 /* The operator resize: linear, reads nothing for backward. */
 #include "kernels/resize/resize.h"
 #include <math.h>
+#include "kernels/common/cuda_table.h"
 #include "kernels/common/real.h"
 #include "kernels/common/simd.h"
 
@@ -50,10 +51,11 @@ bool resize_is_nearest_double(const struct node *node) {
          arguments->size[2] == 2 * x->w;
 }
 
+CUDA_DECLARE(resize_cuda);
 SIMD_DECLARE(resize_simd);
 REAL_DECLARE(resize_reference);
 
-static const struct kernel *const kernels[] = {SIMD_KERNELS(resize_simd),
+static const struct kernel *const kernels[] = {CUDA_KERNELS(resize_cuda) SIMD_KERNELS(resize_simd),
                                                REAL_KERNELS(resize_reference), NULL};
 
 const struct op op_resize = {

@@ -1,6 +1,7 @@
 /* The operator warp. Backward reads the image for the displacement's gradient, and the displacement
  * always. */
 #include "kernels/warp/warp.h"
+#include "kernels/common/cuda_table.h"
 #include "kernels/common/real.h"
 #include "kernels/common/simd.h"
 
@@ -23,13 +24,14 @@ static enum status warp_infer(struct node *node) {
   return STATUS_OK;
 }
 
+CUDA_DECLARE(warp_cuda);
 SIMD_DECLARE(warp_planar_simd);
 SIMD_DECLARE(warp_blocked_simd);
 REAL_DECLARE(warp_reference);
 
-static const struct kernel *const kernels[] = {SIMD_KERNELS(warp_planar_simd),
-                                               SIMD_KERNELS(warp_blocked_simd),
-                                               REAL_KERNELS(warp_reference), NULL};
+static const struct kernel *const kernels[] = {
+    CUDA_KERNELS(warp_cuda) SIMD_KERNELS(warp_planar_simd), SIMD_KERNELS(warp_blocked_simd),
+    REAL_KERNELS(warp_reference), NULL};
 
 extern const struct op op_warp;
 const struct op op_warp = {

@@ -1,0 +1,98 @@
+/* How kernels cut volumes into blocks of threads: a block covers a box, each of its threads a
+ * column of voxels along d, so that neighbours in all three directions share what the cache holds.
+ * The w axis counts `items`: voxels, or voxels times groups of channels that lie side by side. */
+#pragma once
+#include "kernels/common/cuda_vector.h"
+
+enum { CUDA_TILE_THREADS = 256 };
+
+/* Kernels take it by value. A plane is one volume of items: a sample, or one channel of it. */
+struct cuda_tiles {
+  int items, rows, slices;            /* extents of a plane along w, h, d */
+  int across, down, thick;            /* of a block, along w, h, d */
+  unsigned along_w, along_h, along_d; /* blocks of a plane */
+};
+
+/* The block is as wide as fills the rows best: 32, 16 or 8 threads, always within one warp. */
+static inline struct cuda_tiles cuda_tiles_make(int64_t items, int rows, int slices, int thick) {
+  struct cuda_tiles tiles;
+  tiles.items = (int)items;
+  tiles.rows = rows;
+  tiles.slices = slices;
+  tiles.across = 32;
+  for (int width = 16; width >= 8; width /= 2)
+    if (cuda_blocks(items, width) * (int64_t)width <
+        cuda_blocks(items, tiles.across) * (int64_t)tiles.across)
+      tiles.across = width;
+  tiles.down = CUDA_TILE_THREADS / tiles.across;
+  tiles.thick = thick;
+  tiles.along_w = cuda_blocks(items, tiles.across);
+  tiles.along_h = cuda_blocks(rows, tiles.down);
+  tiles.along_d = cuda_blocks(slices, thick);
+  return tiles;
+}
+
+/* The grid for `planes` planes, to be launched with blocks of cuda_tiles_block. */
+static inline unsigned cuda_tiles_grid(const struct cuda_tiles *tiles, int64_t planes) {
+  return (unsigned)(planes * tiles->along_w * tiles->along_h * tiles->along_d);
+}
+
+static inline dim3 cuda_tiles_block(const struct cuda_tiles *tiles) {
+  return dim3((unsigned)tiles->across, (unsigned)tiles->down);
+}
+
+/* What one thread does: slices [first, end) at (row, item) of a plane; nothing unless `inside`. */
+struct cuda_column {
+  int plane, item, row, first, end;
+  bool inside;
+};
+
+__device__ inline struct cuda_column cuda_column_find(const struct cuda_tiles &tiles) {
+  unsigned block = blockIdx.x, above = block / tiles.along_w;
+  struct cuda_column column;
+  column.item = (int)((block - above * tiles.along_w) * blockDim.x + threadIdx.x);
+  block = above;
+  above = block / tiles.along_h;
+  column.row = (int)((block - above * tiles.along_h) * blockDim.y + threadIdx.y);
+  block = above;
+  above = block / tiles.along_d;
+  column.first = (int)(block - above * tiles.along_d) * tiles.thick;
+  column.end =
+      column.first + tiles.thick < tiles.slices ? column.first + tiles.thick : tiles.slices;
+  column.plane = (int)above;
+  column.inside = column.item < tiles.items && column.row < tiles.rows;
+  return column;
+}
+
+/* How the elements of one tensor fall to threads: `planes` volumes per sample, in each of which a
+ * voxel has `groups` groups of `lanes` channels. */
+struct cuda_split {
+  int planes, groups, lanes;
+};
+
+/* Channels side by side are taken in groups of 16 bytes (`lanes` of them) where c allows. */
+static inline struct cuda_split cuda_split_of(const struct tensor *tensor, bool last, int lanes) {
+  const int channels = tensor->shape.c;
+  struct cuda_split split = {channels, 1, 1};
+  if (!last) return split;
+  split.planes = 1;
+  split.lanes = channels % lanes == 0 ? lanes : 1;
+  split.groups = channels / split.lanes;
+  return split;
+}
+
+/* Three floats of each of `count` threads, side by side in memory from `to` on. A row of at most 32
+ * threads of one warp calls it together; `lane` is the place in it, `shared` its 3 * width floats.
+ */
+__device__ inline void cuda_store_triples(float *shared, int lane, int width, int count,
+                                          const float (&value)[3], bool add, float *to) {
+  __syncwarp();
+#pragma unroll
+  for (int k = 0; k < 3; k++) shared[3 * lane + k] = value[k];
+  __syncwarp();
+#pragma unroll
+  for (int k = 0; k < 3; k++) {
+    int i = lane + k * width;
+    if (i < 3 * count) to[i] = add ? to[i] + shared[i] : shared[i];
+  }
+}
