@@ -1,12 +1,12 @@
 /* bench CONFIG: the time of training steps on random images, by operator; for comparison with other
- * programs. */
+ * programs. bench ops CONFIG: see bench_ops.h. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include "base/random.h"
-#include "base/timer.h"
+#include "command/bench_ops.h"
 #include "command/machine.h"
 #include "command/options.h"
 #include "command/sketch.h"
@@ -19,72 +19,98 @@ struct bench {
   struct sketch sketch;
   struct device device;
   struct optimizer optimizer;
+  struct event started, ended;
   void *inputs;
   float *weights, *gradients;
-  size_t block_bytes;
+  size_t block_bytes, free_before; /* bytes of the device's memory that were free at first */
   double seconds[MOST_STEPS];
 };
 
-static enum status allocate_block(struct bench *bench, float **block) {
-  void *memory;
-  TRY(bench->device.ops->allocate(&bench->device, bench->block_bytes, &memory));
-  memset(memory, 0, bench->block_bytes);
-  *block = memory;
-  return STATUS_OK;
-}
-
 /* Images of uniform noise, labels of every class: the time does not depend on what they show. */
-static void fill_inputs(struct bench *bench) {
-  const struct network *network = &bench->sketch.training;
-  struct random stream = random_stream(1, RANDOM_TEST, 0, 0);
-  for (int i = 0; i < network->graph.value_count; i++) {
-    const struct value *value = &network->graph.values[i];
-    if (!value->is_input) continue;
-    int input = 0;
-    while (network->batch.name[input] != value->name) input++;
-    char *memory = (char *)bench->inputs + network->batch.offset[input];
-    int64_t count = tensor_elements(&value->tensor);
-    uint32_t classes = (uint32_t)bench->sketch.task_run.dataset.classes;
-    for (int64_t k = 0; k < count; k++) {
-      uint32_t bits = random_bits(&stream);
-      if (value->tensor.dtype == DTYPE_U8) {
-        ((uint8_t *)memory)[k] = (uint8_t)(bits % classes);
-      } else {
-        ((float *)(void *)memory)[k] = (float)(bits >> 8) / 16777216.0f;
-      }
-    }
+static void make_input(const struct bench *bench, const struct tensor *tensor,
+                       struct random *stream, void *memory) {
+  int64_t count = tensor_elements(tensor);
+  uint32_t classes = (uint32_t)bench->sketch.task_run.dataset.classes;
+  for (int64_t k = 0; k < count; k++) {
+    uint32_t bits = random_bits(stream);
+    if (tensor->dtype == DTYPE_U8)
+      ((uint8_t *)memory)[k] = (uint8_t)(bits % classes);
+    else
+      ((float *)memory)[k] = (float)(bits >> 8) / 16777216.0f;
   }
 }
 
+static void make_inputs(const struct bench *bench, void *memory) {
+  const struct network *network = &bench->sketch.training;
+  struct random stream = random_stream(1, RANDOM_TEST, 0, 0);
+  for (int i = 0, input = 0; i < network->graph.value_count; i++)
+    if (network->graph.values[i].is_input)
+      make_input(bench, &network->graph.values[i].tensor, &stream,
+                 (char *)memory + network->batch.offset[input++]);
+}
+
+/* New memory of the device, filled from the host. */
+static enum status upload(struct bench *bench, const void *from, size_t bytes, void **memory) {
+  TRY(bench->device.ops->allocate(&bench->device, bytes, memory));
+  return device_copy(&bench->device, *memory, from, bytes);
+}
+
+static enum status open_memory(struct bench *bench, void *host) {
+  const struct network *network = &bench->sketch.training;
+  void *weights, *gradients;
+  make_inputs(bench, host);
+  TRY(upload(bench, host, network->batch.bytes, &bench->inputs));
+  plan_initialize(&network->plan, (uint64_t)bench->config->root.seed, host);
+  TRY(upload(bench, host, bench->block_bytes, &weights));
+  bench->weights = weights;
+  memset(host, 0, bench->block_bytes);
+  TRY(upload(bench, host, bench->block_bytes, &gradients));
+  bench->gradients = gradients;
+  return STATUS_OK;
+}
+
+static enum status fill_memory(struct bench *bench) {
+  const struct network *network = &bench->sketch.training;
+  bench->block_bytes = sizeof(float) * (size_t)network->plan.parameter_elements;
+  bool larger = network->batch.bytes > bench->block_bytes;
+  void *host = calloc(1, larger ? network->batch.bytes : bench->block_bytes);
+  REQUIRE(host, STATUS_FAILED, "bench: out of memory");
+  enum status status = open_memory(bench, host);
+  free(host);
+  return status;
+}
+
 static enum status bench_open(struct bench *bench, const struct config *config, struct comm *comm) {
+  size_t total;
   bench->config = config;
   TRY(machine_open(&bench->device, config, comm));
-  TRY(sketch_open(&bench->sketch, config));
+  TRY(bench->device.ops->memory(&bench->device, &bench->free_before, &total));
+  TRY(sketch_open(&bench->sketch, config, bench->device.ops));
   struct network *network = &bench->sketch.training;
-  bench->block_bytes = sizeof(float) * (size_t)network->plan.parameter_elements;
-  TRY(allocate_block(bench, &bench->weights));
-  TRY(allocate_block(bench, &bench->gradients));
-  plan_initialize(&network->plan, (uint64_t)config->root.seed, bench->weights);
+  TRY(fill_memory(bench));
   struct optimizer_options options = optimizer_defaults(config->train.optimizer);
   TRY(optimizer_open(&bench->optimizer, &bench->device, &options,
                      network->plan.parameter_elements));
-  bench->inputs = aligned_alloc(64, network->batch.bytes);
-  REQUIRE(bench->inputs, STATUS_FAILED, "bench: out of memory");
-  fill_inputs(bench);
+  TRY(bench->device.ops->event_open(&bench->device, &bench->started));
+  TRY(bench->device.ops->event_open(&bench->device, &bench->ended));
   TRY(network_open(network, &bench->device, NULL, bench->weights, bench->gradients));
   return network_bind(network, bench->inputs);
 }
 
 static void bench_close(struct bench *bench) {
+  const struct device_ops *device = bench->device.ops;
+  size_t batch_bytes = bench->sketch.training.batch.bytes;
   network_close(&bench->sketch.training);
   optimizer_close(&bench->optimizer);
-  if (bench->device.ops) {
-    bench->device.ops->release(&bench->device, bench->weights, bench->block_bytes);
-    bench->device.ops->release(&bench->device, bench->gradients, bench->block_bytes);
+  if (device) {
+    device->event_close(&bench->started);
+    device->event_close(&bench->ended);
+    device->release(&bench->device, bench->inputs, batch_bytes);
+    device->release(&bench->device, bench->weights, bench->block_bytes);
+    device->release(&bench->device, bench->gradients, bench->block_bytes);
   }
   device_close(&bench->device);
   sketch_close(&bench->sketch);
-  free(bench->inputs);
 }
 
 static enum status one_step(struct bench *bench) {
@@ -95,26 +121,52 @@ static enum status one_step(struct bench *bench) {
                         bench->config->train.learning_rate, 1.0);
 }
 
+/* By the device's own clock, from when it starts to when it is done. */
+static enum status timed_step(struct bench *bench, double *seconds) {
+  const struct device_ops *device = bench->device.ops;
+  struct stream *stream = &bench->sketch.training.run.stream;
+  TRY(device->event_record(&bench->started, stream));
+  TRY(one_step(bench));
+  TRY(device->event_record(&bench->ended, stream));
+  TRY(device->synchronize(stream));
+  return device->event_seconds(&bench->started, &bench->ended, seconds);
+}
+
 static int by_size(const void *a, const void *b) {
   double first = *(const double *)a, second = *(const double *)b;
   return (first > second) - (first < second);
 }
 
-static enum status print_json(const struct bench *bench, int steps) {
+static json_t *describe_memory(const struct bench *bench) {
   struct rusage usage;
+  size_t available = bench->free_before, total = 0;
   getrusage(RUSAGE_SELF, &usage);
+  json_t *memory = json_object();
+  json_object_set_new(memory, "peak_resident_gib", json_real((double)usage.ru_maxrss / 1048576.0));
+  if (bench->device.ops->host_memory) return memory;
+  struct device device = bench->device;
+  if (device.ops->memory(&device, &available, &total)) status_clear();
+  double used = available < bench->free_before ? (double)(bench->free_before - available) : 0;
+  json_object_set_new(memory, "device_gib", json_real(used / 0x1p30));
+  return memory;
+}
+
+static enum status print_json(const struct bench *bench, int steps) {
   const struct plan *plan = &bench->sketch.training.plan;
   const int *extent = bench->sketch.training.extent;
   double median = bench->seconds[steps / 2];
   int samples = (int)bench->config->train.slot_samples;
   json_t *result =
-      json_pack("{s:s, s:[i,i,i], s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "network",
-                bench->config->model.name, "size", extent[0], extent[1], extent[2], "samples",
-                samples, "threads", bench->device.threads, "steps", steps, "seconds_median", median,
-                "seconds_min", bench->seconds[0], "seconds_max", bench->seconds[steps - 1],
-                "samples_per_second", samples / median, "gflop_per_second",
-                (plan->forward_flops + plan->backward_flops) * 1e-9 / median, "peak_resident_gib",
-                (double)usage.ru_maxrss / 1048576.0);
+      json_pack("{s:s, s:s, s:s, s:[i,i,i], s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f}", "network",
+                bench->config->model.name, "device", bench->device.ops->name, "activations",
+                dtype_name(bench->sketch.training.graph.activation), "size", extent[0], extent[1],
+                extent[2], "samples", samples, "threads", bench->device.threads, "steps", steps,
+                "seconds_median", median, "seconds_min", bench->seconds[0], "seconds_max",
+                bench->seconds[steps - 1], "samples_per_second", samples / median,
+                "gflop_per_second", (plan->forward_flops + plan->backward_flops) * 1e-9 / median);
+  json_t *memory = describe_memory(bench);
+  if (result && memory) json_object_update(result, memory);
+  json_decref(memory);
   char *text = result ? json_dumps(result, JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6)) : NULL;
   json_decref(result);
   REQUIRE(text, STATUS_FAILED, "bench: out of memory");
@@ -123,16 +175,18 @@ static enum status print_json(const struct bench *bench, int steps) {
   return STATUS_OK;
 }
 
+/* A device with a stream of its own is timed by operator in steps of their own: measuring keeps it
+ * from being given a step as one. */
 static enum status measure(struct bench *bench, int steps) {
-  TRY(one_step(bench)); /* the first one touches the memory */
-  TRY(run_timing(&bench->sketch.training.run, true));
-  for (int i = 0; i < steps; i++) {
-    double started = timer_now();
-    TRY(one_step(bench));
-    bench->seconds[i] = timer_now() - started;
-  }
+  struct run *run = &bench->sketch.training.run;
+  bool together = bench->device.ops->host_memory;
+  for (int i = 0; i < (together ? 1 : 3); i++) TRY(one_step(bench)); /* touch memory; record */
+  if (together) TRY(run_timing(run, true));
+  for (int i = 0; i < steps; i++) TRY(timed_step(bench, &bench->seconds[i]));
+  if (!together) TRY(run_timing(run, true));
+  for (int i = 0; i < steps && !together; i++) TRY(one_step(bench));
   qsort(bench->seconds, (size_t)steps, sizeof(double), by_size);
-  run_print_timing(&bench->sketch.training.run, stdout);
+  run_print_timing(run, stdout);
   return print_json(bench, steps);
 }
 
@@ -149,13 +203,27 @@ static enum status bench_with(const struct config *config, struct comm *comm,
   return status;
 }
 
+static enum status bench_operators(const struct config *config, struct comm *comm) {
+  struct device device = {0};
+  enum status status = machine_open(&device, config, comm);
+  if (!status) status = bench_ops(config, &device);
+  device_close(&device);
+  return status;
+}
+
 static enum status bench_command(const struct invocation *invocation) {
   const char *steps = NULL;
   const struct option options[] = {{"--steps", &steps}, {0}};
+  struct invocation rest = *invocation;
   struct config config;
   struct words words;
-  enum status status = options_open_config(invocation, options, &words, &config);
-  if (!status) status = bench_with(&config, invocation->comm, steps);
+  bool operators = rest.count > 0 && strcmp(rest.words[0], "ops") == 0;
+  rest.count -= operators;
+  rest.words += operators;
+  enum status status = options_open_config(&rest, options, &words, &config);
+  if (!status)
+    status = operators ? bench_operators(&config, invocation->comm)
+                       : bench_with(&config, invocation->comm, steps);
   config_close(&config);
   return status;
 }
@@ -163,7 +231,9 @@ static enum status bench_command(const struct invocation *invocation) {
 extern const struct command command_bench;
 const struct command command_bench = {
     .name = "bench",
-    .usage = "CONFIG [--steps N] [key=value ...]",
-    .help = "time of training steps on random images, by operator, and one line of JSON",
+    .usage = "[ops] CONFIG [--steps N] [key=value ...]",
+    .help =
+        "time of training steps on random images, by operator, and one line of JSON; ops: of "
+        "every kernel on every kind of layer",
     .run = bench_command,
 };

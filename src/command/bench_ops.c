@@ -170,7 +170,7 @@ static enum status print_all(struct table *table, const struct graph *graph) {
 enum status bench_ops(const struct config *config, struct device *device) {
   struct sketch sketch;
   struct table table = {.device = device, .rows = json_array()};
-  enum status status = sketch_open(&sketch, config);
+  enum status status = sketch_open(&sketch, config, device->ops);
   if (!status) status = print_all(&table, &sketch.training.graph);
   char *text = !status && table.rows ? json_dumps(table.rows, JSON_REAL_PRECISION(6)) : NULL;
   if (text) printf("%s\n", text);

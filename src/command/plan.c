@@ -6,14 +6,25 @@
 #include "command/sketch.h"
 #include "comm/tree.h"
 
+static void print_place(const struct sketch_memory *memory, enum sketch_place place) {
+  char text[32];
+  for (int i = 0; i < memory->count; i++)
+    if (memory->line[i].place == place)
+      printf("  %-48s %12s\n", memory->line[i].what, text_bytes(memory->line[i].bytes, text));
+  printf("  %-48s %12s\n", "total", text_bytes(memory->total[place], text));
+}
+
 static void print_memory(const struct sketch *sketch, const struct config *config, int ranks) {
   struct sketch_memory memory;
-  char text[32];
   sketch_memory(sketch, config, ranks, &memory);
-  printf("\nmemory of each of %d rank%s\n", ranks, ranks == 1 ? "" : "s");
-  for (int i = 0; i < memory.count; i++)
-    printf("  %-48s %12s\n", memory.line[i].what, text_bytes(memory.line[i].bytes, text));
-  printf("  %-48s %12s\n", "total", text_bytes(memory.total, text));
+  printf("\nmemory of each of %d rank%s", ranks, ranks == 1 ? "" : "s");
+  if (memory.total[SKETCH_DEVICE] > 0) {
+    printf(", of its %s device\n", sketch->device->name);
+    print_place(&memory, SKETCH_DEVICE);
+    printf("and of the host");
+  }
+  printf("\n");
+  print_place(&memory, SKETCH_HOST);
 }
 
 static void print_traffic(const struct sketch *sketch, const struct config *config, int ranks) {
@@ -36,10 +47,14 @@ static void print_traffic(const struct sketch *sketch, const struct config *conf
 
 static enum status print_all(const struct config *config, int ranks) {
   struct slot_range own;
+  const struct device_ops *device;
   TRY(comm_slots((int)config->train.slots, 0, ranks, &own));
+  TRY(device_find(config->root.device, &device));
   struct sketch sketch;
-  enum status status = sketch_open(&sketch, config);
+  enum status status = sketch_open(&sketch, config, device);
   if (!status) {
+    printf("device %s, activations %s\n\n", device->name,
+           dtype_name(sketch.training.graph.activation));
     plan_print(&sketch.training.plan, stdout);
     print_memory(&sketch, config, ranks);
     print_traffic(&sketch, config, ranks);

@@ -41,14 +41,15 @@ static enum status look_at_data(struct sketch *sketch, const struct config *conf
   return extents_of(config, dataset->extent);
 }
 
-enum status sketch_open(struct sketch *sketch, const struct config *config) {
-  *sketch = (struct sketch){0};
+enum status sketch_open(struct sketch *sketch, const struct config *config,
+                        const struct device_ops *device) {
+  *sketch = (struct sketch){.device = device};
   TRY(task_find(config->root.task, &sketch->task));
   TRY(look_at_data(sketch, config));
   const int *extent = sketch->task_run.dataset.extent;
-  TRY(network_plan(&sketch->training, sketch->task, &sketch->task_run, config, DEVICE_CPU,
+  TRY(network_plan(&sketch->training, sketch->task, &sketch->task_run, config, device->kind,
                    PURPOSE_TRAINING, (int)config->train.slot_samples, extent));
-  return network_plan(&sketch->evaluation, sketch->task, &sketch->task_run, config, DEVICE_CPU,
+  return network_plan(&sketch->evaluation, sketch->task, &sketch->task_run, config, device->kind,
                       PURPOSE_PREDICTION, 1, extent);
 }
 
@@ -58,11 +59,13 @@ void sketch_close(struct sketch *sketch) {
   *sketch = (struct sketch){0};
 }
 
-static void add_line(struct sketch_memory *memory, const char *what, double bytes) {
+static void add_line(struct sketch_memory *memory, enum sketch_place place, const char *what,
+                     double bytes) {
   if (bytes == 0) return;
+  memory->line[memory->count].place = place;
   memory->line[memory->count].what = what;
   memory->line[memory->count++].bytes = bytes;
-  memory->total += bytes;
+  memory->total[place] += bytes;
 }
 
 static int optimizer_states(const char *name) {
@@ -83,23 +86,42 @@ static double resident_now(void) {
   return (double)resident * 4096;
 }
 
+/* What the device computes on, wherever its memory is. */
+static void add_computation(struct sketch_memory *memory, enum sketch_place place,
+                            const struct sketch *sketch, const struct config *config, int ranks,
+                            int states) {
+  const struct plan *plan = &sketch->training.plan;
+  size_t evaluation = sketch->evaluation.plan.arena_bytes;
+  double block = sizeof(float) * (double)plan->parameter_elements;
+  enum tree_mode mode = strcmp(config->comm.reduce, "fast") == 0 ? TREE_FAST : TREE_EXACT;
+  add_line(memory, place, "activations and their gradients (one arena)",
+           (double)(plan->arena_bytes > evaluation ? plan->arena_bytes : evaluation));
+  add_line(memory, place, "inputs, two batches", 2.0 * (double)sketch->training.batch.bytes);
+  add_line(memory, place, "inputs of validation", (double)sketch->evaluation.batch.bytes);
+  add_line(memory, place, "weights", block);
+  add_line(memory, place, "gradients", block);
+  add_line(memory, place, "optimiser and average", states * block);
+  add_line(memory, place, "reduction",
+           (double)tree_memory(mode, (int)config->train.slots, ranks, plan->parameter_elements));
+}
+
+/* What passes between the host and a device with memory of its own. */
+static void add_exchange(struct sketch_memory *memory, const struct sketch *sketch, int states) {
+  double block = sizeof(float) * (double)sketch->training.plan.parameter_elements;
+  add_line(memory, SKETCH_HOST, "inputs, three batches",
+           3.0 * (double)sketch->training.batch.bytes);
+  add_line(memory, SKETCH_HOST, "inputs of validation", (double)sketch->evaluation.batch.bytes);
+  add_line(memory, SKETCH_HOST, "weights, optimiser and average", (1 + states) * block);
+}
+
 void sketch_memory(const struct sketch *sketch, const struct config *config, int ranks,
                    struct sketch_memory *memory) {
-  const struct plan *plan = &sketch->training.plan;
-  double block = sizeof(float) * (double)plan->parameter_elements;
-  size_t evaluation = sketch->evaluation.plan.arena_bytes;
+  double block = sizeof(float) * (double)sketch->training.plan.parameter_elements;
   int states = optimizer_states(config->train.optimizer) + (config->train.ema_decay > 0);
-  enum tree_mode mode = strcmp(config->comm.reduce, "fast") == 0 ? TREE_FAST : TREE_EXACT;
+  bool shared = sketch->device->host_memory;
   *memory = (struct sketch_memory){0};
-  add_line(memory, "activations and their gradients (one arena)",
-           (double)(plan->arena_bytes > evaluation ? plan->arena_bytes : evaluation));
-  add_line(memory, "inputs, two batches", 2.0 * (double)sketch->training.batch.bytes);
-  add_line(memory, "inputs of validation", (double)sketch->evaluation.batch.bytes);
-  add_line(memory, "weights", block);
-  add_line(memory, "gradients", block);
-  add_line(memory, "optimiser and average", states * block);
-  add_line(memory, "reduction",
-           (double)tree_memory(mode, (int)config->train.slots, ranks, plan->parameter_elements));
-  add_line(memory, "checkpoint snapshot (rank 0)", (1 + states) * block);
-  add_line(memory, "program and libraries", resident_now());
+  add_computation(memory, shared ? SKETCH_HOST : SKETCH_DEVICE, sketch, config, ranks, states);
+  if (!shared) add_exchange(memory, sketch, states);
+  add_line(memory, SKETCH_HOST, "checkpoint snapshot (rank 0)", (1 + states) * block);
+  add_line(memory, SKETCH_HOST, "program and libraries", resident_now());
 }

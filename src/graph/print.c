@@ -24,6 +24,9 @@ static char *shape_text(const struct tensor *tensor, char *text, size_t bytes) {
   return text;
 }
 
+static const char *const layout_names[] = {
+    [LAYOUT_PLANAR] = "planar", [LAYOUT_BLOCKED] = "blocked", [LAYOUT_LAST] = "last"};
+
 static const char *const step_names[] = {[STEP_FORWARD] = "forward", [STEP_BACKWARD] = "backward"};
 
 static void print_step(const struct plan *plan, int s, FILE *out) {
@@ -31,8 +34,9 @@ static void print_step(const struct plan *plan, int s, FILE *out) {
   const struct node *node = &plan->graph->nodes[step->node].node;
   char shape[64], bytes[32], kernel[64];
   snprintf(kernel, sizeof kernel, "%s.%s", node->op->name, node->kernel->name);
-  fprintf(out, "%4d  %-8s  %-28s  %-36s  %-24s  %10s  %10.3f\n", s, step_names[step->kind], kernel,
-          node->name, shape_text(&node->y, shape, sizeof shape),
+  fprintf(out, "%4d  %-8s  %-28s  %-36s  %-24s  %-8s  %-7s  %10s  %10.3f\n", s,
+          step_names[step->kind], kernel, node->name, shape_text(&node->y, shape, sizeof shape),
+          dtype_name(node->y.dtype), layout_names[node->y.layout],
           text_bytes((double)tensor_bytes(&node->y), bytes), plan_step_flops(plan, step) / 1e9);
 }
 
@@ -46,8 +50,8 @@ static void print_not_run(const struct plan *plan, FILE *out) {
 }
 
 static void print_steps(const struct plan *plan, FILE *out) {
-  fprintf(out, "%4s  %-8s  %-28s  %-36s  %-24s  %10s  %10s\n", "step", "", "operator.kernel",
-          "layer", "output n c d h w", "bytes", "GFLOP");
+  fprintf(out, "%4s  %-8s  %-28s  %-36s  %-24s  %-8s  %-7s  %10s  %10s\n", "step", "",
+          "operator.kernel", "layer", "output n c d h w", "type", "layout", "bytes", "GFLOP");
   for (int s = 0; s < plan->step_count; s++) print_step(plan, s, out);
   print_not_run(plan, out);
 }
