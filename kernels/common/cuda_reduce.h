@@ -31,7 +31,7 @@ __device__ inline T block_sum(T value) {
  * few enough to be folded by one block. */
 static inline int cuda_partials(int64_t count, int64_t least) {
   int64_t blocks = (count + least - 1) / least;
-  return (int)(blocks < CUDA_MOST_PARTIALS ? blocks : CUDA_MOST_PARTIALS);
+  return (int)(blocks < CUDA_MOST_PARTIALS ? blocks : (int64_t)CUDA_MOST_PARTIALS);
 }
 
 /* Block i writes scale times the sum of partial[i * count ...], `count` of them, to sum[i]. */
