@@ -31,10 +31,18 @@ static void print_help(FILE *out) {
 }
 
 static void print_kernels(const struct op *op, FILE *out) {
-  fprintf(out, "  %-16s %s\n      kernels:", op->name, op->help);
-  for (int i = 0; op->kernels[i]; i++)
-    fprintf(out, " %s/%s", op->kernels[i]->name, dtype_name(op->kernels[i]->dtype));
-  fputc('\n', out);
+  fprintf(out, "  %-16s %s\n", op->name, op->help);
+  for (int d = 0; devices[d]; d++) {
+    bool any = false;
+    for (int i = 0; op->kernels[i]; i++) {
+      const struct kernel *kernel = op->kernels[i];
+      if (kernel->device != devices[d]->kind) continue;
+      if (!any) fprintf(out, "      %s:", devices[d]->name);
+      fprintf(out, " %s/%s", kernel->name, dtype_name(kernel->dtype));
+      any = true;
+    }
+    if (any) fputc('\n', out);
+  }
 }
 
 static void print_list(FILE *out) {
@@ -54,7 +62,12 @@ static void print_list(FILE *out) {
   for (int i = 0; i < intensity_count; i++)
     fprintf(out, "  %-16s %s\n", intensities[i]->name, intensities[i]->help);
   fprintf(out, "devices:\n");
-  for (int i = 0; devices[i]; i++) fprintf(out, "  %s\n", devices[i]->name);
+  for (int i = 0; devices[i]; i++) {
+    const char *why = "";
+    int count = devices[i]->count(&why);
+    fprintf(out, "  %-16s %d here%s%s\n", devices[i]->name, count, count ? "" : ": ",
+            count ? "" : why);
+  }
   fprintf(out, "rank transports:\n");
   for (int i = 0; comm_transports[i]; i++)
     fprintf(out, "  %s\n", comm_transport_name(comm_transports[i]));

@@ -16,6 +16,11 @@ shows "exit status: 0 done, 1 failed, 2 usage or config, 85 stopped" "$program" 
 for word in registration vxm conv loss_dice_warp cpu mpi; do shows $word "$program" --list; done
 echo "ok   help, version, list"
 
+shows "gradients travel by" "$program" doctor
+for part in "locked memory" "Open MPI" "cores"; do grep -qF "$part" output || fail "doctor: expected \"$part\""; done
+shows "over 3 ranks" ranks 3 doctor tiny.cfg
+echo "ok   doctor"
+
 # --- plan: the published networks, without any data
 oasis=$MEDTRAIN_SOURCE/configs/registration_oasis.cfg
 shows "parameters         327,331" "$program" plan "$oasis"
