@@ -1,0 +1,474 @@
+/* The weight gradient on tensor cores: dw[co][c][tap] = the sum over voxels v of y of dy[v][co] *
+ * x[step * v + first + tap][c], where an upsampled x is read as it is stored, phase by phase of y.
+ *
+ * For each tap this is a product of matrices whose depth are voxels: 16 channels of x times 16
+ * voxels (of a row along w) by 16 voxels times channels of dy. A block goes along d through a tile
+ * of rows: planes of x with their margins lie in a ring in shared memory, and the next plane
+ * arrives while one is worked on. A warp has one tap along d and w, and up to three along h: a row
+ * of x that it has loaded serves these one after another. Every block writes its own sums; a second
+ * kernel adds them in order and puts them where PyTorch has them.
+ *
+ * A voxel's channels are `chunks` of 16 bytes; these change places with the voxel's column, so that
+ * 8 neighbouring voxels of one chunk lie in different banks. */
+#include "kernels/common/cuda.h"
+#include "kernels/common/cuda_matrix.h"
+#include "kernels/conv/conv_cuda_gradient.h"
+
+enum { MOST_THREADS = 32 * GRADIENT_MOST_WARPS, FOLD_SHARES = 8 };
+
+/* What is added to the number of a chunk (by exclusive or) in a column. */
+template <int CHUNKS>
+static __device__ inline int swizzle(int column) {
+  if (CHUNKS == 2) return column >> 2 & 1;
+  return (column >> 1 & 1) << 1 | (column >> 2 & 1);
+}
+
+/* --- matrices: 16 channels of x by 16 voxels (left) and 16 voxels by 16 channels of dy (right) ---
+ */
+
+template <typename T>
+struct gradient_matrix {
+  struct left {
+    unsigned value[4];
+  };
+  struct right {
+    unsigned value[4];
+  };
+  /* The first byte of a lane in a row; the following rows and chunks are at fixed distances. */
+  template <int CHUNKS>
+  static __device__ unsigned left_offset(int column) {
+    int lane = threadIdx.x % 32, chunk = lane >> 3 & 1;
+    column += lane % 8 + (lane >> 4) * 8;
+    return (column * CHUNKS + (chunk ^ swizzle<CHUNKS>(column))) * 16;
+  }
+  template <int CHUNKS>
+  static __device__ unsigned right_offset() {
+    int lane = threadIdx.x % 32, chunk = lane >> 4, column = lane % 16;
+    return (column * CHUNKS + (chunk ^ swizzle<CHUNKS>(column))) * 16;
+  }
+  static __device__ void load(struct left &to, const unsigned char *plane, unsigned offset) {
+    cuda_matrix_load_transposed(to.value, cuda_shared_of(plane + offset));
+  }
+  static __device__ void load(struct right &to, const unsigned char *plane, unsigned offset) {
+    cuda_matrix_load_transposed(to.value, cuda_shared_of(plane + offset));
+  }
+  static __device__ void multiply(float (&sum)[2][4], const struct left &left,
+                                  const struct right &right) {
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+      const unsigned b[2] = {right.value[2 * j], right.value[2 * j + 1]};
+      cuda_matrix_multiply<T>(sum[j], left.value, b);
+    }
+  }
+};
+
+/* A float is the sum of two TF32 numbers; of their four products the smallest is left out. */
+template <>
+struct gradient_matrix<float> {
+  struct left {
+    float value[2][4]; /* 8 voxels each; split when they are needed, to save registers */
+  };
+  struct right {
+    unsigned high[2][2][2], low[2][2][2];
+  };
+  template <int CHUNKS>
+  static __device__ unsigned left_offset(int column) {
+    int lane = threadIdx.x % 32, channel = lane / 4;
+    column += lane % 4;
+    return (column * CHUNKS + (channel / 4 ^ swizzle<CHUNKS>(column))) * 16 + channel % 4 * 4;
+  }
+  template <int CHUNKS>
+  static __device__ unsigned right_offset() {
+    return left_offset<CHUNKS>(0);
+  }
+  /* Of 4 chunks: 4 voxels further, chunks swap in pairs; 8 channels are 2 chunks. */
+  static __device__ float read(const unsigned char *plane, unsigned offset, int voxels, int upper) {
+    unsigned at = (offset + voxels * 64) ^ (voxels / 4 % 2 * 16) ^ (upper * 32);
+    return *reinterpret_cast<const float *>(plane + at);
+  }
+  static __device__ void split(float value, unsigned &high, unsigned &low) {
+    high = cuda_matrix_tf32(value);
+    low = cuda_matrix_tf32(value - cuda_matrix_tf32_float(high));
+  }
+  static __device__ void load(struct left &to, const unsigned char *plane, unsigned offset) {
+#pragma unroll
+    for (int k = 0; k < 2; k++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) to.value[k][i] = read(plane, offset, 8 * k + i / 2 * 4, i % 2);
+  }
+  static __device__ void load(struct right &to, const unsigned char *plane, unsigned offset) {
+#pragma unroll
+    for (int k = 0; k < 2; k++)
+#pragma unroll
+      for (int j = 0; j < 2; j++)
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+          split(read(plane, offset, 8 * k + 4 * i, j), to.high[k][j][i], to.low[k][j][i]);
+  }
+  static __device__ void multiply(float (&sum)[2][4], const struct left &left,
+                                  const struct right &right) {
+#pragma unroll
+    for (int k = 0; k < 2; k++) {
+      unsigned high[4], low[4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) split(left.value[k][i], high[i], low[i]);
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        cuda_matrix_multiply<float>(sum[j], low, right.high[k][j]);
+        cuda_matrix_multiply<float>(sum[j], high, right.low[k][j]);
+        cuda_matrix_multiply<float>(sum[j], high, right.high[k][j]);
+      }
+    }
+  }
+};
+
+/* --- what a block loads --- */
+
+template <typename T, int LEFTS, int RIGHTS>
+struct block_source {
+  enum {
+    EACH = 16 / sizeof(T), /* channels of a chunk */
+    X_CHUNKS = LEFTS * GRADIENT_LEFT / EACH,
+    Y_CHUNKS = RIGHTS * GRADIENT_RIGHT / EACH,
+  };
+  const T *x, *dy;
+  unsigned char *x_ring, *y_ring; /* shared memory */
+  int *x_table, *y_table;         /* elements from the start of a plane; -1: zeros */
+  struct gradient_group group;
+  int phase[3], sample, first_plane;
+};
+
+template <typename T, int LEFTS, int RIGHTS>
+static __device__ void make_x_table(const struct gradient_plan &plan,
+                                    const block_source<T, LEFTS, RIGHTS> &source, int tile_h,
+                                    int tile_w) {
+  enum {
+    CHUNKS = block_source<T, LEFTS, RIGHTS>::X_CHUNKS,
+    EACH = block_source<T, LEFTS, RIGHTS>::EACH
+  };
+  const struct conv_axis &h_axis = plan.axis[1], &w_axis = plan.axis[2];
+  int first_h = h_axis.step * tile_h * plan.rows + h_axis.first[source.phase[1]] +
+                source.group.row * plan.taps_together;
+  int first_w = w_axis.step * tile_w * GRADIENT_ACROSS + w_axis.first[source.phase[2]];
+  int count = plan.x_rows * plan.x_columns * CHUNKS;
+  for (int i = threadIdx.x; i < count; i += blockDim.x) {
+    int voxel = i / CHUNKS, row = voxel / plan.x_columns, column = voxel - row * plan.x_columns;
+    int chunk = i % CHUNKS ^ swizzle<CHUNKS>(column);
+    int h = first_h + row;
+    int w = first_w + column % plan.x_residue * w_axis.step + column / plan.x_residue;
+    int channel = source.group.left * LEFTS * GRADIENT_LEFT + chunk * EACH;
+    bool inside =
+        h >= 0 && h < plan.x_extent[1] && w >= 0 && w < plan.x_extent[2] && channel < plan.channels;
+    source.x_table[i] = inside ? (h * plan.x_extent[2] + w) * plan.channels + channel : -1;
+  }
+}
+
+template <typename T, int LEFTS, int RIGHTS>
+static __device__ void make_y_table(const struct gradient_plan &plan,
+                                    const block_source<T, LEFTS, RIGHTS> &source, int tile_h,
+                                    int tile_w) {
+  enum {
+    CHUNKS = block_source<T, LEFTS, RIGHTS>::Y_CHUNKS,
+    EACH = block_source<T, LEFTS, RIGHTS>::EACH
+  };
+  for (int i = threadIdx.x; i < plan.rows * GRADIENT_ACROSS * CHUNKS; i += blockDim.x) {
+    int voxel = i / CHUNKS, row = voxel / GRADIENT_ACROSS, column = voxel % GRADIENT_ACROSS;
+    int chunk = i % CHUNKS ^ swizzle<CHUNKS>(column);
+    int h = (tile_h * plan.rows + row) * plan.axis[1].phases + source.phase[1];
+    int w = (tile_w * GRADIENT_ACROSS + column) * plan.axis[2].phases + source.phase[2];
+    int channel = source.group.right * RIGHTS * GRADIENT_RIGHT + chunk * EACH;
+    bool inside = h < plan.y_extent[1] && w < plan.y_extent[2] && channel < plan.out_channels;
+    source.y_table[i] = inside ? (h * plan.y_extent[2] + w) * plan.out_channels + channel : -1;
+  }
+}
+
+/* Starts copying `bytes` to `to`; a plane that is not `inside` is all zeros. */
+template <typename T>
+static __device__ void load_plane(unsigned char *to, const T *plane, const int *table, int bytes,
+                                  bool inside) {
+  for (int i = threadIdx.x; i < bytes / 16; i += blockDim.x) {
+    int at = table[i];
+    bool present = inside && at >= 0;
+    cuda_copy_start(cuda_shared_of(to + i * 16), present ? plane + at : plane, present);
+  }
+}
+
+/* Starts copying what step number `step` of a range needs beyond the step before it. */
+template <typename T, int LEFTS, int RIGHTS>
+static __device__ void load_step(const struct gradient_plan &plan,
+                                 const block_source<T, LEFTS, RIGHTS> &source, int step) {
+  const struct conv_axis &axis = plan.axis[0];
+  int64_t x_plane = (int64_t)plan.x_extent[1] * plan.x_extent[2] * plan.channels;
+  int64_t y_plane = (int64_t)plan.y_extent[1] * plan.y_extent[2] * plan.out_channels;
+  int new_planes = step == 0 || axis.step > plan.taps[0] ? plan.taps[0] : axis.step;
+  int end = axis.step * step + plan.taps[0];
+  for (int i = end - new_planes; i < end; i++) {
+    int d = axis.step * source.first_plane + axis.first[source.phase[0]] + i;
+    bool inside = d >= 0 && d < plan.x_extent[0];
+    const T *from = source.x;
+    if (inside) from += ((int64_t)source.sample * plan.x_extent[0] + d) * x_plane;
+    load_plane(source.x_ring + i % plan.ring * plan.x_slot, from, source.x_table, (int)plan.x_slot,
+               inside);
+  }
+  int d = (source.first_plane + step) * axis.phases + source.phase[0];
+  bool inside = d < plan.y_extent[0];
+  const T *from = source.dy;
+  if (inside) from += ((int64_t)source.sample * plan.y_extent[0] + d) * y_plane;
+  load_plane(source.y_ring + step % 2 * plan.y_slot, from, source.y_table, (int)plan.y_slot,
+             inside);
+}
+
+/* --- what a warp adds --- */
+
+/* Where a warp reads: offsets of its lanes in row 0, and the rows that it has. */
+struct place {
+  int column; /* of the block; the tap along d and w */
+  int tap_d;  /* -1: this warp has no tap */
+  unsigned x, y;
+  int from, to;
+};
+
+/* sum[tap] += x rows (step * row + tap) times dy rows, over the rows of this warp. */
+template <typename T, int LEFTS, int RIGHTS, int TAPS>
+static __device__ __forceinline__ void add_rows(float (&sum)[TAPS][LEFTS][RIGHTS][2][4],
+                                                const unsigned char *x, const unsigned char *y,
+                                                const struct place &place, int x_pitch, int step) {
+  const int y_pitch = GRADIENT_ACROSS * RIGHTS * GRADIENT_RIGHT * (int)sizeof(T);
+  typename gradient_matrix<T>::left left[TAPS][LEFTS]; /* a window of rows that rolls on */
+  typename gradient_matrix<T>::right right[RIGHTS];
+  auto load_left = [&](int slot, int row) {
+#pragma unroll
+    for (int i = 0; i < LEFTS; i++)
+      gradient_matrix<T>::load(left[slot][i], x, (place.x + row * x_pitch) ^ (i * 32));
+  };
+#pragma unroll
+  for (int tap = 0; tap < TAPS - 1; tap++) load_left(tap, place.from * step + tap);
+  for (int row = place.from; row < place.to; row += TAPS) {
+#pragma unroll
+    for (int turn = 0; turn < TAPS; turn++) {
+      if (row + turn >= place.to) break;
+      if (step != 1) {
+#pragma unroll
+        for (int tap = 0; tap < TAPS - 1; tap++)
+          load_left((turn + tap) % TAPS, (row + turn) * step + tap);
+      }
+      load_left((turn + TAPS - 1) % TAPS, (row + turn) * step + TAPS - 1);
+#pragma unroll
+      for (int j = 0; j < RIGHTS; j++)
+        gradient_matrix<T>::load(right[j], y, (place.y + (row + turn) * y_pitch) ^ (j * 32));
+#pragma unroll
+      for (int tap = 0; tap < TAPS; tap++)
+#pragma unroll
+        for (int i = 0; i < LEFTS; i++)
+#pragma unroll
+          for (int j = 0; j < RIGHTS; j++)
+            gradient_matrix<T>::multiply(sum[tap][i][j], left[(turn + tap) % TAPS][i], right[j]);
+    }
+  }
+}
+
+template <typename T, int LEFTS, int RIGHTS>
+static __device__ struct place find_place(const struct gradient_plan &plan,
+                                          const block_source<T, LEFTS, RIGHTS> &source) {
+  struct place place;
+  int warp = threadIdx.x / 32, split = warp / plan.columns;
+  place.column = warp - split * plan.columns;
+  int column = source.group.column * plan.columns + place.column;
+  int tap_w = column % plan.taps[2], stride = plan.axis[2].step;
+  place.tap_d = column < plan.taps[0] * plan.taps[2] ? column / plan.taps[2] : -1;
+  place.x = gradient_matrix<T>::template left_offset<block_source<T, LEFTS, RIGHTS>::X_CHUNKS>(
+      tap_w % stride * plan.x_residue + tap_w / stride);
+  place.y = gradient_matrix<T>::template right_offset<block_source<T, LEFTS, RIGHTS>::Y_CHUNKS>();
+  place.from = plan.rows * split / plan.splits;
+  place.to = plan.rows * (split + 1) / plan.splits;
+  return place;
+}
+
+/* Steps [first, end) of one tile. */
+template <typename T, int LEFTS, int RIGHTS, int TAPS>
+static __device__ __forceinline__ void add_range(float (&sum)[TAPS][LEFTS][RIGHTS][2][4],
+                                                 const struct gradient_plan &plan,
+                                                 const block_source<T, LEFTS, RIGHTS> &source,
+                                                 const struct place &place, int steps) {
+  const int x_pitch = plan.x_columns * LEFTS * GRADIENT_LEFT * (int)sizeof(T);
+  load_step(plan, source, 0);
+  cuda_copy_close();
+  for (int step = 0; step < steps; step++) {
+    cuda_copy_wait<0>();
+    __syncthreads();
+    if (step + 1 < steps) load_step(plan, source, step + 1);
+    cuda_copy_close();
+    if (place.tap_d < 0) continue;
+    int slot = (plan.axis[0].step * step + place.tap_d) % plan.ring;
+    add_rows<T, LEFTS, RIGHTS, TAPS>(sum, source.x_ring + slot * plan.x_slot,
+                                     source.y_ring + step % 2 * plan.y_slot, place, x_pitch,
+                                     plan.axis[1].step);
+  }
+  __syncthreads();
+}
+
+template <int LEFTS, int RIGHTS, int TAPS>
+static __device__ void write_sums(const float (&sum)[TAPS][LEFTS][RIGHTS][2][4], float *to) {
+  int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int tap = 0; tap < TAPS; tap++)
+#pragma unroll
+    for (int i = 0; i < LEFTS; i++)
+#pragma unroll
+      for (int half = 0; half < 2; half++)
+#pragma unroll
+        for (int j = 0; j < 2 * RIGHTS; j++) {
+          int channel = i * GRADIENT_LEFT + half * 8 + lane / 4;
+          int at = (tap * LEFTS * GRADIENT_LEFT + channel) * RIGHTS * GRADIENT_RIGHT + j * 8 +
+                   lane % 4 * 2;
+          const float *pair = sum[tap][i][j / 2][j % 2] + half * 2;
+          *reinterpret_cast<float2 *>(to + at) = make_float2(pair[0], pair[1]);
+        }
+}
+
+template <typename T, int LEFTS, int RIGHTS, int TAPS>
+static __global__ void __launch_bounds__(MOST_THREADS, 2)
+    sum_outer_products(const T *x, const T *dy, const struct gradient_plan plan, float *partial) {
+  CUDA_DYNAMIC_SHARED(unsigned char, shared);
+  block_source<T, LEFTS, RIGHTS> source;
+  source.x = x;
+  source.dy = dy;
+  source.x_ring = shared;
+  source.y_ring = shared + plan.ring * plan.x_slot;
+  source.x_table = reinterpret_cast<int *>(source.y_ring + 2 * plan.y_slot);
+  source.y_table = source.x_table + plan.x_slot / 16;
+  int index = blockIdx.x % plan.groups, chunk = blockIdx.x / plan.groups;
+  source.group = gradient_group_of(plan, index);
+  gradient_split_phase(plan, source.group.phase, source.phase);
+  struct place place = find_place(plan, source);
+  float sum[TAPS][LEFTS][RIGHTS][2][4] = {};
+  int64_t end = plan.steps * (chunk + 1) / plan.chunks;
+  for (int64_t step = plan.steps * chunk / plan.chunks; step < end;) {
+    int tile = (int)(step / plan.planes);
+    source.first_plane = (int)(step - (int64_t)tile * plan.planes);
+    int left = plan.planes - source.first_plane,
+        steps = end - step < left ? (int)(end - step) : left;
+    int tile_w = tile % plan.tiles_w, tile_h = tile / plan.tiles_w % plan.tiles_h;
+    source.sample = tile / plan.tiles_w / plan.tiles_h;
+    make_x_table(plan, source, tile_h, tile_w);
+    make_y_table(plan, source, tile_h, tile_w);
+    add_range<T, LEFTS, RIGHTS, TAPS>(sum, plan, source, place, steps);
+    step += steps;
+  }
+  int split = threadIdx.x / 32 / plan.columns;
+  partial += ((int64_t)(chunk * plan.splits + split) * plan.groups + index) * gradient_tile(plan);
+  write_sums<LEFTS, RIGHTS, TAPS>(sum,
+                                  partial + place.column * (gradient_tile(plan) / plan.columns));
+}
+
+/* --- adding up --- */
+
+/* Where the sums for one weight lie in the partial sums of a chunk, for one phase. */
+static __device__ int64_t find_sum(const struct gradient_plan &plan, int phase_index,
+                                   const int (&k)[3], int channel, int co) {
+  int phase[3], left = plan.lefts * GRADIENT_LEFT, right = plan.rights * GRADIENT_RIGHT;
+  gradient_split_phase(plan, phase_index, phase);
+  int column =
+      plan.axis[0].tap[phase[0]][k[0]][0] * plan.taps[2] + plan.axis[2].tap[phase[2]][k[2]][0];
+  int row = plan.axis[1].tap[phase[1]][k[1]][0];
+  struct gradient_group group = {co / right, channel / left, column / plan.columns,
+                                 row / plan.taps_together, phase_index};
+  int at = column % plan.columns * plan.taps_together + row % plan.taps_together;
+  at = (at * left + channel % left) * right + co % right;
+  return (int64_t)gradient_group_index(plan, group) * gradient_tile(plan) + at;
+}
+
+/* dw of element [tap][channel][co]: the chunks in FOLD_SHARES shares, phase by phase. */
+static __global__ void __launch_bounds__(32 * FOLD_SHARES)
+    fold_gradient(const float *partial, const struct gradient_plan plan,
+                  const struct conv_cuda_weights weights, int count, float *dw) {
+  __shared__ float shares[FOLD_SHARES][32];
+  int at = blockIdx.x * 32 + threadIdx.x;
+  bool inside = at < count;
+  int co = at % plan.out_channels, rest = at / plan.out_channels;
+  int channel = rest % plan.channels, tap = rest / plan.channels;
+  const int k[3] = {tap / weights.kernel[2] / weights.kernel[1],
+                    tap / weights.kernel[2] % weights.kernel[1], tap % weights.kernel[2]};
+  int64_t distance = (int64_t)plan.groups * gradient_tile(plan);
+  float sum = 0;
+  for (int phase = 0; phase < plan.phases && inside; phase++) {
+    const float *from = partial + find_sum(plan, phase, k, channel, co);
+    for (int chunk = threadIdx.y; chunk < plan.chunks * plan.splits; chunk += FOLD_SHARES)
+      sum += from[chunk * distance];
+  }
+  shares[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.y != 0 || !inside) return;
+  for (int i = 1; i < FOLD_SHARES; i++) sum += shares[i][threadIdx.x];
+  dw[weights.offset + co * weights.output + channel * weights.input + tap] = sum;
+}
+
+/* --- the host's part --- */
+
+static bool applies(const struct node *node, int input) {
+  const struct tensor *x = &node->x[input], *y = &node->y;
+  const int *kernel = conv_arguments_of(node)->kernel;
+  int each = (int)(16 / dtype_bytes(node->activation));
+  if (node->activation == DTYPE_F64 || x->dtype != node->activation ||
+      y->dtype != node->activation || x->layout != LAYOUT_LAST || y->layout != LAYOUT_LAST)
+    return false;
+  for (int i = 0; i < 3; i++)
+    if (kernel[i] > CONV_MOST_KERNEL) return false;
+  if (x->shape.c % each != 0 || y->shape.c % each != 0) return false;
+  int64_t x_plane = (int64_t)x->shape.c * x->shape.h * x->shape.w;
+  int64_t y_plane = (int64_t)y->shape.c * y->shape.h * y->shape.w;
+  if (x_plane > INT32_MAX / 2 || y_plane > INT32_MAX / 2) return false;
+  return gradient_shared(gradient_plan_of(node, input)) <= 160 << 10;
+}
+
+static size_t workspace_bytes(const struct node *node, int input) {
+  struct gradient_plan plan = gradient_plan_of(node, input);
+  return sizeof(float) * plan.chunks * plan.splits * plan.groups * gradient_tile(plan);
+}
+
+template <typename T, int LEFTS, int RIGHTS, int TAPS>
+static void launch(const struct gradient_plan &plan, const void *x, const void *dy, float *partial,
+                   struct stream *stream) {
+  size_t shared = gradient_shared(plan);
+  cudaFuncSetAttribute(sum_outer_products<T, LEFTS, RIGHTS, TAPS>,
+                       cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+  CUDA_LAUNCH((sum_outer_products<T, LEFTS, RIGHTS, TAPS>), plan.chunks * plan.groups,
+              32 * plan.columns * plan.splits, shared, stream, (const T *)x, (const T *)dy, plan,
+              partial);
+}
+
+template <typename T, int LEFTS, int RIGHTS>
+static void launch_taps(const struct gradient_plan &plan, const void *x, const void *dy,
+                        float *partial, struct stream *stream) {
+  if (plan.taps_together == 1) launch<T, LEFTS, RIGHTS, 1>(plan, x, dy, partial, stream);
+  if (plan.taps_together == 2) launch<T, LEFTS, RIGHTS, 2>(plan, x, dy, partial, stream);
+  if (plan.taps_together == 3) launch<T, LEFTS, RIGHTS, 3>(plan, x, dy, partial, stream);
+}
+
+template <typename T>
+static void launch_narrow(const struct gradient_plan &plan, const void *x, const void *dy,
+                          float *partial, struct stream *stream) {
+  if (plan.lefts == 2)
+    launch_taps<T, 2, 1>(plan, x, dy, partial, stream);
+  else if (plan.rights == 2)
+    launch_taps<T, 1, 2>(plan, x, dy, partial, stream);
+  else
+    launch_taps<T, 1, 1>(plan, x, dy, partial, stream);
+}
+
+static void run(const struct node *node, const struct io *io, int input, void *workspace,
+                struct stream *stream) {
+  struct gradient_plan plan = gradient_plan_of(node, input);
+  struct conv_cuda_weights weights = conv_cuda_weights_of(node, input);
+  const void *x = io->x[input];
+  float *partial = (float *)workspace;
+  if (node->activation == DTYPE_F32) launch_taps<float, 1, 1>(plan, x, io->dy, partial, stream);
+  if (node->activation == DTYPE_BF16)
+    launch_narrow<__nv_bfloat16>(plan, x, io->dy, partial, stream);
+  if (node->activation == DTYPE_F16) launch_narrow<__half>(plan, x, io->dy, partial, stream);
+  int count = (int)weights.input * plan.channels * plan.out_channels;
+  CUDA_LAUNCH(fold_gradient, cuda_blocks(count, 32), dim3(32, FOLD_SHARES), 0, stream, partial,
+              plan, weights, count, (float *)io->dw[CONV_WEIGHT]);
+}
+
+const struct conv_cuda_part conv_cuda_matrix_weights = {applies, workspace_bytes, run};
