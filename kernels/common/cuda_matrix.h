@@ -56,10 +56,10 @@ static __device__ inline void cuda_copy_wait() {
 /* --- loading fragments --- */
 
 #ifndef __CUDACC__
-/* Register m of a lane: row `row` of matrix m, 4 bytes from byte `byte`. */
-static inline unsigned cuda_matrix_peek(const uintptr_t *rows, int m, int row, int byte) {
+/* 4 bytes from byte `byte` of row `row` of matrix m. */
+static inline unsigned cuda_matrix_peek(int m, int row, int byte) {
   unsigned value;
-  memcpy(&value, (const void *)(rows[8 * m + row] + byte), 4);
+  memcpy(&value, *(char *const *)cuda_shim_lane(8 * m + row) + byte, 4);
   return value;
 }
 #endif
@@ -73,10 +73,9 @@ static __device__ inline void cuda_matrix_load(unsigned (&to)[4], cuda_shared ro
                : "r"(row)
                : "memory");
 #else
-  uintptr_t rows[32];
-  int lane = threadIdx.x % 32;
-  cuda_shim_exchange(&row, sizeof row, rows);
-  for (int m = 0; m < 4; m++) to[m] = cuda_matrix_peek(rows, m, lane / 4, lane % 4 * 4);
+  int lane = cuda_shim_lane_id();
+  cuda_shim_warp(0xffffffff, "ldmatrix", &row, sizeof row);
+  for (int m = 0; m < 4; m++) to[m] = cuda_matrix_peek(m, lane / 4, lane % 4 * 4);
 #endif
 }
 
@@ -89,12 +88,11 @@ static __device__ inline void cuda_matrix_load_transposed(unsigned (&to)[4], cud
                : "r"(row)
                : "memory");
 #else
-  uintptr_t rows[32];
-  int lane = threadIdx.x % 32, column = lane / 4, shift = column % 2 * 16;
-  cuda_shim_exchange(&row, sizeof row, rows);
+  int lane = cuda_shim_lane_id(), column = lane / 4, shift = column % 2 * 16;
+  cuda_shim_warp(0xffffffff, "ldmatrix", &row, sizeof row);
   for (int m = 0; m < 4; m++) {
-    unsigned low = cuda_matrix_peek(rows, m, lane % 4 * 2, column / 2 * 4) >> shift;
-    unsigned high = cuda_matrix_peek(rows, m, lane % 4 * 2 + 1, column / 2 * 4) >> shift;
+    unsigned low = cuda_matrix_peek(m, lane % 4 * 2, column / 2 * 4) >> shift;
+    unsigned high = cuda_matrix_peek(m, lane % 4 * 2 + 1, column / 2 * 4) >> shift;
     to[m] = (low & 0xffff) | high << 16;
   }
 #endif
@@ -146,17 +144,18 @@ static inline float cuda_matrix_element(float, unsigned bits, int) {
 template <typename T>
 static inline void cuda_matrix_twin(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   const int each = (int)(4 / sizeof(T));
-  struct cuda_matrix_operands mine, all[32];
-  int lane = threadIdx.x % 32;
+  struct cuda_matrix_operands mine;
+  int lane = cuda_shim_lane_id();
   memcpy(mine.a, a, sizeof mine.a);
   memcpy(mine.b, b, sizeof mine.b);
-  cuda_shim_exchange(&mine, sizeof mine, all);
+  cuda_shim_warp(0xffffffff, "mma", &mine, sizeof mine);
+  auto of = [](int other) { return (const struct cuda_matrix_operands *)cuda_shim_lane(other); };
   for (int i = 0; i < 4; i++)
     for (int part = 0; part < 2; part++)
       for (int t = 0; t < 4; t++)
         for (int e = 0; e < each; e++)
-          c[i] += cuda_matrix_element(T(), all[lane / 4 * 4 + t].a[2 * part + i / 2], e) *
-                  cuda_matrix_element(T(), all[(lane % 4 * 2 + i % 2) * 4 + t].b[part], e);
+          c[i] += cuda_matrix_element(T(), of(lane / 4 * 4 + t)->a[2 * part + i / 2], e) *
+                  cuda_matrix_element(T(), of((lane % 4 * 2 + i % 2) * 4 + t)->b[part], e);
 }
 #endif
 
@@ -173,10 +172,10 @@ static __device__ inline void cuda_matrix_multiply(float (&c)[4], const unsigned
   template <>                                                                            \
   __device__ inline void cuda_matrix_multiply<type>(float(&c)[4], const unsigned(&a)[4], \
                                                     const unsigned(&b)[2]) {             \
-    asm("mma.sync.aligned." instruction                                         \
-                 " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"      \
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                        \
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));    \
+    asm("mma.sync.aligned." instruction                                                  \
+        " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"               \
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                 \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));             \
   }
 #else
 #define CUDA_MATRIX_MULTIPLY(type, instruction)                               \

@@ -31,6 +31,7 @@ __device__ static inline struct cursor cursor_next(const struct matrix_pass &pas
 struct tile {
   int sample, channel_tile, at[3];
   int d, h, phase_w, warp_n; /* a warp's first voxel in the tile, and its channels */
+  bool inside;               /* the warp has any voxel of the target */
 };
 
 __device__ static inline struct tile find_tile(const struct matrix_pass &pass) {
@@ -47,6 +48,7 @@ __device__ static inline struct tile find_tile(const struct matrix_pass &pass) {
   tile.phase_w = warp % pass.strip, warp /= pass.strip;
   tile.h = warp % pass.warps_h * pass.rows;
   tile.d = warp / pass.warps_h;
+  tile.inside = tile.at[0] + tile.d < pass.extent[0] && tile.at[1] + tile.h < pass.extent[1];
   return tile;
 }
 
@@ -315,7 +317,7 @@ __device__ static inline void store_sums(float (&sums)[ROWS][GROUPS][4],
   const int thread = threadIdx.x % 32, COUNT = 2 * GROUPS;
   int channel = tile.channel_tile * pass.block_channels + (tile.warp_n * 4 + thread % 4) * COUNT;
   int d = tile.at[0] + tile.d, h = tile.at[1] + tile.h;
-  if (channel >= pass.channels || d >= pass.extent[0]) return;
+  if (channel >= pass.channels || !tile.inside) return;
   float bias[COUNT];
 #pragma unroll
   for (int i = 0; i < COUNT; i++)
@@ -377,10 +379,11 @@ __global__ void __launch_bounds__(32 * MATRIX_MOST_WARPS, ROWS *GROUPS > 16 ? 1 
       cuda_copy_close();
       later = next.tap > 0;
     }
-    accumulate_slice<T, ROWS, GROUPS, PHASED>(
-        sums, pass, tile, at,
-        windows + (pass.stages == 2 ? at.chunks_before % 2 * pass.window_bytes[0] : 0),
-        slices + step % 2 * pass.slice_bytes);
+    if (tile.inside)
+      accumulate_slice<T, ROWS, GROUPS, PHASED>(
+          sums, pass, tile, at,
+          windows + (pass.stages == 2 ? at.chunks_before % 2 * pass.window_bytes[0] : 0),
+          slices + step % 2 * pass.slice_bytes);
     if (pass.stages == 1 && next.tap == 0 && next.source < pass.count) {
       __syncthreads();
       load_window(pass, tile, next, windows);
