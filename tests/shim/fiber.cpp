@@ -263,19 +263,22 @@ unsigned __activemask() {
 static void release_warp(int first) {
   int lanes = std::min((int)warpSize, thread_count - first);
   thread *warp = &threads[first];
-  unsigned alive = 0, done = 0;
+  unsigned alive = 0, done = 0, blocked = 0; /* blocked: a mask that waits for others */
   for (int lane = 0; lane < lanes; lane++)
     alive |= (unsigned)(warp[lane].state != RETURNED) << lane;
   for (int lane = 0; lane < lanes; lane++) {
     unsigned mask = warp[lane].mask & alive, parity = 0;
-    if (warp[lane].state != IN_WARP || done >> lane & 1) continue;
+    if (warp[lane].state != IN_WARP || done >> lane & 1 || warp[lane].mask == blocked) continue;
     bool complete = true;
     for (int i = 0; i < lanes; i++) {
       if (!(mask >> i & 1)) continue;
       complete &= warp[i].state == IN_WARP;
       parity |= (unsigned)warp[i].parity << i;
     }
-    if (!complete) continue;
+    if (!complete) {
+      blocked = warp[lane].mask;
+      continue;
+    }
     done |= mask;
     for (int i = 0; i < lanes; i++) {
       if (!(mask >> i & 1)) continue;
