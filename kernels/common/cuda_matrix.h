@@ -149,13 +149,19 @@ static inline void cuda_matrix_twin(float (&c)[4], const unsigned (&a)[4], const
   memcpy(mine.a, a, sizeof mine.a);
   memcpy(mine.b, b, sizeof mine.b);
   cuda_shim_warp(0xffffffff, "mma", &mine, sizeof mine);
-  auto of = [](int other) { return (const struct cuda_matrix_operands *)cuda_shim_lane(other); };
+  const struct cuda_matrix_operands *row[4], *column[2][4];
+  for (int t = 0; t < 4; t++) {
+    row[t] = (const struct cuda_matrix_operands *)cuda_shim_lane(lane / 4 * 4 + t);
+    for (int i = 0; i < 2; i++)
+      column[i][t] =
+          (const struct cuda_matrix_operands *)cuda_shim_lane((lane % 4 * 2 + i) * 4 + t);
+  }
   for (int i = 0; i < 4; i++)
     for (int part = 0; part < 2; part++)
       for (int t = 0; t < 4; t++)
         for (int e = 0; e < each; e++)
-          c[i] += cuda_matrix_element(T(), of(lane / 4 * 4 + t)->a[2 * part + i / 2], e) *
-                  cuda_matrix_element(T(), of((lane % 4 * 2 + i % 2) * 4 + t)->b[part], e);
+          c[i] += cuda_matrix_element(T(), row[t]->a[2 * part + i / 2], e) *
+                  cuda_matrix_element(T(), column[i % 2][t]->b[part], e);
 }
 #endif
 
