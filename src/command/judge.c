@@ -28,8 +28,13 @@ static enum status choose_checkpoint(struct judge *judge, const char *given) {
 }
 
 static enum status open_network(struct judge *judge, const int extent[3]) {
-  TRY(network_plan(&judge->network, judge->task, &judge->task_run, judge->config,
-                   judge->device.ops->kind, PURPOSE_PREDICTION, 1, extent));
+  struct kernel_choices choices = {0};
+  if (judge->config->kernels.measure) TRY(choices_read(&choices, judge->config->output.dir));
+  enum status planned =
+      network_plan(&judge->network, judge->task, &judge->task_run, judge->config,
+                   judge->device.ops->kind, PURPOSE_PREDICTION, 1, extent, &choices);
+  choices_close(&choices);
+  TRY(planned);
   judge->weights_bytes = sizeof(float) * (size_t)judge->network.plan.parameter_elements;
   void *memory;
   TRY(judge->device.ops->allocate(&judge->device, judge->weights_bytes, &memory));

@@ -48,9 +48,9 @@ enum status sketch_open(struct sketch *sketch, const struct config *config,
   TRY(look_at_data(sketch, config));
   const int *extent = sketch->task_run.dataset.extent;
   TRY(network_plan(&sketch->training, sketch->task, &sketch->task_run, config, device->kind,
-                   PURPOSE_TRAINING, (int)config->train.slot_samples, extent));
+                   PURPOSE_TRAINING, (int)config->train.slot_samples, extent, NULL));
   return network_plan(&sketch->evaluation, sketch->task, &sketch->task_run, config, device->kind,
-                      PURPOSE_PREDICTION, 1, extent);
+                      PURPOSE_PREDICTION, 1, extent, NULL);
 }
 
 void sketch_close(struct sketch *sketch) {

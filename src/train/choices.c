@@ -8,6 +8,8 @@
 #include "base/file.h"
 #include "train/measure.h"
 
+static const char FILE_NAME[] = "kernels.txt";
+
 enum { LINE_BYTES = 512, MOST_BYTES = 1 << 22 };
 
 /* --- lines --- */
@@ -87,15 +89,28 @@ int choices_prefer(void *context, const struct node *node, const struct kernel *
 
 /* --- the file, and ranks --- */
 
-enum status choices_read(struct kernel_choices *choices, const char *path) {
+static enum status read_answers(struct kernel_choices *choices, const char *path) {
+  REQUIRE(path, STATUS_FAILED, "out of memory");
   if (!file_exists(path)) return STATUS_OK;
   TRY(file_read(path, MOST_BYTES, &choices->text, &choices->bytes));
   choices->capacity = choices->bytes + 1;
   return STATUS_OK;
 }
 
-enum status choices_write(const struct kernel_choices *choices, const char *path) {
-  return choices->measured ? file_replace(path, choices->text, choices->bytes) : STATUS_OK;
+enum status choices_read(struct kernel_choices *choices, const char *directory) {
+  char *path = file_join(directory, FILE_NAME);
+  enum status status = read_answers(choices, path);
+  free(path);
+  return status;
+}
+
+enum status choices_write(const struct kernel_choices *choices, const char *directory) {
+  if (!choices->measured) return STATUS_OK;
+  char *path = file_join(directory, FILE_NAME);
+  REQUIRE(path, STATUS_FAILED, "out of memory");
+  enum status status = file_replace(path, choices->text, choices->bytes);
+  free(path);
+  return status;
 }
 
 enum status choices_share(struct kernel_choices *choices, struct comm *comm) {

@@ -15,12 +15,12 @@ struct kernel_choices {
   int measured;          /* lines added */
 };
 
-/* Takes the answers that a file holds; none if there is no file. */
-CHECKED enum status choices_read(struct kernel_choices *choices, const char *path);
+/* Takes the answers that a run directory holds, in kernels.txt; none if there is no such file. */
+CHECKED enum status choices_read(struct kernel_choices *choices, const char *directory);
 
-/* Writes the answers, if some were added, so that an interrupted run resumes with the same kernels.
- */
-CHECKED enum status choices_write(const struct kernel_choices *choices, const char *path);
+/* Writes the answers there, if some were added, so that an interrupted run resumes with the same
+ * kernels. */
+CHECKED enum status choices_write(const struct kernel_choices *choices, const char *directory);
 
 /* Collective. Rank 0's answers to everybody. */
 CHECKED enum status choices_share(struct kernel_choices *choices, struct comm *comm);

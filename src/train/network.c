@@ -32,7 +32,7 @@ static enum dtype activation_of(const struct config *config) {
 enum status network_plan(struct network *network, const struct task *task,
                          const struct task_run *task_run, const struct config *config,
                          enum device_kind device, enum purpose purpose, int samples,
-                         const int extent[3]) {
+                         const int extent[3], struct kernel_choices *choices) {
   *network = (struct network){.extent = {extent[0], extent[1], extent[2]}};
   graph_open(&network->graph, device, DTYPE_F32);
   graph_set_activation(&network->graph, activation_of(config));
@@ -41,6 +41,8 @@ enum status network_plan(struct network *network, const struct task *task,
       .training = purpose == PURPOSE_TRAINING,
       .forced_kernel = config_forced_kernel,
       .context = (void *)(uintptr_t)config,
+      .prefer = choices ? choices_prefer : NULL,
+      .prefer_context = choices,
       .bucket_bytes = (size_t)config->comm.bucket_kib * 1024,
       .capture = strcmp(config->train.capture, "auto") == 0,
       .no_folding = config->debug.no_folding,

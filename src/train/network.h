@@ -4,6 +4,7 @@
 #include "config/config.h"
 #include "graph/run.h"
 #include "task/task.h"
+#include "train/choices.h"
 
 enum { NETWORK_MAX_INPUTS = 16, NETWORK_MAX_OUTPUTS = 16 };
 
@@ -41,11 +42,11 @@ struct network {
 };
 
 /* Builds and plans; allocates no tensor memory. task_run needs an open data set only for training.
- */
+ * choices: which kernels to take where the config says none; NULL: the best of each operator. */
 CHECKED enum status network_plan(struct network *network, const struct task *task,
                                  const struct task_run *task_run, const struct config *config,
                                  enum device_kind device, enum purpose purpose, int samples,
-                                 const int extent[3]);
+                                 const int extent[3], struct kernel_choices *choices);
 
 /* Gives the plan its memory (see run_open), and a network that predicts what it takes to pass
  * inputs and outputs between host and device. */

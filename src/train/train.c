@@ -9,14 +9,40 @@
 #include "train/signals.h"
 #include "train/trainer.h"
 
-static enum status open_networks(struct trainer *trainer) {
+static enum status plan_networks(struct trainer *trainer, struct network *training,
+                                 struct network *evaluation) {
   const struct config *config = trainer->config;
   const int *extent = trainer->task_run.dataset.extent;
-  TRY(network_plan(&trainer->training, trainer->task, &trainer->task_run, config,
-                   trainer->device->ops->kind, PURPOSE_TRAINING, (int)config->train.slot_samples,
-                   extent));
-  TRY(network_plan(&trainer->evaluation, trainer->task, &trainer->task_run, config,
-                   trainer->device->ops->kind, PURPOSE_PREDICTION, 1, extent));
+  enum device_kind device = trainer->device->ops->kind;
+  struct kernel_choices *choices =
+      trainer->choices.text || trainer->choices.device ? &trainer->choices : NULL;
+  TRY(network_plan(training, trainer->task, &trainer->task_run, config, device, PURPOSE_TRAINING,
+                   (int)config->train.slot_samples, extent, choices));
+  return network_plan(evaluation, trainer->task, &trainer->task_run, config, device,
+                      PURPOSE_PREDICTION, 1, extent, choices);
+}
+
+/* Rank 0 plans once only to see which kernels are wanted, and measures those it does not know. */
+static enum status measure_kernels(struct trainer *trainer) {
+  struct network training = {0}, evaluation = {0};
+  TRY(choices_read(&trainer->choices, trainer->config->output.dir));
+  trainer->choices.device = trainer->device;
+  enum status status = plan_networks(trainer, &training, &evaluation);
+  network_close(&training);
+  network_close(&evaluation);
+  return status;
+}
+
+/* Collective. */
+static enum status choose_kernels(struct trainer *trainer) {
+  if (!trainer->config->kernels.measure || trainer->device->ops->host_memory) return STATUS_OK;
+  enum status mine = trainer->comm->rank == 0 ? measure_kernels(trainer) : STATUS_OK;
+  TRY(comm_agree(trainer->comm, mine));
+  return choices_share(&trainer->choices, trainer->comm);
+}
+
+static enum status open_networks(struct trainer *trainer) {
+  TRY(plan_networks(trainer, &trainer->training, &trainer->evaluation));
   size_t training = trainer->training.plan.arena_bytes;
   size_t evaluation = trainer->evaluation.plan.arena_bytes;
   trainer->arena_bytes = training > evaluation ? training : evaluation;
@@ -54,14 +80,17 @@ static enum status open_optimizer(struct trainer *trainer) {
   return schedule_make(&trainer->schedule, &curve);
 }
 
-/* What each rank opens by itself. */
-static enum status open_own(struct trainer *trainer) {
+static enum status open_task(struct trainer *trainer) {
   const struct config *config = trainer->config;
   TRY(task_find(config->root.task, &trainer->task));
   TRY(comm_slots((int)config->train.slots, trainer->comm->rank, trainer->comm->size,
                  &trainer->own));
   TRY(trainer->task->open(&trainer->task_run, config));
-  TRY(timetable_make(&trainer->time, trainer));
+  return timetable_make(&trainer->time, trainer);
+}
+
+/* What each rank opens by itself. */
+static enum status open_own(struct trainer *trainer) {
   scale_start(trainer);
   TRY(open_networks(trainer));
   TRY(blocks_open(trainer));
@@ -71,7 +100,9 @@ static enum status open_own(struct trainer *trainer) {
   trainer->rows = calloc((size_t)trainer->own.count * STEP_ROW, sizeof(double));
   trainer->present = calloc((size_t)trainer->own.count, sizeof(bool));
   REQUIRE(trainer->rows && trainer->present, STATUS_FAILED, "train: out of memory");
-  return trainer->comm->rank == 0 ? journal_open(&trainer->journal, config) : STATUS_OK;
+  if (trainer->comm->rank > 0) return STATUS_OK;
+  TRY(journal_open(&trainer->journal, trainer->config));
+  return choices_write(&trainer->choices, trainer->config->output.dir);
 }
 
 /* Ranks that were started with other programs, kernels or data must not train together. */
@@ -226,6 +257,8 @@ static enum status loop(struct trainer *trainer) {
 static enum status open_and_loop(struct trainer *trainer) {
   signals_install();
   trainer->comm->phase = "opening";
+  TRY(comm_agree(trainer->comm, open_task(trainer)));
+  TRY(choose_kernels(trainer));
   TRY(comm_agree(trainer->comm, open_own(trainer)));
   TRY(open_together(trainer));
   announce(trainer);
@@ -241,6 +274,7 @@ static void close_trainer(struct trainer *trainer) {
   optimizer_close(&trainer->optimizer);
   network_close(&trainer->training);
   network_close(&trainer->evaluation);
+  choices_close(&trainer->choices);
   device->ops->release(device, trainer->arena, trainer->arena_bytes);
   blocks_close(trainer);
   free(trainer->rows);

@@ -80,6 +80,7 @@ struct trainer {
   struct device *device;
   const struct task *task;
   struct task_run task_run;
+  struct kernel_choices choices;
   struct network training, evaluation;
   void *arena; /* shared by both networks, which never run at the same time */
   size_t arena_bytes;
