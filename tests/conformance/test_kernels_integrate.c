@@ -23,6 +23,16 @@ static void fill_large(int input, const struct shape *s, double *values) {
   for (int64_t i = 0; i < logical_count(s); i++) values[i] *= 3;
 }
 
+/* One step takes all voxels to one point between eight of them. */
+static void fill_point(int input, const struct shape *s, double *values) {
+  (void)input;
+  for (int64_t i = 0; i < logical_count(s); i++) {
+    int64_t voxel = i % shape_voxels(*s), axis = i / shape_voxels(*s) % 3;
+    int64_t at[3] = {voxel / s->w / s->h, voxel / s->w % s->h, voxel % s->w};
+    values[i] = 2 * (1.3 + 0.2 * (double)axis - (double)at[axis]);
+  }
+}
+
 #define INTEGRATE(text, integrate, values, ...)                                     \
   {                                                                                 \
     .label = text, .op = &op_integrate, .input_count = 1, .x = {__VA_ARGS__},       \
@@ -39,6 +49,7 @@ static const struct op_case cases[] = {
     INTEGRATE("long rows", seven, fill_waves, {1, 3, 3, 2, 70}),
     INTEGRATE("many slabs", one, fill_waves, {1, 3, 40, 3, 4}),
     INTEGRATE("mostly outside", one, fill_large, {1, 3, 8, 7, 6}),
+    INTEGRATE("all to one point", one, fill_point, {2, 3, 5, 6, 19}),
     INTEGRATE("one slice", seven, fill_waves, {1, 3, 1, 8, 9}),
 };
 
@@ -85,11 +96,30 @@ TEST(contractions_are_integrated) {
     const struct kernel *kernel = op_integrate.kernels[k];
     struct node node;
     CHECK_OK(conformance_node(&cases[0], kernel->dtype, LAYOUTS_DEVICE, -1, &node));
-    if (kernel->applies && !kernel->applies(&node)) continue;
+    if (!op_kernel_fits(kernel, &node)) continue;
     check_contraction(kernel, &seven);
     check_contraction(kernel, &seven_back);
     check_contraction(kernel, &one);
   }
+}
+
+TEST(shows_gradients_that_are_no_numbers) {
+  struct op_case test = INTEGRATE("no number", seven, fill_waves, {1, 3, 5, 4, 6});
+  struct trial trial;
+  if (!trial_open(&trial, &test, 0)) return;
+  trial.dy[2 * 5 * 4 * 6 + 60] = NAN;
+  for (int k = 0; op_integrate.kernels[k]; k++) {
+    struct attempt attempt = {
+        .kernel = op_integrate.kernels[k], .threads = 1, .backward = true, .only = -1};
+    struct node node;
+    CHECK_OK(conformance_node(&test, attempt.kernel->dtype, LAYOUTS_DEVICE, -1, &node));
+    if (!op_kernel_fits(attempt.kernel, &node)) continue;
+    struct outcome outcome = attempt_run(&trial, &attempt);
+    CHECK_SAY(isnan(outcome.gradient[0][2 * 5 * 4 * 6 + 60]), " (%s: hid the gradient)",
+              attempt.kernel->name);
+    outcome_free(&outcome);
+  }
+  trial_close(&trial);
 }
 
 TEST(refuses_bad_steps_and_channels) {
@@ -105,6 +135,7 @@ TEST(refuses_bad_steps_and_channels) {
 int main(void) {
   RUN(kernels_agree);
   RUN(contractions_are_integrated);
+  RUN(shows_gradients_that_are_no_numbers);
   RUN(refuses_bad_steps_and_channels);
   return check_result();
 }
