@@ -209,8 +209,8 @@ struct forward_inputs {
 
 template <typename T, int ROWS, int COLUMNS>
 static __global__ void __launch_bounds__(THREADS)
-    any_forward(forward_pass<T> pass, const struct forward_inputs inputs,
-                const float *bias, float slope, void *y) {
+    any_forward(forward_pass<T> pass, const struct forward_inputs inputs, const float *bias,
+                float slope, void *y) {
   float sum[ROWS][COLUMNS] = {};
   pass.n = blockIdx.z;
   for (int i = 0; i < inputs.count; i++) {

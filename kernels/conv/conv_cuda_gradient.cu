@@ -7,120 +7,13 @@
  * arrives while one is worked on. A warp has one tap along d and w, and up to three along h: a row
  * of x that it has loaded serves these one after another. Every block writes its own sums; a second
  * kernel adds them in order and puts them where PyTorch has them.
- *
- * A voxel's channels are `chunks` of 16 bytes; these change places with the voxel's column, so that
- * 8 neighbouring voxels of one chunk lie in different banks. */
+ */
 #include "kernels/common/cuda.h"
 #include "kernels/common/cuda_matrix.h"
 #include "kernels/conv/conv_cuda_gradient.h"
+#include "kernels/conv/conv_cuda_outer.h"
 
 enum { MOST_THREADS = 32 * GRADIENT_MOST_WARPS, FOLD_SHARES = 8 };
-
-/* What is added to the number of a chunk (by exclusive or) in a column. */
-template <int CHUNKS>
-static __device__ inline int swizzle(int column) {
-  if (CHUNKS == 2) return column >> 2 & 1;
-  return (column >> 1 & 1) << 1 | (column >> 2 & 1);
-}
-
-/* --- matrices: 16 channels of x by 16 voxels (left) and 16 voxels by 16 channels of dy (right) ---
- */
-
-template <typename T>
-struct gradient_matrix {
-  struct left {
-    unsigned value[4];
-  };
-  struct right {
-    unsigned value[4];
-  };
-  /* The first byte of a lane in a row; the following rows and chunks are at fixed distances. */
-  template <int CHUNKS>
-  static __device__ unsigned left_offset(int column) {
-    int lane = threadIdx.x % 32, chunk = lane >> 3 & 1;
-    column += lane % 8 + (lane >> 4) * 8;
-    return (column * CHUNKS + (chunk ^ swizzle<CHUNKS>(column))) * 16;
-  }
-  template <int CHUNKS>
-  static __device__ unsigned right_offset() {
-    int lane = threadIdx.x % 32, chunk = lane >> 4, column = lane % 16;
-    return (column * CHUNKS + (chunk ^ swizzle<CHUNKS>(column))) * 16;
-  }
-  static __device__ void load(struct left &to, const unsigned char *plane, unsigned offset) {
-    cuda_matrix_load_transposed(to.value, cuda_shared_of(plane + offset));
-  }
-  static __device__ void load(struct right &to, const unsigned char *plane, unsigned offset) {
-    cuda_matrix_load_transposed(to.value, cuda_shared_of(plane + offset));
-  }
-  static __device__ void multiply(float (&sum)[2][4], const struct left &left,
-                                  const struct right &right) {
-#pragma unroll
-    for (int j = 0; j < 2; j++) {
-      const unsigned b[2] = {right.value[2 * j], right.value[2 * j + 1]};
-      cuda_matrix_multiply<T>(sum[j], left.value, b);
-    }
-  }
-};
-
-/* A float is the sum of two TF32 numbers; of their four products the smallest is left out. */
-template <>
-struct gradient_matrix<float> {
-  struct left {
-    float value[2][4]; /* 8 voxels each; split when they are needed, to save registers */
-  };
-  struct right {
-    unsigned high[2][2][2], low[2][2][2];
-  };
-  template <int CHUNKS>
-  static __device__ unsigned left_offset(int column) {
-    int lane = threadIdx.x % 32, channel = lane / 4;
-    column += lane % 4;
-    return (column * CHUNKS + (channel / 4 ^ swizzle<CHUNKS>(column))) * 16 + channel % 4 * 4;
-  }
-  template <int CHUNKS>
-  static __device__ unsigned right_offset() {
-    return left_offset<CHUNKS>(0);
-  }
-  /* Of 4 chunks: 4 voxels further, chunks swap in pairs; 8 channels are 2 chunks. */
-  static __device__ float read(const unsigned char *plane, unsigned offset, int voxels, int upper) {
-    unsigned at = (offset + voxels * 64) ^ (voxels / 4 % 2 * 16) ^ (upper * 32);
-    return *reinterpret_cast<const float *>(plane + at);
-  }
-  static __device__ void split(float value, unsigned &high, unsigned &low) {
-    high = cuda_matrix_tf32(value);
-    low = cuda_matrix_tf32(value - cuda_matrix_tf32_float(high));
-  }
-  static __device__ void load(struct left &to, const unsigned char *plane, unsigned offset) {
-#pragma unroll
-    for (int k = 0; k < 2; k++)
-#pragma unroll
-      for (int i = 0; i < 4; i++) to.value[k][i] = read(plane, offset, 8 * k + i / 2 * 4, i % 2);
-  }
-  static __device__ void load(struct right &to, const unsigned char *plane, unsigned offset) {
-#pragma unroll
-    for (int k = 0; k < 2; k++)
-#pragma unroll
-      for (int j = 0; j < 2; j++)
-#pragma unroll
-        for (int i = 0; i < 2; i++)
-          split(read(plane, offset, 8 * k + 4 * i, j), to.high[k][j][i], to.low[k][j][i]);
-  }
-  static __device__ void multiply(float (&sum)[2][4], const struct left &left,
-                                  const struct right &right) {
-#pragma unroll
-    for (int k = 0; k < 2; k++) {
-      unsigned high[4], low[4];
-#pragma unroll
-      for (int i = 0; i < 4; i++) split(left.value[k][i], high[i], low[i]);
-#pragma unroll
-      for (int j = 0; j < 2; j++) {
-        cuda_matrix_multiply<float>(sum[j], low, right.high[k][j]);
-        cuda_matrix_multiply<float>(sum[j], high, right.low[k][j]);
-        cuda_matrix_multiply<float>(sum[j], high, right.high[k][j]);
-      }
-    }
-  }
-};
 
 /* --- what a block loads --- */
 
@@ -153,7 +46,7 @@ static __device__ void make_x_table(const struct gradient_plan &plan,
   int count = plan.x_rows * plan.x_columns * CHUNKS;
   for (int i = threadIdx.x; i < count; i += blockDim.x) {
     int voxel = i / CHUNKS, row = voxel / plan.x_columns, column = voxel - row * plan.x_columns;
-    int chunk = i % CHUNKS ^ swizzle<CHUNKS>(column);
+    int chunk = i % CHUNKS ^ outer_swizzle<CHUNKS>(column);
     int h = first_h + row;
     int w = first_w + column % plan.x_residue * w_axis.step + column / plan.x_residue;
     int channel = source.group.left * LEFTS * GRADIENT_LEFT + chunk * EACH;
@@ -173,7 +66,7 @@ static __device__ void make_y_table(const struct gradient_plan &plan,
   };
   for (int i = threadIdx.x; i < plan.rows * GRADIENT_ACROSS * CHUNKS; i += blockDim.x) {
     int voxel = i / CHUNKS, row = voxel / GRADIENT_ACROSS, column = voxel % GRADIENT_ACROSS;
-    int chunk = i % CHUNKS ^ swizzle<CHUNKS>(column);
+    int chunk = i % CHUNKS ^ outer_swizzle<CHUNKS>(column);
     int h = (tile_h * plan.rows + row) * plan.axis[1].phases + source.phase[1];
     int w = (tile_w * GRADIENT_ACROSS + column) * plan.axis[2].phases + source.phase[2];
     int channel = source.group.right * RIGHTS * GRADIENT_RIGHT + chunk * EACH;
@@ -234,12 +127,12 @@ static __device__ __forceinline__ void add_rows(float (&sum)[TAPS][LEFTS][RIGHTS
                                                 const unsigned char *x, const unsigned char *y,
                                                 const struct place &place, int x_pitch, int step) {
   const int y_pitch = GRADIENT_ACROSS * RIGHTS * GRADIENT_RIGHT * (int)sizeof(T);
-  typename gradient_matrix<T>::left left[TAPS][LEFTS]; /* a window of rows that rolls on */
-  typename gradient_matrix<T>::right right[RIGHTS];
+  typename outer_matrix<T>::left left[TAPS][LEFTS]; /* a window of rows that rolls on */
+  typename outer_matrix<T>::right right[RIGHTS];
   auto load_left = [&](int slot, int row) {
 #pragma unroll
     for (int i = 0; i < LEFTS; i++)
-      gradient_matrix<T>::load(left[slot][i], x, (place.x + row * x_pitch) ^ (i * 32));
+      outer_matrix<T>::load(left[slot][i], x, (place.x + row * x_pitch) ^ (i * 32));
   };
 #pragma unroll
   for (int tap = 0; tap < TAPS - 1; tap++) load_left(tap, place.from * step + tap);
@@ -255,14 +148,14 @@ static __device__ __forceinline__ void add_rows(float (&sum)[TAPS][LEFTS][RIGHTS
       load_left((turn + TAPS - 1) % TAPS, (row + turn) * step + TAPS - 1);
 #pragma unroll
       for (int j = 0; j < RIGHTS; j++)
-        gradient_matrix<T>::load(right[j], y, (place.y + (row + turn) * y_pitch) ^ (j * 32));
+        outer_matrix<T>::load(right[j], y, (place.y + (row + turn) * y_pitch) ^ (j * 32));
 #pragma unroll
       for (int tap = 0; tap < TAPS; tap++)
 #pragma unroll
         for (int i = 0; i < LEFTS; i++)
 #pragma unroll
           for (int j = 0; j < RIGHTS; j++)
-            gradient_matrix<T>::multiply(sum[tap][i][j], left[(turn + tap) % TAPS][i], right[j]);
+            outer_matrix<T>::multiply(sum[tap][i][j], left[(turn + tap) % TAPS][i], right[j]);
     }
   }
 }
@@ -276,9 +169,9 @@ static __device__ struct place find_place(const struct gradient_plan &plan,
   int column = source.group.column * plan.columns + place.column;
   int tap_w = column % plan.taps[2], stride = plan.axis[2].step;
   place.tap_d = column < plan.taps[0] * plan.taps[2] ? column / plan.taps[2] : -1;
-  place.x = gradient_matrix<T>::template left_offset<block_source<T, LEFTS, RIGHTS>::X_CHUNKS>(
+  place.x = outer_matrix<T>::template left_offset<block_source<T, LEFTS, RIGHTS>::X_CHUNKS>(
       tap_w % stride * plan.x_residue + tap_w / stride);
-  place.y = gradient_matrix<T>::template right_offset<block_source<T, LEFTS, RIGHTS>::Y_CHUNKS>();
+  place.y = outer_matrix<T>::template right_offset<block_source<T, LEFTS, RIGHTS>::Y_CHUNKS>();
   place.from = plan.rows * split / plan.splits;
   place.to = plan.rows * (split + 1) / plan.splits;
   return place;

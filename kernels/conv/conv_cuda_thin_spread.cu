@@ -1,0 +1,222 @@
+/* From a thin side to a wide one: a matrix product [voxels][taps, thin channels] * [taps, thin
+ * channels][16 wide channels]. The thin side lies in shared memory; 4 bytes of its channels at a
+ * tap are one word of the depth. */
+#include "kernels/common/cuda.h"
+#include "kernels/common/cuda_matrix.h"
+#include "kernels/common/cuda_vector.h"
+#include "kernels/conv/conv_cuda_thin_tile.h"
+
+enum {
+  PLANES = THIN_WARPS, /* of a tile: one for each warp */
+  ROWS = 2,            /* along h that a warp computes together */
+  SEGMENTS = THIN_WIDTH / 16,
+  MATRICES = ROWS * SEGMENTS,
+  MOST_SHARED = 100 << 10,
+};
+
+struct spread_plan {
+  struct thin_tiles tiles;
+  int planes; /* of words */
+  int depth;  /* words, a multiple of 8 */
+  int groups; /* of 16 wide channels */
+};
+
+static struct spread_plan spread_plan_of(const struct thin_pair &pair, enum dtype type) {
+  struct spread_plan plan;
+  int each = (int)(4 / dtype_bytes(type));
+  plan.tiles = thin_tiles_of(pair, PLANES);
+  plan.planes = (pair.thin_channels + each - 1) / each;
+  plan.depth = (pair.taps * plan.planes + 7) / 8 * 8;
+  plan.groups = (pair.wide_channels + 15) / 16;
+  return plan;
+}
+
+/* Bytes: the box, where each word of the depth lies in it, the weights. */
+static size_t spread_shared(const struct thin_pair &pair, const struct spread_plan &plan) {
+  size_t words = (size_t)plan.planes * thin_box_of(pair, PLANES).plane;
+  return 4 * (words + plan.depth + (size_t)plan.groups * plan.depth * 16);
+}
+
+/* The weights as multiplies take them: [group][depth / 8][lane][matrix][half of the depth]. Column
+ * n of matrix i is channel 4 (n / 2) + 2 i + n % 2, so that a lane's results are 4 neighbours. */
+template <typename T>
+static __device__ void pack_weights(const struct thin_pair &pair, const struct spread_plan &plan,
+                                    const float *weights, unsigned *packed) {
+  enum { EACH = 4 / sizeof(T) };
+  for (int at = threadIdx.x; at < plan.groups * plan.depth * 16; at += THIN_THREADS) {
+    int half = at % 2, matrix = at / 2 % 2, lane = at / 4 % 32, step = at / 128;
+    int word = step % (plan.depth / 8) * 8 + half * 4 + lane % 4, column = lane / 4;
+    int wide = step / (plan.depth / 8) * 16 + column / 2 * 4 + matrix * 2 + column % 2;
+    int tap = word / plan.planes, thin = word % plan.planes * EACH;
+    float pairs[2] = {0, 0};
+    for (int e = 0; e < EACH; e++)
+      if (tap < pair.taps && thin + e < pair.thin_channels && wide < pair.wide_channels)
+        pairs[e] = weights[thin_weight_at(pair, thin + e, wide, tap)];
+    packed[at] = thin_pack<T>(pairs[0], pairs[1]);
+  }
+}
+
+/* sum[m] += a[m] * b for matrices in words: b holds both halves of matrix 0, then of matrix 1. */
+template <typename T>
+struct spread_multiply {
+  static __device__ void add(float (&sum)[MATRICES][2][4], const unsigned (&a)[MATRICES][4],
+                             const uint4 &b) {
+    const unsigned first[2] = {b.x, b.y}, second[2] = {b.z, b.w};
+#pragma unroll
+    for (int m = 0; m < MATRICES; m++) {
+      cuda_matrix_multiply<T>(sum[m][0], a[m], first);
+      cuda_matrix_multiply<T>(sum[m][1], a[m], second);
+    }
+  }
+};
+
+/* Floats as sums of two TF32 numbers. */
+template <>
+struct spread_multiply<float> {
+  static __device__ void split(unsigned bits, unsigned &high, unsigned &low) {
+    float value = __uint_as_float(bits);
+    high = cuda_matrix_tf32(value);
+    low = cuda_matrix_tf32(value - cuda_matrix_tf32_float(high));
+  }
+  static __device__ void add(float (&sum)[MATRICES][2][4], const unsigned (&a)[MATRICES][4],
+                             const uint4 &b) {
+    unsigned b_high[2][2], b_low[2][2];
+    split(b.x, b_high[0][0], b_low[0][0]);
+    split(b.y, b_high[0][1], b_low[0][1]);
+    split(b.z, b_high[1][0], b_low[1][0]);
+    split(b.w, b_high[1][1], b_low[1][1]);
+#pragma unroll
+    for (int m = 0; m < MATRICES; m++) {
+      unsigned high[4], low[4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) split(a[m][i], high[i], low[i]);
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        cuda_matrix_multiply<float>(sum[m][j], low, b_high[j]);
+        cuda_matrix_multiply<float>(sum[m][j], high, b_low[j]);
+        cuda_matrix_multiply<float>(sum[m][j], high, b_high[j]);
+      }
+    }
+  }
+};
+
+/* Four neighbouring channels of a voxel. */
+template <typename T>
+static __device__ void write_channels(const struct thin_result &result, int64_t at, int count,
+                                      const float (&value)[4]) {
+  T *to = static_cast<T *>(result.data) + at;
+  float old[4] = {0, 0, 0, 0};
+  if (count == 4 && result.strides.voxel % 4 == 0) {
+    if (result.add) cuda_load<T, 4>(to, old);
+#pragma unroll
+    for (int i = 0; i < 4; i++) old[i] += value[i];
+    cuda_store<T, 4>(to, old);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+    if (i < count) to[i] = from_float<T>(result.add ? to_float(to[i]) + value[i] : value[i]);
+}
+
+/* The 4 channels from `channel` on of the voxel whose sums are elements 2 * half of matrices 0, 1.
+ */
+template <typename T>
+static __device__ void finish(const struct thin_pair &pair, const struct thin_result &result,
+                              const float (&sum)[2][4], int half, int64_t voxel, int channel) {
+  int count = pair.wide_channels - channel < 4 ? pair.wide_channels - channel : 4;
+  float value[4];
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    float x = sum[i / 2][2 * half + i % 2];
+    if (result.bias && i < count) x += result.bias[channel + i];
+    value[i] = x > 0 ? x : x * result.slope;
+  }
+  int64_t at = voxel * result.strides.voxel + channel;
+  if (result.wide)
+    write_channels<float>(result, at, count, value);
+  else
+    write_channels<T>(result, at, count, value);
+}
+
+/* Sums of MATRICES x 16 voxels for a group of 16 channels; `own` is this lane's first word. */
+template <typename T>
+static __device__ __forceinline__ void sum_group(const unsigned *own, const int *places,
+                                                 const uint4 *packed, int depth,
+                                                 float (&sum)[MATRICES][2][4]) {
+  int lane = threadIdx.x % 32;
+#pragma unroll 2
+  for (int step = 0; step < depth / 8; step++) {
+    const unsigned *low = own + places[step * 8 + lane % 4];
+    const unsigned *high = own + places[step * 8 + lane % 4 + 4];
+    unsigned a[MATRICES][4];
+#pragma unroll
+    for (int m = 0; m < MATRICES; m++) {
+      int at = m / SEGMENTS * THIN_PITCH + m % SEGMENTS * 16;
+      a[m][0] = low[at];
+      a[m][1] = low[at + 8];
+      a[m][2] = high[at];
+      a[m][3] = high[at + 8];
+    }
+    spread_multiply<T>::add(sum, a, packed[step * 32 + lane]);
+  }
+}
+
+template <typename T>
+static __global__ void __launch_bounds__(THIN_THREADS, 2)
+    spread(const struct thin_pair pair, const struct spread_plan plan, const float *weights,
+           const struct thin_result result) {
+  CUDA_DYNAMIC_SHARED(unsigned, words);
+  const struct thin_box box = thin_box_of(pair, PLANES);
+  uint4 *packed = reinterpret_cast<uint4 *>(words + plan.planes * box.plane);
+  int *places = reinterpret_cast<int *>(packed + plan.groups * plan.depth * 4);
+  int start[3], sample = thin_tile_find(plan.tiles, PLANES, blockIdx.x, start);
+  thin_fill<T, thin_channel_words<T>>(pair, box, plan.planes, sample, start, words);
+  pack_weights<T>(pair, plan, weights, reinterpret_cast<unsigned *>(packed));
+  for (int i = threadIdx.x; i < plan.depth; i += THIN_THREADS)
+    places[i] = i < pair.taps * plan.planes
+                    ? i % plan.planes * box.plane + thin_tap_words(pair, box, i / plan.planes)
+                    : 0;
+  __syncthreads();
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32, d = start[0] + warp;
+  for (int row = 0; row < THIN_HEIGHT && d < pair.wide_extent[0]; row += ROWS)
+    for (int group = 0; group < plan.groups; group++) {
+      float sum[MATRICES][2][4] = {};
+      sum_group<T>(words + (warp * box.height + row) * THIN_PITCH + lane / 4, places,
+                   packed + group * plan.depth * 4, plan.depth, sum);
+      int channel = group * 16 + lane % 4 * 4;
+#pragma unroll
+      for (int i = 0; i < 2 * MATRICES; i++) {
+        int h = start[1] + row + i / 2 / SEGMENTS;
+        int w = start[2] + i / 2 % SEGMENTS * 16 + i % 2 * 8 + lane / 4;
+        if (h >= pair.wide_extent[1] || w >= pair.wide_extent[2] || channel >= pair.wide_channels)
+          continue;
+        int64_t voxel = (((int64_t)sample * pair.wide_extent[0] + d) * pair.wide_extent[1] + h) *
+                            pair.wide_extent[2] +
+                        w;
+        finish<T>(pair, result, sum[i / 2], i % 2, voxel, channel);
+      }
+    }
+}
+
+bool thin_spread_fits(const struct thin_pair *pair, enum dtype type) {
+  return pair->kernel[2] <= THIN_PITCH - THIN_WIDTH + 1 &&
+         spread_shared(*pair, spread_plan_of(*pair, type)) <= MOST_SHARED &&
+         thin_tile_count(*pair, PLANES) < INT32_MAX;
+}
+
+template <typename T>
+static void launch(const struct thin_pair &pair, enum dtype type, const float *weights,
+                   const struct thin_result &result, struct stream *stream) {
+  struct spread_plan plan = spread_plan_of(pair, type);
+  size_t shared = spread_shared(pair, plan);
+  cudaFuncSetAttribute(spread<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+  CUDA_LAUNCH((spread<T>), (unsigned)thin_tile_count(pair, PLANES), THIN_THREADS, shared, stream,
+              pair, plan, weights, result);
+}
+
+void thin_spread(const struct thin_pair *pair, enum dtype type, const float *weights,
+                 const struct thin_result *result, struct stream *stream) {
+  if (type == DTYPE_F32) launch<float>(*pair, type, weights, *result, stream);
+  if (type == DTYPE_BF16) launch<__nv_bfloat16>(*pair, type, weights, *result, stream);
+  if (type == DTYPE_F16) launch<__half>(*pair, type, weights, *result, stream);
+}
