@@ -36,13 +36,11 @@ struct tile {
 
 __device__ static inline struct tile find_tile(const struct matrix_pass &pass) {
   struct tile tile;
-  unsigned index = blockIdx.x;
-  tile.channel_tile = (int)(index % pass.channel_tiles), index /= pass.channel_tiles;
-  for (int i = 2; i >= 0; i--) {
-    tile.at[i] = (int)(index % pass.tiles[i]) * pass.tile[i];
-    index /= pass.tiles[i];
-  }
-  tile.sample = (int)index;
+  tile.channel_tile = (int)blockIdx.x % pass.channel_tiles;
+  tile.at[2] = (int)blockIdx.x / pass.channel_tiles * pass.tile[2];
+  tile.at[1] = (int)blockIdx.y * pass.tile[1];
+  tile.at[0] = (int)blockIdx.z % pass.tiles[0] * pass.tile[0];
+  tile.sample = (int)blockIdx.z / pass.tiles[0];
   int warp = threadIdx.x / 32;
   tile.warp_n = warp % pass.warps_n, warp /= pass.warps_n;
   tile.phase_w = warp % pass.strip, warp /= pass.strip;
@@ -60,22 +58,7 @@ __device__ static inline int swapped(int position, int half) {
   return (position >> 2 & 1) ^ half;
 }
 
-/* A source voxel in the window, and its first channel's address. */
-struct voxel {
-  int d, h, w;
-};
-
-__device__ static inline void advance(const struct matrix_source &source, struct voxel &at) {
-  at.w += source.advance[2];
-  int carry = at.w >= source.window[2];
-  at.w -= carry ? source.window[2] : 0;
-  at.h += source.advance[1] + carry;
-  carry = at.h >= source.window[1];
-  at.h -= carry ? source.window[1] : 0;
-  at.d += source.advance[0] + carry;
-}
-
-/* Starts to copy the window of a chunk. */
+/* Starts to copy the window of a chunk: each thread takes pieces of a plane through all planes. */
 __device__ static void load_window(const struct matrix_pass &pass, const struct tile &tile,
                                    struct cursor at, cuda_shared to) {
   const struct matrix_source &source = pass.source[at.source];
@@ -83,22 +66,25 @@ __device__ static void load_window(const struct matrix_pass &pass, const struct 
   for (int i = 0; i < 3; i++)
     origin[i] =
         (source.phases[i] == 2 ? tile.at[i] / 2 : tile.at[i] * source.step[i]) + source.origin[i];
-  int half = threadIdx.x & 1, first = threadIdx.x >> 1, byte = at.chunk * MATRIX_CHUNK + 16 * half;
-  const unsigned char *data = source.data + tile.sample * source.sample + byte;
-  bool there = byte < source.voxel;
-  int shift = source.lane_step - 1; /* of 1 or 2 */
-  struct voxel v = {first / source.window[2] / source.window[1],
-                    first / source.window[2] % source.window[1], first % source.window[2]};
-  for (; v.d < source.window[0]; advance(source, v)) {
-    int d = origin[0] + v.d, h = origin[1] + v.h, w = origin[2] + v.w;
-    bool inside = there && (unsigned)d < (unsigned)source.extent[0] &&
-                  (unsigned)h < (unsigned)source.extent[1] &&
+  const int half = threadIdx.x & 1, byte = at.chunk * MATRIX_CHUNK + MATRIX_PIECE * half;
+  const int shift = source.lane_step - 1; /* of 1 or 2 */
+  const int64_t plane = (int64_t)source.extent[1] * source.extent[2] * source.voxel;
+  const int plane_to = source.window[1] * source.pitch * MATRIX_CHUNK;
+  const unsigned char *data = source.data + tile.sample * source.sample + origin[0] * plane + byte;
+  for (int v = threadIdx.x >> 1; v < source.window[1] * source.window[2]; v += blockDim.x >> 1) {
+    int v_h = (int)((uint64_t)v * source.reciprocal >> 32), v_w = v - v_h * source.window[2];
+    int h = origin[1] + v_h, w = origin[2] + v_w;
+    bool inside = byte < source.voxel && (unsigned)h < (unsigned)source.extent[1] &&
                   (unsigned)w < (unsigned)source.extent[2];
-    int64_t voxel = inside ? ((int64_t)d * source.extent[1] + h) * source.extent[2] + w : 0;
-    int position = (v.w & shift) * source.part + (v.w >> shift);
-    int row = (v.d * source.window[1] + v.h) * source.pitch + position;
-    cuda_copy_start(to + row * MATRIX_CHUNK + 16 * swapped(position, half),
-                    inside ? data + voxel * source.voxel : source.data, inside);
+    const unsigned char *from = data + ((int64_t)h * source.extent[2] + w) * source.voxel;
+    int position = (v_w & shift) * source.part + (v_w >> shift);
+    cuda_shared row = to + (v_h * source.pitch + position) * MATRIX_CHUNK +
+                      MATRIX_PIECE * swapped(position, half);
+    for (int d = 0; d < source.window[0]; d++) {
+      cuda_copy_start(row, from, inside && (unsigned)(origin[0] + d) < (unsigned)source.extent[0]);
+      row += plane_to;
+      from += plane;
+    }
   }
 }
 
@@ -289,67 +275,90 @@ struct alignas(sizeof(T) * COUNT > 16 ? 16 : sizeof(T) * COUNT) together {
   T value[COUNT];
 };
 
-template <typename T, int COUNT>
-__device__ static inline void store_voxel(const struct matrix_pass &pass, float (&values)[COUNT],
-                                          int64_t voxel, int channel) {
-  T *to = (T *)pass.target + voxel * pass.channels + channel;
-  int count = min(COUNT, pass.channels - channel);
-  if (pass.channels % COUNT != 0) {
+/* ALIGNED: a voxel's channels are a multiple of COUNT. */
+template <typename T, bool ALIGNED, int COUNT>
+__device__ static inline void store_voxel(T *to, float (&values)[COUNT], int count, bool add) {
+  if (ALIGNED) {
+    struct together<T, COUNT> result;
+    if (add) {
+      result = *(const struct together<T, COUNT> *)to;
+#pragma unroll
+      for (int i = 0; i < COUNT; i++) values[i] += to_float(result.value[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) result.value[i] = from_float<T>(values[i]);
+    *(struct together<T, COUNT> *)to = result;
+  } else {
+#pragma unroll
     for (int i = 0; i < COUNT; i++)
-      if (i < count) to[i] = from_float<T>(pass.add ? values[i] + to_float(to[i]) : values[i]);
-    return;
+      if (i < count) to[i] = from_float<T>(add ? values[i] + to_float(to[i]) : values[i]);
   }
-  struct together<T, COUNT> result;
-  if (pass.add) {
-    result = *(const struct together<T, COUNT> *)to;
-#pragma unroll
-    for (int i = 0; i < COUNT; i++) values[i] += to_float(result.value[i]);
-  }
-#pragma unroll
-  for (int i = 0; i < COUNT; i++) result.value[i] = from_float<T>(values[i]);
-  *(struct together<T, COUNT> *)to = result;
 }
 
 /* Finishes and stores a warp's sums: a lane has channels side by side. */
-template <typename T, int ROWS, int GROUPS>
-__device__ static inline void store_sums(float (&sums)[ROWS][GROUPS][4],
+template <typename T, bool ALIGNED, int ROWS, int GROUPS>
+__device__ static inline void store_rows(float (&sums)[ROWS][GROUPS][4],
                                          const struct matrix_pass &pass, const struct tile &tile) {
   const int thread = threadIdx.x % 32, COUNT = 2 * GROUPS;
   int channel = tile.channel_tile * pass.block_channels + (tile.warp_n * 4 + thread % 4) * COUNT;
-  int d = tile.at[0] + tile.d, h = tile.at[1] + tile.h;
-  if (channel >= pass.channels || !tile.inside) return;
+  int d = tile.at[0] + tile.d, h = tile.at[1] + tile.h, count = pass.channels - channel;
   float bias[COUNT];
 #pragma unroll
-  for (int i = 0; i < COUNT; i++)
-    bias[i] = pass.bias && channel + i < pass.channels ? pass.bias[channel + i] : 0;
+  for (int i = 0; i < COUNT; i++) bias[i] = pass.bias && i < count ? pass.bias[channel + i] : 0;
 #pragma unroll
   for (int part = 0; part < 2; part++) {
     int w = tile.at[2] + tile.phase_w + (thread / 4 + 8 * part) * pass.strip;
-    int64_t voxel =
-        (((int64_t)tile.sample * pass.extent[0] + d) * pass.extent[1] + h) * pass.extent[2] + w;
+    int64_t line = ((int64_t)tile.sample * pass.extent[0] + d) * pass.extent[1] + h;
+    T *to = (T *)pass.target + (line * pass.extent[2] + w) * pass.channels + channel;
+    if (count <= 0 || w >= pass.extent[2]) continue;
 #pragma unroll
-    for (int row = 0; row < ROWS; row++) {
+    for (int row = 0; row < ROWS; row++, to += (int64_t)pass.extent[2] * pass.channels) {
       float values[COUNT];
 #pragma unroll
       for (int i = 0; i < COUNT; i++) {
         values[i] = sums[row][i / 2][2 * part + i % 2] + bias[i];
         values[i] = values[i] > 0 ? values[i] : pass.slope * values[i];
       }
-      if (w >= pass.extent[2] || h + row >= pass.extent[1]) continue;
-      if (pass.wide)
-        store_voxel<float>(pass, values, voxel + (int64_t)row * pass.extent[2], channel);
-      else
-        store_voxel<T>(pass, values, voxel + (int64_t)row * pass.extent[2], channel);
+      if (h + row < pass.extent[1]) store_voxel<T, ALIGNED>(to, values, count, pass.add);
     }
+  }
+}
+
+template <typename T, int ROWS, int GROUPS>
+__device__ static inline void store_sums(float (&sums)[ROWS][GROUPS][4],
+                                         const struct matrix_pass &pass, const struct tile &tile) {
+  bool aligned = pass.channels % (2 * GROUPS) == 0;
+  if (sizeof(T) == 4 || pass.wide) {
+    if (aligned)
+      store_rows<float, true>(sums, pass, tile);
+    else
+      store_rows<float, false>(sums, pass, tile);
+  } else {
+    if (aligned)
+      store_rows<T, true>(sums, pass, tile);
+    else
+      store_rows<T, false>(sums, pass, tile);
   }
 }
 
 /* --- the kernel --- */
 
+/* What the registers of a multiprocessor are cut for: nothing is kept in local memory. */
+template <typename T>
+constexpr int most_threads(int rows, int groups, bool phased) {
+  return rows == 8 && groups == 2 && sizeof(T) == 2 && !phased ? 128 : 32 * MATRIX_MOST_WARPS;
+}
+template <typename T>
+constexpr int least_blocks(int rows, int groups, bool phased) {
+  if (most_threads<T>(rows, groups, phased) == 128) return 3;
+  return rows == 4 && sizeof(T) == 2 ? 2 : 1;
+}
+
 /* While a slice is multiplied, the next one arrives, and where there are two places for windows the
  * window of the next chunk, for which all but the last slice of this one need not wait. */
 template <typename T, int ROWS, int GROUPS, bool PHASED>
-__global__ void __launch_bounds__(32 * MATRIX_MOST_WARPS, ROWS *GROUPS > 16 ? 1 : 2)
+__global__ void __launch_bounds__(most_threads<T>(ROWS, GROUPS, PHASED),
+                                  least_blocks<T>(ROWS, GROUPS, PHASED))
     compute_pass(const __grid_constant__ struct matrix_pass pass) {
   CUDA_DYNAMIC_SHARED(unsigned char, shared);
   const cuda_shared windows = cuda_shared_of(shared);
@@ -391,18 +400,19 @@ __global__ void __launch_bounds__(32 * MATRIX_MOST_WARPS, ROWS *GROUPS > 16 ? 1 
     }
     at = next;
   }
-  store_sums<T>(sums, pass, tile);
+  if (tile.inside) store_sums<T>(sums, pass, tile);
 }
 
 /* --- launching --- */
 
 template <typename T, int ROWS, int GROUPS, bool PHASED>
 static void launch_as(const struct matrix_pass *pass, struct stream *stream) {
-  int64_t blocks = (int64_t)pass->channel_tiles * pass->tiles[0] * pass->tiles[1] * pass->tiles[2];
+  dim3 grid((unsigned)(pass->channel_tiles * pass->tiles[2]), (unsigned)pass->tiles[1],
+            (unsigned)(pass->tiles[0] * pass->samples));
   size_t bytes = conv_cuda_matrix_shared(pass);
   cudaFuncSetAttribute(compute_pass<T, ROWS, GROUPS, PHASED>,
                        cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
-  CUDA_LAUNCH((compute_pass<T, ROWS, GROUPS, PHASED>), (unsigned)(blocks * pass->samples),
+  CUDA_LAUNCH((compute_pass<T, ROWS, GROUPS, PHASED>), grid,
               (unsigned)conv_cuda_matrix_threads(pass), bytes, stream, *pass);
 }
 

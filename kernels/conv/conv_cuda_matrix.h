@@ -26,13 +26,13 @@ struct matrix_source {
   int voxel, chunks; /* bytes of a voxel, chunks that they make */
   int phases[3], step[3];
   int taps[3][2], offset[3][2], most_taps[3];
-  int origin[3];   /* where the window of the tile at 0 begins */
-  int window[3];   /* voxels */
-  int lane_step;   /* of lanes' voxels along w; rows in shared memory hold first the voxels
-                      0, lane_step .., then 1, lane_step + 1 .. */
-  int part, pitch; /* voxels of such a part of a row; of the row */
-  int advance[3];  /* what block threads / 2 voxels are in a window: d, h, w */
-  int slice;       /* bytes of weights of a tap along d */
+  int origin[3];       /* where the window of the tile at 0 begins */
+  int window[3];       /* voxels */
+  int lane_step;       /* of lanes' voxels along w; rows in shared memory hold first the voxels
+                          0, lane_step .., then 1, lane_step + 1 .. */
+  int part, pitch;     /* voxels of such a part of a row; of the row */
+  unsigned reciprocal; /* 2^32 / window[2], rounded up */
+  int slice;           /* bytes of weights of a tap along d */
 };
 
 struct matrix_pass {

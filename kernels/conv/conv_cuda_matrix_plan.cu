@@ -83,10 +83,8 @@ static void set_window(const struct matrix_pass *pass, struct matrix_source *sou
   int phases = source->phases[0] * source->phases[1] * source->phases[2];
   source->slice =
       phases * source->most_taps[1] * source->most_taps[2] * pass->block_channels * MATRIX_CHUNK;
-  int voxels = conv_cuda_matrix_threads(pass) / 2;
-  source->advance[2] = voxels % source->window[2];
-  source->advance[1] = voxels / source->window[2] % source->window[1];
-  source->advance[0] = voxels / source->window[2] / source->window[1];
+  source->reciprocal =
+      (unsigned)(((UINT64_C(1) << 32) + source->window[2] - 1) / source->window[2]);
 }
 
 /* How much of shared memory the windows take: chunks take turns at the two places. */
