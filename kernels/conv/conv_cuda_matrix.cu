@@ -5,19 +5,21 @@
 #include "kernels/common/cuda_matrix.h"
 #include "kernels/conv/conv_cuda_matrix.h"
 
-/* Which part of the pass a thread is at work on. */
+/* Which part of the pass a block is at work on. */
 struct cursor {
-  int source, chunk, tap, chunks_before;
+  int tile, source, chunk, tap;
+  int window; /* of the places in shared memory */
 };
 
 __device__ static inline struct cursor cursor_next_chunk(const struct matrix_pass &pass,
                                                          struct cursor at) {
   at.tap = 0;
-  at.chunks_before++;
-  if (++at.chunk == pass.source[at.source].chunks) {
-    at.chunk = 0;
-    at.source++;
-  }
+  at.window = pass.stages - 1 - at.window;
+  if (++at.chunk < pass.source[at.source].chunks) return at;
+  at.chunk = 0;
+  if (++at.source < pass.count) return at;
+  at.source = 0;
+  at.tile += gridDim.x;
   return at;
 }
 
@@ -27,27 +29,42 @@ __device__ static inline struct cursor cursor_next(const struct matrix_pass &pas
   return cursor_next_chunk(pass, at);
 }
 
-/* The tile of a block, and a thread's place in it. */
-struct tile {
+/* A tile's first voxel. */
+struct place {
   int sample, channel_tile, at[3];
-  int d, h, phase_w, warp_n; /* a warp's first voxel in the tile, and its channels */
-  bool inside;               /* the warp has any voxel of the target */
 };
 
-__device__ static inline struct tile find_tile(const struct matrix_pass &pass) {
-  struct tile tile;
-  tile.channel_tile = (int)blockIdx.x % pass.channel_tiles;
-  tile.at[2] = (int)blockIdx.x / pass.channel_tiles * pass.tile[2];
-  tile.at[1] = (int)blockIdx.y * pass.tile[1];
-  tile.at[0] = (int)blockIdx.z % pass.tiles[0] * pass.tile[0];
-  tile.sample = (int)blockIdx.z / pass.tiles[0];
+__device__ static inline struct place find_place(const struct matrix_pass &pass, int tile) {
+  struct place place;
+  unsigned index = (unsigned)tile;
+  place.channel_tile = (int)(index % pass.channel_tiles), index /= pass.channel_tiles;
+  for (int i = 2; i >= 0; i--) {
+    place.at[i] = (int)(index % pass.tiles[i]) * pass.tile[i];
+    index /= pass.tiles[i];
+  }
+  place.sample = (int)index;
+  return place;
+}
+
+/* A warp's first voxel in the tile, its phase and its part of the channels. */
+struct share {
+  int d, h, phase_w, warp_n;
+};
+
+__device__ static inline struct share find_share(const struct matrix_pass &pass) {
+  struct share share;
   int warp = threadIdx.x / 32;
-  tile.warp_n = warp % pass.warps_n, warp /= pass.warps_n;
-  tile.phase_w = warp % pass.strip, warp /= pass.strip;
-  tile.h = warp % pass.warps_h * pass.rows;
-  tile.d = warp / pass.warps_h;
-  tile.inside = tile.at[0] + tile.d < pass.extent[0] && tile.at[1] + tile.h < pass.extent[1];
-  return tile;
+  share.warp_n = warp % pass.warps_n, warp /= pass.warps_n;
+  share.phase_w = warp % pass.strip, warp /= pass.strip;
+  share.h = warp % pass.warps_h * pass.rows;
+  share.d = warp / pass.warps_h;
+  return share;
+}
+
+/* Whether a warp has any voxel of the target. */
+__device__ static inline bool is_inside(const struct matrix_pass &pass, const struct place &place,
+                                        const struct share &share) {
+  return place.at[0] + share.d < pass.extent[0] && place.at[1] + share.h < pass.extent[1];
 }
 
 /* --- loading --- */
@@ -59,8 +76,9 @@ __device__ static inline int swapped(int position, int half) {
 }
 
 /* Starts to copy the window of a chunk: each thread takes pieces of a plane through all planes. */
-__device__ static void load_window(const struct matrix_pass &pass, const struct tile &tile,
-                                   struct cursor at, cuda_shared to) {
+__device__ static void load_window(const struct matrix_pass &pass, struct cursor at,
+                                   cuda_shared windows) {
+  const struct place tile = find_place(pass, at.tile);
   const struct matrix_source &source = pass.source[at.source];
   int origin[3];
   for (int i = 0; i < 3; i++)
@@ -78,7 +96,8 @@ __device__ static void load_window(const struct matrix_pass &pass, const struct 
                   (unsigned)w < (unsigned)source.extent[2];
     const unsigned char *from = data + ((int64_t)h * source.extent[2] + w) * source.voxel;
     int position = (v_w & shift) * source.part + (v_w >> shift);
-    cuda_shared row = to + (v_h * source.pitch + position) * MATRIX_CHUNK +
+    cuda_shared row = windows + at.window * pass.window_bytes +
+                      (v_h * source.pitch + position) * MATRIX_CHUNK +
                       MATRIX_PIECE * swapped(position, half);
     for (int d = 0; d < source.window[0]; d++) {
       cuda_copy_start(row, from, inside && (unsigned)(origin[0] + d) < (unsigned)source.extent[0]);
@@ -89,13 +108,14 @@ __device__ static void load_window(const struct matrix_pass &pass, const struct 
 }
 
 /* Starts to copy the weights of a tap along d. */
-__device__ static void load_slice(const struct matrix_pass &pass, const struct tile &tile,
-                                  struct cursor at, cuda_shared to) {
+__device__ static void load_slice(const struct matrix_pass &pass, struct cursor at,
+                                  cuda_shared to) {
   const struct matrix_source &source = pass.source[at.source];
   int64_t slice =
-      ((int64_t)tile.channel_tile * source.chunks + at.chunk) * source.most_taps[0] + at.tap;
+      ((int64_t)(at.tile % pass.channel_tiles) * source.chunks + at.chunk) * source.most_taps[0] +
+      at.tap;
   const unsigned char *from = source.packed + slice * source.slice;
-  for (int i = threadIdx.x * 16; i < source.slice; i += blockDim.x * 16)
+  for (int i = threadIdx.x * MATRIX_PIECE; i < source.slice; i += blockDim.x * MATRIX_PIECE)
     cuda_copy_start(to + i, from + i, true);
 }
 
@@ -232,24 +252,24 @@ __device__ static inline void accumulate_phase(float (&sums)[ROWS][GROUPS][4],
 template <typename T, int ROWS, int GROUPS, bool PHASED>
 __device__ static inline void accumulate_slice(float (&sums)[ROWS][GROUPS][4],
                                                const struct matrix_pass &pass,
-                                               const struct tile &tile, struct cursor at,
+                                               const struct share &share, struct cursor at,
                                                cuda_shared window, cuda_shared slice) {
   const struct matrix_source &source = pass.source[at.source];
   const int thread = threadIdx.x % 32, tap_bytes = pass.block_channels * MATRIX_CHUNK;
   bool phased[3];
   for (int i = 0; i < 3; i++) phased[i] = PHASED && source.phases[i] == 2;
-  int phase_d = phased[0] ? tile.d & 1 : 0, phase_w = phased[2] ? tile.phase_w : 0;
+  int phase_d = phased[0] ? share.d & 1 : 0, phase_w = phased[2] ? share.phase_w : 0;
   if (at.tap >= source.taps[0][phase_d]) return;
-  int d = (phased[0] ? tile.d / 2 + source.offset[0][phase_d] : tile.d * source.step[0]) + at.tap;
-  int h = phased[1] ? tile.h / 2 : tile.h * source.step[1];
-  int w = phased[2] ? source.offset[2][phase_w] : tile.phase_w * source.step[2];
+  int d = (phased[0] ? share.d / 2 + source.offset[0][phase_d] : share.d * source.step[0]) + at.tap;
+  int h = phased[1] ? share.h / 2 : share.h * source.step[1];
+  int w = phased[2] ? source.offset[2][phase_w] : share.phase_w * source.step[2];
   struct lane lane;
   lane.row = source.pitch * MATRIX_CHUNK;
   lane.tap = source.most_taps[2] * tap_bytes;
   int phase = phase_d * source.phases[1] * source.phases[2] + phase_w;
   int column = (thread >> 4) * 8 + (thread & 7);
   cuda_shared weights = slice + phase * source.most_taps[1] * lane.tap +
-                        (tile.warp_n * 8 * GROUPS + column) * MATRIX_CHUNK +
+                        (share.warp_n * 8 * GROUPS + column) * MATRIX_CHUNK +
                         16 * swapped(column, thread >> 3 & 1);
   cuda_shared rows = window + (d * source.window[1] + h) * lane.row;
   int shift = source.lane_step - 1;
@@ -298,17 +318,18 @@ __device__ static inline void store_voxel(T *to, float (&values)[COUNT], int cou
 /* Finishes and stores a warp's sums: a lane has channels side by side. */
 template <typename T, bool ALIGNED, int ROWS, int GROUPS>
 __device__ static inline void store_rows(float (&sums)[ROWS][GROUPS][4],
-                                         const struct matrix_pass &pass, const struct tile &tile) {
+                                         const struct matrix_pass &pass, const struct place &place,
+                                         const struct share &share) {
   const int thread = threadIdx.x % 32, COUNT = 2 * GROUPS;
-  int channel = tile.channel_tile * pass.block_channels + (tile.warp_n * 4 + thread % 4) * COUNT;
-  int d = tile.at[0] + tile.d, h = tile.at[1] + tile.h, count = pass.channels - channel;
+  int channel = place.channel_tile * pass.block_channels + (share.warp_n * 4 + thread % 4) * COUNT;
+  int d = place.at[0] + share.d, h = place.at[1] + share.h, count = pass.channels - channel;
   float bias[COUNT];
 #pragma unroll
   for (int i = 0; i < COUNT; i++) bias[i] = pass.bias && i < count ? pass.bias[channel + i] : 0;
 #pragma unroll
   for (int part = 0; part < 2; part++) {
-    int w = tile.at[2] + tile.phase_w + (thread / 4 + 8 * part) * pass.strip;
-    int64_t line = ((int64_t)tile.sample * pass.extent[0] + d) * pass.extent[1] + h;
+    int w = place.at[2] + share.phase_w + (thread / 4 + 8 * part) * pass.strip;
+    int64_t line = ((int64_t)place.sample * pass.extent[0] + d) * pass.extent[1] + h;
     T *to = (T *)pass.target + (line * pass.extent[2] + w) * pass.channels + channel;
     if (count <= 0 || w >= pass.extent[2]) continue;
 #pragma unroll
@@ -324,21 +345,29 @@ __device__ static inline void store_rows(float (&sums)[ROWS][GROUPS][4],
   }
 }
 
+/* Leaves the sums 0. */
 template <typename T, int ROWS, int GROUPS>
 __device__ static inline void store_sums(float (&sums)[ROWS][GROUPS][4],
-                                         const struct matrix_pass &pass, const struct tile &tile) {
+                                         const struct matrix_pass &pass, const struct place &place,
+                                         const struct share &share) {
   bool aligned = pass.channels % (2 * GROUPS) == 0;
   if (sizeof(T) == 4 || pass.wide) {
     if (aligned)
-      store_rows<float, true>(sums, pass, tile);
+      store_rows<float, true>(sums, pass, place, share);
     else
-      store_rows<float, false>(sums, pass, tile);
+      store_rows<float, false>(sums, pass, place, share);
   } else {
     if (aligned)
-      store_rows<T, true>(sums, pass, tile);
+      store_rows<T, true>(sums, pass, place, share);
     else
-      store_rows<T, false>(sums, pass, tile);
+      store_rows<T, false>(sums, pass, place, share);
   }
+#pragma unroll
+  for (int row = 0; row < ROWS; row++)
+#pragma unroll
+    for (int group = 0; group < GROUPS; group++)
+#pragma unroll
+      for (int k = 0; k < 4; k++) sums[row][group][k] = 0;
 }
 
 /* --- the kernel --- */
@@ -356,63 +385,67 @@ constexpr int least_blocks(int rows, int groups, bool phased) {
 
 /* While a slice is multiplied, the next one arrives, and where there are two places for windows the
  * window of the next chunk, for which all but the last slice of this one need not wait. */
+/* A block takes tile after tile. While a slice is multiplied, the next one arrives, and where there
+ * are two places for windows the window of the next chunk (of the next tile after the last one),
+ * for which all but the last slice of this chunk need not wait. */
 template <typename T, int ROWS, int GROUPS, bool PHASED>
 __global__ void __launch_bounds__(most_threads<T>(ROWS, GROUPS, PHASED),
                                   least_blocks<T>(ROWS, GROUPS, PHASED))
     compute_pass(const __grid_constant__ struct matrix_pass pass) {
   CUDA_DYNAMIC_SHARED(unsigned char, shared);
   const cuda_shared windows = cuda_shared_of(shared);
-  const cuda_shared slices = windows + pass.window_bytes[0] + pass.window_bytes[1];
-  const struct tile tile = find_tile(pass);
+  const cuda_shared slices = windows + pass.stages * pass.window_bytes;
+  const struct share share = find_share(pass);
   float sums[ROWS][GROUPS][4] = {};
-  struct cursor at = {0, 0, 0, 0};
-  load_window(pass, tile, at, windows);
-  load_slice(pass, tile, at, slices);
+  struct cursor at = {(int)blockIdx.x, 0, 0, 0, 0};
+  load_window(pass, at, windows);
+  load_slice(pass, at, slices);
   cuda_copy_close();
+  bool inside = is_inside(pass, find_place(pass, at.tile), share);
   bool later = false; /* the last group need not have arrived yet */
-  for (int step = 0; at.source < pass.count; step++) {
+  for (int slice = 0; at.tile < pass.tile_count; slice = 1 - slice) {
     if (later)
       cuda_copy_wait<1>();
     else
       cuda_copy_wait<0>();
     __syncthreads();
-    struct cursor next = cursor_next(pass, at);
-    if (next.source < pass.count)
-      load_slice(pass, tile, next, slices + (step + 1) % 2 * pass.slice_bytes);
+    const struct cursor next = cursor_next(pass, at);
+    if (next.tile < pass.tile_count)
+      load_slice(pass, next, slices + (1 - slice) * pass.slice_bytes);
     cuda_copy_close();
     later = pass.stages == 2 && at.tap == 0;
     if (later) {
-      struct cursor chunk = cursor_next_chunk(pass, at);
-      if (chunk.source < pass.count)
-        load_window(pass, tile, chunk, windows + chunk.chunks_before % 2 * pass.window_bytes[0]);
+      const struct cursor chunk = cursor_next_chunk(pass, at);
+      if (chunk.tile < pass.tile_count) load_window(pass, chunk, windows);
       cuda_copy_close();
       later = next.tap > 0;
     }
-    if (tile.inside)
-      accumulate_slice<T, ROWS, GROUPS, PHASED>(
-          sums, pass, tile, at,
-          windows + (pass.stages == 2 ? at.chunks_before % 2 * pass.window_bytes[0] : 0),
-          slices + step % 2 * pass.slice_bytes);
-    if (pass.stages == 1 && next.tap == 0 && next.source < pass.count) {
+    if (inside)
+      accumulate_slice<T, ROWS, GROUPS, PHASED>(sums, pass, share, at,
+                                                windows + at.window * pass.window_bytes,
+                                                slices + slice * pass.slice_bytes);
+    if (pass.stages == 1 && next.tap == 0 && next.tile < pass.tile_count) {
       __syncthreads();
-      load_window(pass, tile, next, windows);
+      load_window(pass, next, windows);
       cuda_copy_close();
+    }
+    if (next.tile != at.tile) {
+      if (inside) store_sums<T>(sums, pass, find_place(pass, at.tile), share);
+      inside = is_inside(pass, find_place(pass, next.tile), share);
     }
     at = next;
   }
-  if (tile.inside) store_sums<T>(sums, pass, tile);
 }
 
 /* --- launching --- */
 
 template <typename T, int ROWS, int GROUPS, bool PHASED>
 static void launch_as(const struct matrix_pass *pass, struct stream *stream) {
-  dim3 grid((unsigned)(pass->channel_tiles * pass->tiles[2]), (unsigned)pass->tiles[1],
-            (unsigned)(pass->tiles[0] * pass->samples));
+  int blocks = pass->tile_count < pass->blocks ? pass->tile_count : pass->blocks;
   size_t bytes = conv_cuda_matrix_shared(pass);
   cudaFuncSetAttribute(compute_pass<T, ROWS, GROUPS, PHASED>,
                        cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
-  CUDA_LAUNCH((compute_pass<T, ROWS, GROUPS, PHASED>), grid,
+  CUDA_LAUNCH((compute_pass<T, ROWS, GROUPS, PHASED>), (unsigned)blocks,
               (unsigned)conv_cuda_matrix_threads(pass), bytes, stream, *pass);
 }
 

@@ -48,9 +48,10 @@ struct matrix_pass {
   int warps_d, warps_h, warps_n;
   int strip; /* phases along w: a warp for each */
   int block_channels;
-  int tile[3], tiles[3], channel_tiles;
-  int stages;                       /* windows in shared memory: 1, or 2 that take turns */
-  int window_bytes[2], slice_bytes; /* places in shared memory; there are two slices */
+  int tile[3], tiles[3], channel_tiles, tile_count;
+  int blocks;                    /* that the device runs together; each takes several tiles */
+  int stages;                    /* windows in shared memory: 1, or 2 that take turns */
+  int window_bytes, slice_bytes; /* places in shared memory; there are two slices */
 };
 
 static inline int conv_cuda_matrix_threads(const struct matrix_pass *pass) {

@@ -2,7 +2,10 @@
 #include "kernels/common/cuda.h"
 #include "kernels/conv/conv_cuda_matrix.h"
 
-enum { SHARED_RESERVED = 1024, SHARED_USUAL = 163 * 1024 };
+enum {
+  SHARED_RESERVED = 1024, /* bytes of a block that the device takes for itself */
+  WARPS_ENOUGH = 12,      /* on a multiprocessor, to keep its tensor cores busy */
+};
 
 static bool source_fits(const struct node *node, const struct tensor *tensor) {
   return tensor->layout == LAYOUT_LAST && tensor->dtype == node->activation &&
@@ -87,17 +90,13 @@ static void set_window(const struct matrix_pass *pass, struct matrix_source *sou
       (unsigned)(((UINT64_C(1) << 32) + source->window[2] - 1) / source->window[2]);
 }
 
-/* How much of shared memory the windows take: chunks take turns at the two places. */
+/* How much of shared memory a window and a slice take. */
 static void set_places(struct matrix_pass *pass) {
-  int chunk = 0;
-  pass->window_bytes[0] = pass->window_bytes[1] = pass->slice_bytes = 0;
+  pass->window_bytes = pass->slice_bytes = 0;
   for (int i = 0; i < pass->count; i++) {
     const struct matrix_source *source = &pass->source[i];
     int bytes = source->window[0] * source->window[1] * source->pitch * MATRIX_CHUNK;
-    for (int c = 0; c < source->chunks; c++, chunk++) {
-      int *place = &pass->window_bytes[pass->stages == 2 ? chunk % 2 : 0];
-      if (bytes > *place) *place = bytes;
-    }
+    if (bytes > pass->window_bytes) pass->window_bytes = bytes;
     if (source->slice > pass->slice_bytes) pass->slice_bytes = source->slice;
   }
 }
@@ -114,14 +113,17 @@ static void set_cut(struct matrix_pass *pass, struct cut cut) {
   pass->tile[0] = cut.warps_d;
   pass->tile[1] = cut.rows * cut.warps_h;
   pass->tile[2] = MATRIX_WIDTH * pass->strip;
-  for (int i = 0; i < 3; i++)
+  pass->tile_count = pass->channel_tiles * pass->samples;
+  for (int i = 0; i < 3; i++) {
     pass->tiles[i] = (pass->extent[i] + pass->tile[i] - 1) / pass->tile[i];
+    pass->tile_count *= pass->tiles[i];
+  }
   for (int i = 0; i < pass->count; i++) set_window(pass, &pass->source[i]);
   set_places(pass);
 }
 
 size_t conv_cuda_matrix_shared(const struct matrix_pass *pass) {
-  return (size_t)pass->window_bytes[0] + pass->window_bytes[1] + 2 * (size_t)pass->slice_bytes;
+  return (size_t)pass->stages * pass->window_bytes + 2 * (size_t)pass->slice_bytes;
 }
 
 size_t conv_cuda_matrix_packed(const struct matrix_pass *pass, int source) {
@@ -151,12 +153,6 @@ static struct cut first_cut(const struct node *node, const struct matrix_pass *p
   return cut;
 }
 
-static int count_chunks(const struct matrix_pass *pass) {
-  int chunks = 0;
-  for (int i = 0; i < pass->count; i++) chunks += pass->source[i].chunks;
-  return chunks;
-}
-
 /* Distributes `warps` over d and h: d first, as far as the target reaches. */
 static void spread_warps(const struct matrix_pass *pass, int warps, struct cut *cut) {
   cut->warps_d = pass->phases[0];
@@ -164,41 +160,69 @@ static void spread_warps(const struct matrix_pass *pass, int warps, struct cut *
   cut->warps_h = warps / cut->warps_d;
 }
 
-/* The first cut within `limit` bytes of shared memory and with at least `least` warps. */
-static bool find_cut(struct matrix_pass *pass, struct cut cut, size_t limit, int least) {
-  int beside = cut.warps_n * pass->strip;
+/* What there is of the device in use; without one, of a device of compute capability 8.0. */
+struct machine {
+  int multiprocessors, shared; /* shared: bytes that a block may have */
+};
+
+static struct machine find_machine(void) {
+  struct machine machine = {108, 163 * 1024};
+  int device;
+  if (cudaGetDevice(&device) != cudaSuccess) return machine;
+  struct machine found;
+  if (cudaDeviceGetAttribute(&found.multiprocessors, cudaDevAttrMultiProcessorCount, device) ==
+          cudaSuccess &&
+      cudaDeviceGetAttribute(&found.shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) ==
+          cudaSuccess)
+    machine = found;
+  return machine;
+}
+
+/* Blocks that a multiprocessor runs together, by shared memory and registers. */
+static int blocks_together(const struct node *node, const struct matrix_pass *pass,
+                           const struct machine *machine) {
+  int shared = machine->shared + SHARED_RESERVED, threads = conv_cuda_matrix_threads(pass);
+  int blocks = shared / ((int)conv_cuda_matrix_shared(pass) + SHARED_RESERVED);
+  int room = 256;
+  if (node->activation != DTYPE_F32 && pass->warp_channels == 16 && !is_phased(pass))
+    room = pass->rows == 4 ? 512 : 384;
+  return blocks < room / threads ? blocks : room / threads;
+}
+
+/* Takes the cut that keeps most warps at work, and of those one where loads and multiplications
+ * overlap; large tiles first, which read less twice. False where none fits. */
+static bool find_cut(const struct node *node, const struct machine *machine, struct cut cut,
+                     struct matrix_pass *pass) {
+  struct matrix_pass best;
+  int beside = cut.warps_n * pass->strip, most = -1;
   for (int warps = beside == 1 ? 4 : MATRIX_MOST_WARPS / beside; warps >= pass->phases[0];
        warps /= 2)
-    for (int stages = count_chunks(pass) > 1 ? 2 : 1; stages > 0; stages--) {
+    for (cut.stages = 2; cut.stages > 0; cut.stages--) {
       spread_warps(pass, warps, &cut);
-      cut.stages = stages;
       set_cut(pass, cut);
-      if (warps * beside >= least && conv_cuda_matrix_shared(pass) <= limit) return true;
+      if (conv_cuda_matrix_shared(pass) > (size_t)machine->shared) continue;
+      pass->blocks = blocks_together(node, pass, machine);
+      int together = pass->blocks * warps * beside;
+      int score = 2 * (together < WARPS_ENOUGH ? together : WARPS_ENOUGH) +
+                  (cut.stages == 2 || pass->blocks > 1);
+      if (score > most) best = *pass, most = score;
     }
-  return false;
+  if (most < 0) return false;
+  *pass = best;
+  pass->blocks *= machine->multiprocessors;
+  return true;
 }
 
-/* What a block may have on the device in use; without one, what devices of compute capability 8.0
- * have. */
-static size_t shared_limit(void) {
-  int device, bytes;
-  if (cudaGetDevice(&device) != cudaSuccess ||
-      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
-          cudaSuccess)
-    bytes = SHARED_USUAL;
-  return (size_t)bytes;
-}
-
-/* Half of the shared memory, so that one block loads while the other multiplies; where a phased
- * pass needs large slices of weights or nothing else fits, all of it. */
+/* Small volumes are cut smaller, so that more multiprocessors share them. */
 static bool choose_cut(const struct node *node, struct matrix_pass *pass) {
-  size_t limit = shared_limit();
+  struct machine machine = find_machine();
   struct cut cut = first_cut(node, pass);
-  if (!is_phased(pass) && find_cut(pass, cut, limit / 2 - SHARED_RESERVED, 4)) return true;
-  if (find_cut(pass, cut, limit, 1)) return true;
+  bool found = find_cut(node, &machine, cut, pass);
+  if (found && (is_phased(pass) || pass->tile_count >= machine.multiprocessors)) return true;
+  if (!is_phased(pass)) cut.rows = 4;
+  cut.warps_n = !found || is_phased(pass) || pass->channels <= 16 ? 1 : 2;
   cut.warp_channels = 16;
-  cut.warps_n = 1;
-  return find_cut(pass, cut, limit, 1);
+  return find_cut(node, &machine, cut, pass);
 }
 
 bool conv_cuda_matrix_plan(const struct node *node, bool forward, int input,
