@@ -74,6 +74,7 @@ elseif(CUDA_MODE STREQUAL "SHIM")
     endif()
   endforeach()
   set(CUDA_LIBRARIES cuda_shim)
+  set(NCCL_LIBRARIES nccl_shim) # between processes, over MPI
 endif()
 
 # Leaves out of `variable`, a list of sources, what this build has no library for.

@@ -61,12 +61,16 @@ struct shim_queue {
     std::function<void()> run;
     std::shared_ptr<shim_queue> after; /* set: waits until that queue has finished `position` */
     size_t position;
+    std::function<bool()> ready; /* set: what is waited for comes from outside, such as a message */
   };
   std::deque<work> works; /* a stream's: without those that are finished */
   size_t issued = 0, finished = 0;
   bool keep = false; /* a graph's: to be done again */
 };
-/* Does a queue's work up to a position, and before it what that waits for. dry: does nothing. */
+/* Does a queue's work up to a position, and before it what that waits for; false: not all of it is
+ * ready. dry: does nothing. */
+bool shim_try(shim_queue &queue, size_t position, bool dry = false);
+/* Waits until it is. */
 void shim_run(shim_queue &queue, size_t position, bool dry = false);
 
 struct shim_capture;

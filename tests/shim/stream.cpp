@@ -1,5 +1,6 @@
 /* Streams and events: queues of work. Unless CUDA_SHIM_LAZY is set a queue is done whenever
  * something was added to it. */
+#include <sched.h>
 #include <time.h>
 #include <set>
 #include "shim.h"
@@ -22,14 +23,20 @@ static std::set<shim_stream *> streams;
 static std::map<int, shim_stream> default_streams;
 static std::set<shim_event *> events;
 
-void shim_run(shim_queue &queue, size_t position, bool dry) {
+bool shim_try(shim_queue &queue, size_t position, bool dry) {
   while (queue.finished < position) {
     shim_queue::work work = queue.keep ? queue.works[queue.finished] : queue.works.front();
+    if (work.after && !shim_try(*work.after, work.position, dry)) return false;
+    if (work.ready && !dry && !work.ready()) return false;
     if (!queue.keep) queue.works.pop_front();
-    if (work.after) shim_run(*work.after, work.position, dry);
     if (work.run && !dry) work.run();
     queue.finished++;
   }
+  return true;
+}
+
+void shim_run(shim_queue &queue, size_t position, bool dry) {
+  while (!shim_try(queue, position, dry)) sched_yield();
 }
 
 shim_stream *shim_stream_of(cudaStream_t stream) {
@@ -71,7 +78,7 @@ cudaError_t shim_issue(cudaStream_t handle, shim_queue::work work) {
     if (cudaError_t code = shim_capture_permits()) return code;
   order_with_default(stream);
   push(*stream->queue, std::move(work));
-  if (!shim_lazy()) shim_run(*stream->queue, stream->queue->issued);
+  if (!shim_lazy()) shim_try(*stream->queue, stream->queue->issued);
   return cudaSuccess;
 }
 
@@ -95,7 +102,7 @@ void shim_finish_all() {
 /* Asking makes a little progress, so that who polls gets there. */
 static cudaError_t poll(shim_queue &queue, size_t position) {
   if (queue.finished >= position) return cudaSuccess;
-  shim_run(queue, queue.finished + 1);
+  shim_try(queue, queue.finished + 1);
   return cudaErrorNotReady;
 }
 

@@ -1,5 +1,6 @@
 /* The exact tree against a recursive definition of it on one process: same bits for any number of
- * ranks, slots, bucket size, with missing leaves, -0 and values of very different size. */
+ * ranks, slots, bucket size, with missing leaves, -0 and values of very different size, on every
+ * device and by every transport. */
 #include "check.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -8,16 +9,22 @@
 #include "comm/tree.h"
 #include "device/device.h"
 
+enum { MOST_SLOTS = 16, MOST_ELEMENTS = 4097 };
+enum { BLOCK_BYTES = MOST_ELEMENTS * sizeof(float) };
+
 static struct comm comm;
 static struct device device;
 static struct stream work;
-
-enum { MOST_SLOTS = 16, MOST_ELEMENTS = 4097 };
+static const char *transport;
+static float *gradient, *total; /* the device's, MOST_ELEMENTS each */
 
 static enum status open_tree(struct tree *tree, enum tree_mode mode, int slots, int64_t count,
                              size_t bucket) {
-  const struct tree_options options = {
-      .mode = mode, .slots = slots, .count = count, .bucket_elements = bucket};
+  const struct tree_options options = {.mode = mode,
+                                       .transport = transport,
+                                       .slots = slots,
+                                       .count = count,
+                                       .bucket_elements = bucket};
   return tree_open(tree, &comm, &device, &options);
 }
 
@@ -62,22 +69,26 @@ static enum status push_slot(struct tree *tree, int slot, const float *values, i
   return STATUS_OK;
 }
 
-/* One step; the sum is written over the gradient when `in_place`. */
+/* One step; the total is written over the gradient when `in_place`, and copied to `sum`. */
 static enum status run_step(struct tree *tree, unsigned missing, int seed, bool in_place,
                             float *sum) {
-  static float gradient[MOST_ELEMENTS];
-  float *values = in_place ? sum : gradient;
-  TRY(tree_start(tree, sum, &work));
+  static float host[MOST_ELEMENTS];
+  float *values = in_place ? total : gradient;
+  size_t bytes = sizeof *sum * (size_t)tree->count;
+  TRY(tree_start(tree, total, &work));
   for (int i = 0; i < tree->own.count; i++) {
     int slot = tree->own.first + i;
     if (is_present(slot, missing)) {
-      make_slot(slot, seed, tree->count, values);
+      make_slot(slot, seed, tree->count, host);
+      TRY(device.ops->copy(&work, values, host, bytes));
       TRY(push_slot(tree, slot, values, 1 + (slot * 211 + seed) % 1500));
     } else {
       TRY(tree_skip(tree, slot));
     }
   }
-  return tree_wait(tree);
+  TRY(tree_wait(tree));
+  TRY(device.ops->copy(&work, sum, total, bytes));
+  return device.ops->synchronize(&work);
 }
 
 static void check_case(int slots, int64_t count, size_t bucket, unsigned missing, int seed) {
@@ -98,7 +109,8 @@ static void check_case(int slots, int64_t count, size_t bucket, unsigned missing
 
 TEST(sums_are_those_of_the_tree) {
   static const size_t buckets[] = {0, 1000, 16, 4097};
-  for (int slots = comm.size; slots <= MOST_SLOTS; slots++)
+  int step = device.ops->host_memory ? 1 : 4; /* kernels take long when the CPU runs them */
+  for (int slots = comm.size; slots <= MOST_SLOTS; slots += step)
     for (int i = 0; i < 4; i++)
       check_case(slots, i % 2 ? MOST_ELEMENTS : 1000, buckets[i], 0, slots * 10 + i);
 }
@@ -110,19 +122,19 @@ TEST(a_block_smaller_than_the_ranks) {
 TEST(missing_leaves_pass_their_sibling_through) {
   static const unsigned missing[] = {0x1,  0x2,  0x80, 0xf0, 0x0f, 0x55,
                                      0xaa, 0xfe, 0x7f, 0xc3, 0x3c, 0xffffffff};
-  for (int slots = 5; slots <= 12; slots++)
+  int step = device.ops->host_memory ? 1 : 3;
+  for (int slots = 5; slots <= 12; slots += step)
     for (size_t i = 0; i < sizeof missing / sizeof *missing; i++)
       check_case(slots, 333, 100, missing[i], slots * 100 + (int)i);
 }
 
 TEST(a_slot_that_fails_half_way_hangs_nobody) {
-  static float sum[1000];
   struct tree tree = {0};
   CHECK_OK(open_tree(&tree, TREE_EXACT, 8, 1000, 128));
-  CHECK_OK(tree_start(&tree, sum, &work));
+  CHECK_OK(tree_start(&tree, total, &work));
   for (int i = 0; i < tree.own.count; i++) {
     int slot = tree.own.first + i;
-    if (slot == 7) CHECK_OK(tree_push(&tree, slot, sum, 0, 300));
+    if (slot == 7) CHECK_OK(tree_push(&tree, slot, gradient, 0, 300));
     CHECK_OK(tree_skip(&tree, slot));
   }
   CHECK_OK(tree_wait(&tree));
@@ -151,13 +163,12 @@ TEST(fast_sums_are_near) {
 }
 
 TEST(order_of_slots_and_ranges_is_checked) {
-  static float sum[100];
   struct tree tree = {0};
   CHECK_OK(open_tree(&tree, TREE_EXACT, 2 * comm.size, 100, 0));
-  CHECK_OK(tree_start(&tree, sum, &work));
-  CHECK_FAILS(tree_push(&tree, tree.own.first + 1, sum, 0, 100), "expected element 0 of slot");
-  CHECK_FAILS(tree_push(&tree, tree.own.first, sum, 5, 95), "expected element 0 of slot");
-  CHECK_FAILS(tree_push(&tree, tree.own.first, sum, 0, 101), "found elements 0 to 101");
+  CHECK_OK(tree_start(&tree, total, &work));
+  CHECK_FAILS(tree_push(&tree, tree.own.first + 1, gradient, 0, 100), "expected element 0 of slot");
+  CHECK_FAILS(tree_push(&tree, tree.own.first, gradient, 5, 95), "expected element 0 of slot");
+  CHECK_FAILS(tree_push(&tree, tree.own.first, gradient, 0, 101), "found elements 0 to 101");
   CHECK_FAILS(tree_wait(&tree), "before the end of the step");
   CHECK_OK(tree_skip(&tree, tree.own.first));
   CHECK_OK(tree_skip(&tree, tree.own.first + 1));
@@ -221,11 +232,32 @@ TEST(traffic_is_that_of_a_ring_when_ranks_own_aligned_slots) {
   CHECK(tree_traffic(8, 3, 3 << 20) == (2 * (2 << 20) + 2 * (1 << 20)) * 4);
 }
 
-int main(int argc, char **argv) {
-  CHECK_OK(comm_open(&comm, "auto", &argc, &argv));
-  CHECK_OK(device_open(&device, "cpu", comm.local_rank, comm.local_size, false, 1));
+TEST(transports_are_chosen_by_name_and_device) {
+  struct tree tree = {0};
+  const char *chosen = transport;
+  char text[128];
+  CHECK_OK(open_tree(&tree, TREE_EXACT, 8, 10, 0));
+  tree_describe(&tree, text, sizeof text);
+  bool is_nccl = strncmp(text, "nccl 2.", 7) == 0, is_alone = strcmp(text, "none: one rank") == 0;
+  CHECK_SAY(is_alone == (comm.size == 1), ": %s", text);
+  CHECK_SAY(is_alone || is_nccl == (strcmp(chosen, "nccl") == 0), ": %s", text);
+  bool staged = comm.size > 1 && !device.ops->host_memory && !is_nccl;
+  CHECK((tree.host_memory > 0) == staged &&
+        (strstr(text, "through host memory") != NULL) == staged);
+  tree_close(&tree);
+  transport = device.ops->host_memory ? "nccl" : "pigeons";
+  if (comm.size > 1) CHECK_FAILS(open_tree(&tree, TREE_EXACT, 8, 10, 0), "comm.transport: device");
+  transport = chosen;
+}
+
+/* Everything that the device and the transport have a part in. */
+static void run_on(const char *name, const char *with) {
+  transport = with;
+  CHECK_OK(device_open(&device, name, comm.local_rank, comm.local_size, true, 1));
   CHECK_OK(device.ops->stream_open(&device, &work));
-  comm.deadline = 60;
+  CHECK_OK(device.ops->allocate(&device, BLOCK_BYTES, (void **)&gradient));
+  CHECK_OK(device.ops->allocate(&device, BLOCK_BYTES, (void **)&total));
+  printf("%s, %s\n", name, with);
   RUN(sums_are_those_of_the_tree);
   RUN(a_block_smaller_than_the_ranks);
   RUN(missing_leaves_pass_their_sibling_through);
@@ -233,10 +265,34 @@ int main(int argc, char **argv) {
   RUN(fast_sums_are_near);
   RUN(order_of_slots_and_ranges_is_checked);
   RUN(more_ranks_than_slots_are_refused);
-  RUN(doubles_are_summed_by_the_same_tree);
-  RUN(traffic_is_that_of_a_ring_when_ranks_own_aligned_slots);
+  RUN(transports_are_chosen_by_name_and_device);
+  device.ops->release(&device, gradient, BLOCK_BYTES);
+  device.ops->release(&device, total, BLOCK_BYTES);
   device.ops->stream_close(&work);
   device_close(&device);
+}
+
+/* CUDA where there is one. The CPU's stand-in for it does its work late on every other rank. */
+static void run_on_cuda(void) {
+  const struct device_ops *cuda = NULL;
+  setenv("CUDA_SHIM_DEVICES", "1", 0);
+  setenv("CUDA_SHIM_LAZY", comm.rank % 2 ? "0" : "1", 0);
+  for (int i = 0; devices[i]; i++)
+    if (devices[i]->kind == DEVICE_CUDA && devices[i]->count(NULL) > 0) cuda = devices[i];
+  if (!cuda) return;
+  run_on(cuda->name, "mpi");
+#ifdef MEDTRAIN_HAS_NCCL
+  if (comm.size > 1) run_on(cuda->name, "nccl");
+#endif
+}
+
+int main(int argc, char **argv) {
+  CHECK_OK(comm_open(&comm, "auto", &argc, &argv));
+  comm.deadline = 60;
+  run_on("cpu", "mpi");
+  run_on_cuda();
+  RUN(doubles_are_summed_by_the_same_tree);
+  RUN(traffic_is_that_of_a_ring_when_ranks_own_aligned_slots);
   comm_close(&comm);
   return check_result();
 }
