@@ -10,11 +10,11 @@ struct parts {
   const struct conv_cuda_part *each[MOST_PARTS];
 };
 static const struct parts forward_parts = {
-    {&conv_cuda_matrix_forward, &conv_cuda_thin_forward, &conv_cuda_any_forward}};
+    {&conv_cuda_thin_forward, &conv_cuda_matrix_forward, &conv_cuda_any_forward}};
 static const struct parts weight_parts = {
-    {&conv_cuda_matrix_weights, &conv_cuda_thin_weights, &conv_cuda_any_weights}};
+    {&conv_cuda_thin_weights, &conv_cuda_matrix_weights, &conv_cuda_any_weights}};
 static const struct parts data_parts = {
-    {&conv_cuda_matrix_data, &conv_cuda_thin_data, &conv_cuda_any_data}};
+    {&conv_cuda_thin_data, &conv_cuda_matrix_data, &conv_cuda_any_data}};
 
 static const struct conv_cuda_part *find_part(const struct parts *parts, const struct node *node,
                                               int input) {
