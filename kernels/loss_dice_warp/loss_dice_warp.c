@@ -1,5 +1,6 @@
 /* The operator loss_dice_warp: its inputs and arguments. */
 #include "kernels/loss_dice_warp/loss_dice_warp.h"
+#include "kernels/common/cuda_table.h"
 #include "kernels/common/real.h"
 #include "kernels/common/simd.h"
 #include "kernels/loss_dice_warp/dice.h"
@@ -43,10 +44,12 @@ static enum status loss_dice_warp_infer(struct node *node) {
   return STATUS_OK;
 }
 
+CUDA_DECLARE_F32(loss_dice_warp_cuda);
 SIMD_DECLARE(loss_dice_warp_labels);
 REAL_DECLARE(loss_dice_warp_reference);
 
-static const struct kernel *const kernels[] = {SIMD_KERNELS(loss_dice_warp_labels),
+static const struct kernel *const kernels[] = {CUDA_KERNELS_F32(loss_dice_warp_cuda)
+                                                   SIMD_KERNELS(loss_dice_warp_labels),
                                                REAL_KERNELS(loss_dice_warp_reference), NULL};
 
 extern const struct op op_loss_dice_warp;

@@ -1,5 +1,6 @@
 /* The operator loss_lncc: its inputs and window. */
 #include "kernels/loss_lncc/loss_lncc.h"
+#include "kernels/common/cuda_table.h"
 #include "kernels/common/real.h"
 #include "kernels/common/simd.h"
 
@@ -25,10 +26,12 @@ static enum status loss_lncc_infer(struct node *node) {
   return STATUS_OK;
 }
 
+CUDA_DECLARE_F32(loss_lncc_cuda);
 SIMD_DECLARE(loss_lncc_box);
 REAL_DECLARE(loss_lncc_reference);
 
-static const struct kernel *const kernels[] = {SIMD_KERNELS(loss_lncc_box),
+static const struct kernel *const kernels[] = {CUDA_KERNELS_F32(loss_lncc_cuda)
+                                                   SIMD_KERNELS(loss_lncc_box),
                                                REAL_KERNELS(loss_lncc_reference), NULL};
 
 extern const struct op op_loss_lncc;

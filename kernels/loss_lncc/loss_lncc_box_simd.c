@@ -17,7 +17,7 @@ struct sweep {
   int window, fields; /* fields: how many quantities are summed */
   struct shape shape;
   int pitch, padded; /* doubles of a row with its margins; of a row of sums */
-  double voxels;     /* of a window */
+  double per_voxel;  /* 1 over the voxels of a window */
   const float *own, *other;
   float *slopes; /* SLOPES volumes */
   float *dx;
@@ -46,7 +46,7 @@ static void sweep_size(struct sweep *sweep, const struct node *node) {
   sweep->shape = node->x[0].shape;
   sweep->padded = round_up(sweep->shape.w, DOUBLES);
   sweep->pitch = round_up(sweep->padded + sweep->window - 1, DOUBLES);
-  sweep->voxels = (double)sweep->window * sweep->window * sweep->window;
+  sweep->per_voxel = 1 / ((double)sweep->window * sweep->window * sweep->window);
 }
 
 static size_t slot_doubles(const struct sweep *sweep) {
@@ -171,7 +171,7 @@ static inline struct loss_lncc_moments moments_at(const struct sweep *sweep, con
                                                   int w) {
   int p = sweep->padded;
   return loss_lncc_moments(sums[w], sums[p + w], sums[2 * p + w], sums[3 * p + w], sums[4 * p + w],
-                           sweep->voxels);
+                           sweep->per_voxel);
 }
 
 static void finish_correlation(const struct sweep *sweep, int d, int h, const double *sums,
@@ -190,7 +190,8 @@ static void finish_slopes(const struct sweep *sweep, int d, int h, const double 
   int64_t voxels = shape_voxels(sweep->shape);
   float *restrict row = sweep->slopes + row_at(&sweep->shape, d, h);
   for (int w = 0; w < sweep->shape.w; w++) {
-    struct loss_lncc_slopes slopes = loss_lncc_slopes(moments_at(sweep, sums, w));
+    struct loss_lncc_moments m = moments_at(sweep, sums, w);
+    struct loss_lncc_slopes slopes = loss_lncc_slopes(m, m.cross / m.denominator);
     row[w] = (float)slopes.own_other;
     row[voxels + w] = (float)slopes.own_own;
     row[2 * voxels + w] = (float)slopes.constant;

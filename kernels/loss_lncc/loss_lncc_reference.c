@@ -11,8 +11,8 @@ struct volume {
   int n, c, window;
 };
 
-static double window_voxels(const struct volume *volume) {
-  return (double)volume->window * volume->window * volume->window;
+static double per_voxel(const struct volume *volume) {
+  return 1 / ((double)volume->window * volume->window * volume->window);
 }
 
 static bool inside(const struct shape *s, int d, int h, int w) {
@@ -35,7 +35,7 @@ static struct loss_lncc_moments moments(const struct volume *volume, const real 
         const double term[SUMS] = {a, b, a * a, b * b, a * b};
         for (int i = 0; i < SUMS; i++) sum[i] += term[i];
       }
-  return loss_lncc_moments(sum[0], sum[1], sum[2], sum[3], sum[4], window_voxels(volume));
+  return loss_lncc_moments(sum[0], sum[1], sum[2], sum[3], sum[4], per_voxel(volume));
 }
 
 /* Calls each(context, volume, {d, h, w}) for every voxel of every channel. */
@@ -68,8 +68,8 @@ static void add_correlation(void *context, const struct volume *volume, const in
 static void spread_slopes(void *context, const struct volume *volume, const int *centre) {
   struct pass *pass = context;
   int r = volume->window / 2;
-  struct loss_lncc_slopes slopes =
-      loss_lncc_slopes(moments(volume, pass->own, pass->other, centre));
+  struct loss_lncc_moments m = moments(volume, pass->own, pass->other, centre);
+  struct loss_lncc_slopes slopes = loss_lncc_slopes(m, m.cross / m.denominator);
   for (int d = centre[0] - r; d <= centre[0] + r; d++)
     for (int h = centre[1] - r; h <= centre[1] + r; h++)
       for (int w = centre[2] - r; w <= centre[2] + r; w++) {

@@ -1,5 +1,6 @@
 /* The operator loss_mse: the mean of (x[0] - x[1])^2 over all elements of two floating-point
  * tensors of one shape and layout (padding channels are zero in both and add nothing). */
+#include "kernels/common/cuda_table.h"
 #include "kernels/common/real.h"
 #include "kernels/common/simd.h"
 #include "kernels/op.h"
@@ -19,10 +20,12 @@ static enum status loss_mse_infer(struct node *node) {
   return STATUS_OK;
 }
 
+CUDA_DECLARE_F32(loss_mse_cuda);
 SIMD_DECLARE(loss_mse_simd);
 REAL_DECLARE(loss_mse_reference);
 
-static const struct kernel *const kernels[] = {SIMD_KERNELS(loss_mse_simd),
+static const struct kernel *const kernels[] = {CUDA_KERNELS_F32(loss_mse_cuda)
+                                                   SIMD_KERNELS(loss_mse_simd),
                                                REAL_KERNELS(loss_mse_reference), NULL};
 
 extern const struct op op_loss_mse;

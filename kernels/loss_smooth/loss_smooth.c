@@ -1,5 +1,6 @@
 /* The operator loss_smooth: its input and arguments. */
 #include "kernels/loss_smooth/loss_smooth.h"
+#include "kernels/common/cuda_table.h"
 #include "kernels/common/real.h"
 #include "kernels/common/simd.h"
 #include "kernels/loss_smooth/terms.h"
@@ -24,10 +25,12 @@ static enum status loss_smooth_infer(struct node *node) {
   return STATUS_OK;
 }
 
+CUDA_DECLARE_F32(loss_smooth_cuda);
 SIMD_DECLARE(loss_smooth_rows);
 REAL_DECLARE(loss_smooth_reference);
 
-static const struct kernel *const kernels[] = {SIMD_KERNELS(loss_smooth_rows),
+static const struct kernel *const kernels[] = {CUDA_KERNELS_F32(loss_smooth_cuda)
+                                                   SIMD_KERNELS(loss_smooth_rows),
                                                REAL_KERNELS(loss_smooth_reference), NULL};
 
 extern const struct op op_loss_smooth;
