@@ -1,6 +1,7 @@
-/* Checks every CPU kernel of an operator against the operator's float64 reference, and that
- * reference against finite differences. A test fills a table of struct op_case (conformance_call.h)
- * and calls conformance_run; failures are counted by check.h. */
+/* Checks every kernel of an operator that this machine can run, CPU and CUDA, against the
+ * operator's float64 reference, and that reference against finite differences. A test fills a table
+ * of struct op_case (conformance_call.h) and calls conformance_run; failures are counted by
+ * check.h. */
 #pragma once
 #include "conformance_call.h"
 
@@ -158,15 +159,28 @@ static void check_adjoint(struct trial *trial, const struct outcome *reference) 
 
 /* --- kernels against the float64 reference --- */
 
+/* Kernels of 16-bit types may round weights and what they write: half a unit in the last place
+ * each, twice over. */
 static double trial_tolerance(const struct trial *trial, enum dtype dtype) {
+  double rounding = dtype == DTYPE_BF16 ? 0x1p-8 : dtype == DTYPE_F16 ? 0x1p-11 : 0;
   if (dtype == DTYPE_F64) return 1e-12;
-  if (trial->test->tolerance) return trial->test->tolerance;
+  if (trial->test->tolerance) return trial->test->tolerance + rounding;
   double length = trial->test->op->is_loss ? (double)trial->count[0] : 1;
   if (trial->node.parameter_count) {
     double fan_in = (double)trial->count[OP_MAX_INPUTS] / trial->node.parameter[0].extent[0];
     length = fmax(fan_in, (double)trial->y_count / trial->node.y.shape.c);
   }
-  return ldexp(8 + sqrt(length), -24);
+  return ldexp(8 + sqrt(length), -24) + rounding;
+}
+
+/* Which kernel, and how it is called, for messages. */
+static const char *attempt_text(const struct attempt *attempt) {
+  static char text[128];
+  snprintf(text, sizeof text, "%s %s %s, layouts %d, float32 inputs %x, planar inputs %x",
+           attempt->kernel->device == DEVICE_CUDA ? "cuda" : "cpu", attempt->kernel->name,
+           dtype_name(attempt->kernel->dtype), (int)attempt->layouts, attempt->wide,
+           attempt->planar);
+  return text;
 }
 
 /* ||a - b - shift|| <= tolerance ||b + shift||; shift may be NULL. */
@@ -179,9 +193,8 @@ static void check_close(const struct trial *trial, const struct attempt *attempt
     norm += expected * expected;
   }
   double ratio = norm > 0 ? sqrt(error / norm) : sqrt(error);
-  CHECK_SAY(ratio <= limit, " (%s: %s, %s, layouts %d%s: error %.3g, allowed %.3g)",
-            trial->test->label, attempt->kernel->name, what, (int)attempt->layouts,
-            attempt->add ? ", adding" : "", ratio, limit);
+  CHECK_SAY(ratio <= limit, " (%s: %s, %s%s: error %.3g, allowed %.3g)", trial->test->label,
+            attempt_text(attempt), what, attempt->add ? ", adding" : "", ratio, limit);
 }
 
 static void check_outcome(const struct trial *trial, const struct attempt *attempt,
@@ -206,22 +219,29 @@ static uint64_t check_attempt(const struct trial *trial, const struct attempt *a
   return bits;
 }
 
-/* The same bits from run to run and for any number of threads; each gradient also alone. */
+/* The same bits from run to run and, on the CPU, for any number of threads. */
+static void check_bits(const struct trial *trial, struct attempt attempt,
+                       const struct outcome *reference) {
+  static const int threads[] = {1, 2, 2, 3};
+  int runs = attempt.kernel->device == DEVICE_CPU ? 4 : 2;
+  uint64_t bits[4];
+  for (int r = 0; r < runs; r++) {
+    attempt.threads = threads[r];
+    bits[r] = check_attempt(trial, &attempt, reference);
+    CHECK_SAY(bits[r] == bits[0], " (%s: %s gives other bits with %d threads)", trial->test->label,
+              attempt_text(&attempt), threads[r]);
+  }
+}
+
+/* A kernel writing, adding and in place; each gradient also alone. */
 static void check_variant(struct trial *trial, struct attempt attempt,
                           const struct outcome *reference) {
-  static const int threads[] = {1, 2, 2, 3};
   int wanted = 0;
   trial->variants++;
-  for (int add = 0; add < 2; add++) {
-    uint64_t bits[4];
-    attempt.add = add;
-    for (int r = 0; r < 4; r++) {
-      attempt.threads = threads[r];
-      bits[r] = check_attempt(trial, &attempt, reference);
-      CHECK_SAY(bits[r] == bits[0], " (%s: %s gives other bits with %d threads)",
-                trial->test->label, attempt.kernel->name, threads[r]);
-    }
-  }
+  conformance_count(trial->test->op, attempt.kernel);
+  check_bits(trial, attempt, reference);
+  attempt.add = attempt.backward;
+  if (attempt.add) check_bits(trial, attempt, reference);
   attempt.add = false;
   if (trial->test->op->in_place) {
     attempt.in_place = true;
@@ -229,25 +249,88 @@ static void check_variant(struct trial *trial, struct attempt attempt,
     attempt.in_place = false;
   }
   for (int i = 0; i < OP_MAX_INPUTS; i++) wanted += differentiable(trial->test, i);
-  for (int i = 0; i < OP_MAX_INPUTS && wanted > 1; i++) {
+  for (int i = 0; attempt.backward && i < OP_MAX_INPUTS && wanted > 1; i++) {
     if (!differentiable(trial->test, i)) continue;
     attempt.only = i;
     check_attempt(trial, &attempt, reference);
   }
 }
 
+static double *rounded(const double *values, int64_t count, enum dtype dtype) {
+  double *copy = conformance_doubles(count);
+  for (int64_t i = 0; i < count; i++) {
+    uint64_t element;
+    element_write(&element, dtype, 0, values[i]);
+    copy[i] = element_read(&element, dtype, 0);
+  }
+  return copy;
+}
+
+/* The values of a trial in the types that a kernel of a 16-bit type reads. What meets weights is
+ * rounded to the kernel's type even where it is stored as float32: kernels may do so. */
+static void round_trial(const struct trial *trial, const struct node *node, enum dtype narrow,
+                        struct trial *copy) {
+  bool weighted = node->parameter_count > 0;
+  *copy = *trial;
+  for (int i = 0; i < node->input_count; i++) {
+    enum dtype dtype = node->x[i].dtype;
+    bool narrowed = weighted && dtype == DTYPE_F32;
+    copy->value[i] = rounded(trial->value[i], trial->count[i], narrowed ? narrow : dtype);
+    copy->prefill[i] = rounded(trial->prefill[i], trial->count[i], dtype);
+  }
+  for (int t = OP_MAX_INPUTS; t < OP_MAX_INPUTS + node->parameter_count; t++)
+    copy->value[t] = rounded(trial->value[t], trial->count[t], narrow);
+  copy->dy = rounded(trial->dy, trial->y_count, weighted ? narrow : node->y.dtype);
+}
+
+/* Against a reference that reads the same values. */
+static void check_rounded(struct trial *trial, const struct attempt *attempt) {
+  struct node node;
+  struct trial copy;
+  CHECK_OK(attempt_node(trial->test, attempt, &node));
+  round_trial(trial, &node, attempt->kernel->dtype, &copy);
+  struct attempt exact = reference_attempt(&copy, true);
+  struct outcome reference = attempt_run(&copy, &exact);
+  check_variant(&copy, *attempt, &reference);
+  outcome_free(&reference);
+  trial->variants = copy.variants;
+  trial_close(&copy);
+}
+
+static void try_variant(struct trial *trial, const struct attempt *attempt,
+                        const struct outcome *reference) {
+  if (!attempt_fits(trial->test, attempt)) return;
+  if (dtype_is_narrow(attempt->kernel->dtype))
+    check_rounded(trial, attempt);
+  else
+    check_variant(trial, *attempt, reference);
+}
+
+/* All CPU layouts for reference kernels, else those of graphs. */
+static void check_layouts(struct trial *trial, struct attempt attempt,
+                          const struct outcome *reference) {
+  bool any = strcmp(attempt.kernel->name, "reference") == 0;
+  int last = any && !dtype_is_narrow(attempt.kernel->dtype) ? LAYOUTS_COUNT : LAYOUTS_PLANAR;
+  for (int layouts = LAYOUTS_DEVICE; layouts < last; layouts++) {
+    attempt.layouts = layouts;
+    try_variant(trial, &attempt, reference);
+  }
+}
+
+/* A graph's inputs are planar on CUDA and float32 beside activations of a 16-bit type; float32 can
+ * also be an activation. Tries none, all, the first only, and all but the first. */
 static void check_kernel(struct trial *trial, const struct kernel *kernel,
                          const struct outcome *reference) {
-  int last = strcmp(kernel->name, "reference") == 0 ? LAYOUTS_COUNT : LAYOUTS_PLANAR;
-  for (int layouts = LAYOUTS_DEVICE; layouts < last; layouts++) {
-    struct node node;
-    CHECK_OK(conformance_node(trial->test, kernel->dtype, layouts, -1, &node));
-    if (kernel->applies && !kernel->applies(&node)) continue;
-    check_variant(
-        trial,
-        (struct attempt){
-            .kernel = kernel, .layouts = layouts, .backward = kernel->training, .only = -1},
-        reference);
+  unsigned all = (1U << trial->test->input_count) - 1, sets[] = {0, all, 1, all & ~1U};
+  struct attempt attempt = {.kernel = kernel, .backward = kernel->training, .only = -1};
+  bool narrow = dtype_is_narrow(kernel->dtype), cuda = kernel->device == DEVICE_CUDA;
+  attempt.threads = 1;
+  for (int i = 0; i < (all > 1 ? 4 : 2); i++) {
+    attempt.wide = narrow ? sets[i] : 0;
+    attempt.planar = cuda && !narrow ? sets[i] : 0;
+    if (cuda || narrow || i == 0) check_layouts(trial, attempt, reference);
+    attempt.planar = attempt.wide;
+    if (cuda && attempt.wide) check_layouts(trial, attempt, reference);
   }
 }
 
@@ -259,8 +342,7 @@ static void conformance_run_case(const struct op_case *test, int number) {
     check_differences(trial, &reference);
     if (test->linear) check_adjoint(trial, &reference);
     for (int i = 0; test->op->kernels[i]; i++)
-      if (test->op->kernels[i]->device == DEVICE_CPU)
-        check_kernel(trial, test->op->kernels[i], &reference);
+      check_kernel(trial, test->op->kernels[i], &reference);
     outcome_free(&reference);
   }
   trial_close(trial);

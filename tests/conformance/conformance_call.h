@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include "base/random.h"
 #include "check.h"
+#include "conformance_memory.h"
 #include "kernels/op.h"
 
 /* One node to check. Zeroed members mean the usual: real inputs in [-1, 1), labels in 0..3. */
@@ -22,22 +23,14 @@ struct op_case {
   /* Sets the values of an input, in the order n c d h w; they are rounded to float. Keeps inputs
    * away from kinks by more than 1e-4. May be NULL. */
   void (*fill)(int input, const struct shape *shape, double *values);
-  double tolerance;          /* of float kernels, on ||a-b||/||b||; 0: from the reduction length */
+  double tolerance; /* of float32 kernels, on ||a-b||/||b||; 0: from the reduction length */
   double gradient_tolerance; /* of finite differences, relative; 0: 1e-6 */
 };
 
-enum {
-  CONFORMANCE_GUARD = 256, /* bytes of NaN before and behind every buffer */
-  CONFORMANCE_TENSORS = OP_MAX_INPUTS + OP_MAX_PARAMETERS,
-};
+enum { CONFORMANCE_TENSORS = OP_MAX_INPUTS + OP_MAX_PARAMETERS };
 
+/* DEVICE is what graphs have on the kernel's device; the others are for reference kernels. */
 enum conformance_layouts { LAYOUTS_DEVICE, LAYOUTS_PLANAR, LAYOUTS_BLOCKED, LAYOUTS_COUNT };
-
-/* Memory between guards, all bytes 0xff: a NaN in every element type. */
-struct guarded {
-  unsigned char *base, *memory;
-  size_t bytes;
-};
 
 /* A case with its values, in the order n c d h w, exact in float. Differentiable tensors are
  * numbered: inputs first, then parameters from OP_MAX_INPUTS on. */
@@ -56,6 +49,8 @@ struct attempt {
   int threads;
   bool backward, add, in_place;
   int only; /* the one input whose gradient is wanted; -1: all */
+  /* sets of inputs, one bit each: float32 for a kernel of a 16-bit type, and planar on CUDA */
+  unsigned wide, planar;
 };
 
 /* What came of it. */
@@ -72,36 +67,6 @@ struct rig {
   struct guarded y, dy, dx[OP_MAX_INPUTS], dw[OP_MAX_PARAMETERS], workspace[2], poison;
 };
 
-static void *conformance_allocate(size_t bytes) {
-  void *memory = NULL;
-  if (posix_memalign(&memory, 64, bytes + 64) != 0) abort();
-  return memory;
-}
-
-static double *conformance_doubles(int64_t count) {
-  double *values = conformance_allocate((size_t)count * sizeof(double));
-  memset(values, 0, (size_t)count * sizeof(double));
-  return values;
-}
-
-static struct guarded guarded_make(size_t bytes) {
-  unsigned char *base = conformance_allocate(bytes + 2 * CONFORMANCE_GUARD);
-  memset(base, 0xff, bytes + 2 * CONFORMANCE_GUARD);
-  return (struct guarded){base, base + CONFORMANCE_GUARD, bytes};
-}
-
-static bool guarded_intact(const struct guarded *guarded) {
-  for (size_t i = 0; i < CONFORMANCE_GUARD; i++)
-    if (guarded->base[i] != 0xff || guarded->memory[guarded->bytes + i] != 0xff) return false;
-  return true;
-}
-
-static uint64_t conformance_hash(uint64_t hash, const struct guarded *guarded) {
-  for (size_t i = 0; i < guarded->bytes; i++)
-    hash = (hash ^ guarded->memory[i]) * UINT64_C(1099511628211);
-  return hash;
-}
-
 /* --- elements of any type --- */
 
 static double element_read(const void *memory, enum dtype dtype, int64_t at) {
@@ -112,9 +77,12 @@ static double element_read(const void *memory, enum dtype dtype, int64_t at) {
       return ((const double *)memory)[at];
     case DTYPE_U8:
       return ((const unsigned char *)memory)[at];
-    default:
-      abort();
+    case DTYPE_BF16:
+      return bf16_to_float(((const uint16_t *)memory)[at]);
+    case DTYPE_F16:
+      return f16_to_float(((const uint16_t *)memory)[at]);
   }
+  abort();
 }
 
 static void element_write(void *memory, enum dtype dtype, int64_t at, double value) {
@@ -128,9 +96,17 @@ static void element_write(void *memory, enum dtype dtype, int64_t at, double val
     case DTYPE_U8:
       ((unsigned char *)memory)[at] = (unsigned char)value;
       break;
-    default:
-      abort();
+    case DTYPE_BF16:
+      ((uint16_t *)memory)[at] = bf16_from_float((float)value);
+      break;
+    case DTYPE_F16:
+      ((uint16_t *)memory)[at] = f16_from_float((float)value);
+      break;
   }
+}
+
+static bool dtype_is_narrow(enum dtype dtype) {
+  return dtype == DTYPE_BF16 || dtype == DTYPE_F16;
 }
 
 /* Where logical element `index` (order n c d h w) is stored. */
@@ -185,23 +161,53 @@ static void node_relayout(struct node *node, enum conformance_layouts layouts) {
   }
 }
 
-static enum status conformance_node(const struct op_case *test, enum dtype real,
-                                    enum conformance_layouts layouts, int only, struct node *node) {
+/* The type and layout of an input in an attempt. */
+static struct tensor attempt_input(const struct op_case *test, const struct attempt *attempt,
+                                   int i) {
+  enum dtype real = attempt->kernel->dtype;
+  if (attempt->wide >> i & 1) real = DTYPE_F32;
+  enum dtype dtype = test->x_dtype[i] == DTYPE_U8 ? DTYPE_U8 : real;
+  if (attempt->kernel->device == DEVICE_CPU)
+    return (struct tensor){test->x[i], dtype, conformance_layout(attempt->layouts, test->x[i].c)};
+  bool planar = attempt->planar >> i & 1;
+  return (struct tensor){test->x[i], dtype, planar ? LAYOUT_PLANAR : LAYOUT_LAST};
+}
+
+static enum status attempt_node(const struct op_case *test, const struct attempt *attempt,
+                                struct node *node) {
   memset(node, 0, sizeof *node);
   node->op = test->op;
   snprintf(node->name, sizeof node->name, "%s", test->label);
-  node->device = DEVICE_CPU;
-  node->activation = real;
+  node->device = attempt->kernel->device;
+  node->activation = attempt->kernel->dtype;
   node->input_count = test->input_count;
   for (int i = 0; i < test->input_count; i++) {
-    enum dtype dtype = test->x_dtype[i] == DTYPE_U8 ? DTYPE_U8 : real;
-    node->x[i] = (struct tensor){test->x[i], dtype, conformance_layout(layouts, test->x[i].c)};
-    node->wants_dx[i] = differentiable(test, i) && (only < 0 || only == i);
+    node->x[i] = attempt_input(test, attempt, i);
+    node->wants_dx[i] = differentiable(test, i) && (attempt->only < 0 || attempt->only == i);
   }
   if (test->arguments) memcpy(node->arguments, test->arguments, test->argument_bytes);
   TRY(node_infer(node));
-  node_relayout(node, layouts);
+  if (node->device == DEVICE_CPU) node_relayout(node, attempt->layouts);
   return STATUS_OK;
+}
+
+/* The node as CPU kernels of type `real` get it. */
+static enum status conformance_node(const struct op_case *test, enum dtype real,
+                                    enum conformance_layouts layouts, int only, struct node *node) {
+  struct kernel kernel = {.device = DEVICE_CPU, .dtype = real};
+  struct attempt attempt = {.kernel = &kernel, .layouts = layouts, .only = only};
+  return attempt_node(test, &attempt, node);
+}
+
+/* Whether there is such a device here and the kernel computes such a node. */
+static bool attempt_fits(const struct op_case *test, const struct attempt *attempt) {
+  struct node node;
+  if (!conformance_stream(attempt->kernel->device)) return false;
+  enum status status = attempt_node(test, attempt, &node);
+  CHECK_SAY(status == STATUS_OK || attempt->wide || attempt->planar, " (%s: %s)", test->label,
+            status_trace());
+  status_clear();
+  return status == STATUS_OK && op_kernel_fits(attempt->kernel, &node);
 }
 
 static int64_t conformance_parameter_count(const struct parameter *parameter) {
@@ -210,40 +216,49 @@ static int64_t conformance_parameter_count(const struct parameter *parameter) {
   return count;
 }
 
+static struct guarded rig_make(const struct rig *rig, size_t bytes) {
+  return guarded_make(rig->node.device, bytes);
+}
+
+/* Parameters are float32 for kernels of 16-bit types, too. */
+static enum dtype rig_parameter_dtype(const struct rig *rig) {
+  return rig->node.kernel->dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
+}
+
 static void rig_open_inputs(struct rig *rig, const struct trial *trial) {
   const struct node *node = &rig->node;
   size_t largest = tensor_bytes(&node->y);
   for (int i = 0; i < node->input_count; i++) {
-    rig->x[i] = guarded_make(tensor_bytes(&node->x[i]));
+    rig->x[i] = rig_make(rig, tensor_bytes(&node->x[i]));
     tensor_pack(&node->x[i], trial->value[i], rig->x[i].memory);
-    rig->io.x[i] = rig->x[i].memory;
+    rig->io.x[i] = rig->x[i].address;
     if (rig->x[i].bytes > largest) largest = rig->x[i].bytes;
   }
-  rig->poison = guarded_make(largest);
+  rig->poison = rig_make(rig, largest);
 }
 
 static void rig_open(struct rig *rig, const struct trial *trial, const struct attempt *attempt) {
   struct node *node = &rig->node;
-  enum dtype real = attempt->kernel->dtype;
   node->kernel = attempt->kernel;
   if (node->kernel->prepare) node->kernel->prepare(node);
   rig_open_inputs(rig, trial);
+  enum dtype real = rig_parameter_dtype(rig);
   for (int j = 0; j < node->parameter_count; j++) {
     int64_t count = trial->count[OP_MAX_INPUTS + j];
-    rig->w[j] = guarded_make((size_t)count * dtype_bytes(real));
+    rig->w[j] = rig_make(rig, (size_t)count * dtype_bytes(real));
     for (int64_t k = 0; k < count; k++)
       element_write(rig->w[j].memory, real, k, trial->value[OP_MAX_INPUTS + j][k]);
-    rig->io.w[j] = rig->w[j].memory;
+    rig->io.w[j] = rig->w[j].address;
   }
   for (int i = 0; i < node->saved_count; i++) {
-    rig->saved[i] = guarded_make(tensor_bytes(&node->saved[i]));
-    rig->io.saved[i] = rig->saved[i].memory;
+    rig->saved[i] = rig_make(rig, tensor_bytes(&node->saved[i]));
+    rig->io.saved[i] = rig->saved[i].address;
   }
-  rig->y = guarded_make(tensor_bytes(&node->y));
-  rig->io.y = rig->y.memory;
-  rig->workspace[0] = guarded_make(node->forward_workspace);
-  rig->workspace[1] = guarded_make(node->backward_workspace);
-  rig->io.workspace = rig->workspace[0].memory;
+  rig->y = rig_make(rig, tensor_bytes(&node->y));
+  rig->io.y = rig->y.address;
+  rig->workspace[0] = rig_make(rig, node->forward_workspace);
+  rig->workspace[1] = rig_make(rig, node->backward_workspace);
+  rig->io.workspace = rig->workspace[0].address;
   if (!attempt->in_place) return;
   memcpy(rig->y.memory, rig->x[0].memory, rig->y.bytes);
   rig->io.x[0] = rig->io.y;
@@ -253,23 +268,23 @@ static void rig_open(struct rig *rig, const struct trial *trial, const struct at
 static void rig_open_backward(struct rig *rig, const struct trial *trial,
                               const struct attempt *attempt) {
   struct node *node = &rig->node;
-  enum dtype real = attempt->kernel->dtype;
-  rig->dy = guarded_make(tensor_bytes(&node->y));
+  rig->dy = rig_make(rig, tensor_bytes(&node->y));
   tensor_pack(&node->y, trial->dy, rig->dy.memory);
-  rig->io.dy = rig->dy.memory;
-  rig->io.workspace = rig->workspace[1].memory;
-  if (!(node->backward_reads & READS_Y)) rig->io.y = rig->poison.memory;
+  rig->io.dy = rig->dy.address;
+  rig->io.workspace = rig->workspace[1].address;
+  if (!(node->backward_reads & READS_Y)) rig->io.y = rig->poison.address;
   for (int i = 0; i < node->input_count; i++) {
-    if (!(node->backward_reads & READS_X)) rig->io.x[i] = rig->poison.memory;
+    if (!(node->backward_reads & READS_X)) rig->io.x[i] = rig->poison.address;
     if (!node->wants_dx[i]) continue;
-    rig->dx[i] = guarded_make(tensor_bytes(&node->x[i]));
+    rig->dx[i] = rig_make(rig, tensor_bytes(&node->x[i]));
     if (attempt->add) tensor_pack(&node->x[i], trial->prefill[i], rig->dx[i].memory);
-    rig->io.dx[i] = rig->dx[i].memory;
+    rig->io.dx[i] = rig->dx[i].address;
     rig->io.dx_add[i] = attempt->add;
   }
   for (int j = 0; j < node->parameter_count; j++) {
-    rig->dw[j] = guarded_make((size_t)trial->count[OP_MAX_INPUTS + j] * dtype_bytes(real));
-    rig->io.dw[j] = rig->dw[j].memory;
+    size_t each = dtype_bytes(rig_parameter_dtype(rig));
+    rig->dw[j] = rig_make(rig, (size_t)trial->count[OP_MAX_INPUTS + j] * each);
+    rig->io.dw[j] = rig->dw[j].address;
   }
 }
 
@@ -286,9 +301,31 @@ static void visit_check(struct guarded *guarded, const char *name) {
   CHECK_SAY(guarded_intact(guarded), " (%s: written outside a buffer)", name);
 }
 
+static void visit_upload(struct guarded *guarded, const char *name) {
+  (void)name;
+  guarded_upload(guarded);
+}
+
+static void visit_download(struct guarded *guarded, const char *name) {
+  (void)name;
+  guarded_download(guarded);
+}
+
 static void visit_free(struct guarded *guarded, const char *name) {
   (void)name;
-  free(guarded->base);
+  guarded_free(guarded);
+}
+
+typedef enum status kernel_call(const struct node *node, const struct io *io,
+                                struct stream *stream);
+
+/* Calls the kernel between copies of all buffers to its device and back. */
+static void rig_call(struct rig *rig, kernel_call *call) {
+  struct stream *stream = conformance_stream(rig->node.device);
+  rig_visit(rig, visit_upload, NULL);
+  CHECK_OK(call(&rig->node, &rig->io, stream));
+  CHECK_OK(stream->device->ops->synchronize(stream));
+  rig_visit(rig, visit_download, NULL);
 }
 
 static uint64_t rig_inputs_hash(const struct rig *rig) {
@@ -326,17 +363,16 @@ static void outcome_backward(struct rig *rig, const struct trial *trial, struct 
     int t = OP_MAX_INPUTS + j;
     outcome->gradient[t] = conformance_doubles(trial->count[t]);
     for (int64_t k = 0; k < trial->count[t]; k++)
-      outcome->gradient[t][k] = element_read(rig->dw[j].memory, node->kernel->dtype, k);
+      outcome->gradient[t][k] = element_read(rig->dw[j].memory, rig_parameter_dtype(rig), k);
     outcome->bits = conformance_hash(outcome->bits, &rig->dw[j]);
   }
 }
 
 static void attempt_backward(struct rig *rig, const struct trial *trial,
                              const struct attempt *attempt, struct outcome *outcome) {
-  struct stream stream = {0};
   rig_open_backward(rig, trial, attempt);
   uint64_t y_before = conformance_hash(0, &rig->y);
-  CHECK_OK(attempt->kernel->backward(&rig->node, &rig->io, &stream));
+  rig_call(rig, attempt->kernel->backward);
   CHECK_SAY(conformance_hash(0, &rig->y) == y_before, " (%s: backward changed y)",
             trial->test->label);
   outcome_backward(rig, trial, outcome);
@@ -348,13 +384,11 @@ static struct outcome attempt_run(const struct trial *trial, const struct attemp
   struct outcome outcome = {0};
   struct rig *rig = conformance_allocate(sizeof *rig);
   memset(rig, 0, sizeof *rig);
-  CHECK_OK(conformance_node(trial->test, attempt->kernel->dtype, attempt->layouts, attempt->only,
-                            &rig->node));
+  CHECK_OK(attempt_node(trial->test, attempt, &rig->node));
   rig_open(rig, trial, attempt);
-  struct stream stream = {0};
   omp_set_num_threads(attempt->threads);
   uint64_t before = rig_inputs_hash(rig);
-  CHECK_OK(attempt->kernel->forward(&rig->node, &rig->io, &stream));
+  rig_call(rig, attempt->kernel->forward);
   outcome_forward(rig, trial, &outcome);
   if (attempt->backward) attempt_backward(rig, trial, attempt, &outcome);
   CHECK_SAY(rig_inputs_hash(rig) == before, " (%s, %s: an input was changed)", trial->test->label,
