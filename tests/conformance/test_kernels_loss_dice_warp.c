@@ -7,7 +7,9 @@ extern const struct op op_loss_dice_warp;
 
 static const struct loss_dice_warp_arguments with_background = {7, true, WARP_ZEROS, 1e-5, 1e-5},
                                              five_classes = {5, false, WARP_ZEROS, 1e-5, 1e-5},
-                                             border = {7, false, WARP_BORDER, 1e-5, 1e-5};
+                                             border = {7, false, WARP_BORDER, 1e-5, 1e-5},
+                                             one_class = {1, true, WARP_ZEROS, 1e-5, 1e-5},
+                                             all_classes = {256, true, WARP_BORDER, 1e-5, 1e-5};
 
 /* Blobs of labels 0..6. */
 static void fill_labels(int number, const struct shape *shape, double *values) {
@@ -35,6 +37,19 @@ static void fill_apart(int input, const struct shape *shape, double *values) {
     values[i] = (floor(32 * values[i]) + 0.5) / 32;
 }
 
+/* Blobs of all labels there can be. */
+static void fill_all_labels(int input, const struct shape *shape, double *values) {
+  fill_apart(input, shape, values);
+  for (int64_t i = 0; input < 2 && i < logical_count(shape); i++)
+    values[i] = (double)((int64_t)values[i] * 42 + i % 5);
+}
+
+/* One label everywhere: the gradient is zero. */
+static void fill_one_label(int input, const struct shape *shape, double *values) {
+  fill_apart(input, shape, values);
+  for (int64_t i = 0; input < 2 && i < logical_count(shape); i++) values[i] = 3;
+}
+
 static struct op_case make(const char *label, const struct loss_dice_warp_arguments *arguments,
                            struct shape labels) {
   struct shape displacement = labels;
@@ -58,8 +73,13 @@ TEST(kernels_agree) {
       make("border", &border, (struct shape){2, 1, 4, 5, 6}),
       make("border, one slice", &border, (struct shape){1, 1, 1, 9, 13}),
       make("zeros, long rows", &with_background, (struct shape){1, 1, 2, 3, 270}),
+      make("zeros, one class", &one_class, (struct shape){1, 1, 5, 6, 7}),
+      make("border, all classes", &all_classes, (struct shape){2, 1, 16, 17, 19}),
+      make("zeros, one label", &with_background, (struct shape){1, 1, 5, 6, 7}),
   };
-  for (int i = 0; i < 5; i++) cases[i].fill = fill_apart;
+  for (int i = 0; i < 6; i++) cases[i].fill = fill_apart;
+  cases[6].fill = fill_all_labels;
+  cases[7].fill = fill_one_label;
   conformance_run(cases, sizeof cases / sizeof *cases);
 }
 

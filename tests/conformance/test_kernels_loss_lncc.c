@@ -5,7 +5,9 @@
 
 extern const struct op op_loss_lncc;
 
-static const struct loss_lncc_arguments window_3 = {3}, window_5 = {5}, window_9 = {9}, usual = {0};
+static const struct loss_lncc_arguments window_1 = {1}, window_3 = {3}, window_5 = {5},
+                                        window_9 = {9}, window_19 = {19}, window_63 = {63},
+                                        usual = {0};
 
 static void fill_unit(int input, const struct shape *shape, double *values) {
   loss_wave(input, shape, values, 0, 1);
@@ -25,6 +27,11 @@ static const struct op_case cases[] = {
     CASE("window 5, two channels", window_5, SHAPE(1, 2, 6, 5, 17)),
     CASE("the usual window, smaller volume", usual, SHAPE(1, 1, 3, 4, 5)),
     CASE("window 9, longer rows", window_9, SHAPE(1, 1, 4, 5, 21)),
+    CASE("window 9, pieces of rows and of slices", window_9, SHAPE(1, 1, 2, 27, 29)),
+    CASE("window 3, pieces of the depth", window_3, SHAPE(1, 1, 35, 3, 4)),
+    CASE("window 19, larger than the depth", window_19, SHAPE(1, 1, 3, 5, 50)),
+    CASE("window 63, larger than the volume", window_63, SHAPE(1, 1, 2, 3, 4)),
+    CASE("window 1, without variance", window_1, SHAPE(1, 1, 2, 3, 4)),
 };
 
 TEST(kernels_agree) {
@@ -54,6 +61,20 @@ TEST(flat_images_give_exact_gradients) {
   conformance_run(&flat, 1);
 }
 
+/* Two constant images: only windows over the border have variances. */
+static void fill_constant(int input, const struct shape *shape, double *values) {
+  for (int64_t i = 0; i < logical_count(shape); i++) values[i] = input ? 0.25 : 0.5;
+}
+
+TEST(constant_images_have_finite_gradients) {
+  struct op_case test = CASE("constant", window_3, SHAPE(1, 1, 6, 7, 8));
+  test.fill = fill_constant;
+  /* an optimum: the gradient is a small difference of slopes, which kernels store as float32 */
+  test.gradient_tolerance = 1e-3;
+  test.tolerance = 1e-2;
+  conformance_run(&test, 1);
+}
+
 TEST(refuses_an_even_window) {
   struct loss_lncc_arguments even = {8};
   struct op_case bad = cases[0];
@@ -66,6 +87,7 @@ int main(void) {
   RUN(kernels_agree);
   RUN(gives_the_published_values);
   RUN(flat_images_give_exact_gradients);
+  RUN(constant_images_have_finite_gradients);
   RUN(refuses_an_even_window);
   return check_result();
 }

@@ -38,9 +38,10 @@ TEST(kernels_agree) {
   for (int kind = 0; kind < SMOOTH_KINDS; kind++) {
     struct op_case cases[] = {
         make(kind, (struct shape){1, 3, 5, 5, 5}), make(kind, (struct shape){2, 3, 8, 7, 19}),
-        make(kind, (struct shape){1, 3, 6, 5, 261}), /* more than one piece of a row */
+        make(kind, (struct shape){1, 3, 6, 5, 261}),  /* more than one piece of a row */
+        make(kind, (struct shape){1, 3, 36, 20, 26}), /* pieces that touch no border */
     };
-    for (int i = 0; i < 3; i++) cases[i].fill = fill_apart;
+    for (int i = 0; i < 4; i++) cases[i].fill = fill_apart;
     conformance_run(cases, sizeof cases / sizeof *cases);
   }
 }
