@@ -131,6 +131,15 @@ static enum status test(struct comm *comm, struct comm_request *request) {
   return STATUS_OK;
 }
 
+static void cancel(struct comm_request *request) {
+  MPI_Request handle;
+  int done;
+  memcpy(&handle, &request->handle, sizeof handle);
+  MPI_Cancel(&handle);
+  MPI_Test(&handle, &done, MPI_STATUS_IGNORE);
+  request->done = true;
+}
+
 static enum status sum_start(struct comm *comm, float *data, size_t count,
                              struct comm_request *request) {
   MPI_Request handle;
@@ -160,4 +169,5 @@ const struct comm_ops comm_mpi = {.name = "mpi",
                                   .send = send,
                                   .receive = receive,
                                   .test = test,
+                                  .cancel = cancel,
                                   .sum_start = sum_start};

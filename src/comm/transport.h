@@ -40,6 +40,8 @@ struct comm_ops {
   enum status (*receive)(struct comm *comm, void *data, size_t bytes, int peer, int tag,
                          struct comm_request *request);
   enum status (*test)(struct comm *comm, struct comm_request *request);
+  /* Gives up a message that has not come, so that its memory is free. */
+  void (*cancel)(struct comm_request *request);
   /* An element-wise sum in whatever order the library likes. */
   enum status (*sum_start)(struct comm *comm, float *data, size_t count,
                            struct comm_request *request);
@@ -56,6 +58,10 @@ int comm_launched_processes(void);
 /* Tests all requests once; `pending` is how many are not done. */
 CHECKED enum status comm_test_all(struct comm *comm, struct comm_request *requests, int count,
                                   int *pending);
+
+/* Gives up what has not come: before memory goes away that somebody's late message would be written
+ * to. */
+void comm_cancel_all(struct comm *comm, struct comm_request *requests, int count);
 
 /* A wait in progress: yields, then sleeps longer and longer (at most a millisecond, and never long
  * against the time already waited: ranks may share cores), until the deadline has passed. */

@@ -24,6 +24,12 @@ static const struct comm_request *find_pending(const struct tree *tree, int *cou
   return bucket->arrivals;
 }
 
+static void give_up(struct tree *tree) {
+  struct tree_state *state = tree->state;
+  for (int i = 0; state->requests && i < state->bucket_count; i++)
+    comm_cancel_all(tree->comm, state->buckets[i].arrivals, state->buckets[i].message_count);
+}
+
 /* --- host memory -------------------------------------------------------------------------------
  */
 
@@ -54,6 +60,7 @@ extern const struct tree_transport tree_messages;
 const struct tree_transport tree_messages = {.name = "mpi",
                                              .serves = serves_host,
                                              .describe = describe_messages,
+                                             .give_up = give_up,
                                              .start = start_messages,
                                              .launch = launch_messages,
                                              .advance = advance_messages,
@@ -139,6 +146,7 @@ const struct tree_transport tree_staged = {.name = "mpi",
                                            .describe = describe_staged,
                                            .uses_host = true,
                                            .close = close_staged,
+                                           .give_up = give_up,
                                            .start = start_staged,
                                            .launch = launch_staged,
                                            .advance = advance_staged,

@@ -31,6 +31,10 @@ static bool is_exact(const struct tree *tree) {
   return tree->state->method == &tree_exact;
 }
 
+static int others(const struct tree *tree) {
+  return tree->comm->size - 1;
+}
+
 static enum status open_link(struct tree *tree) {
   struct tree_link *link = tree->state->link = calloc(1, sizeof *link);
   enum status status = STATUS_OK;
@@ -41,15 +45,17 @@ static enum status open_link(struct tree *tree) {
   return nccl_open(&link->nccl, tree->comm, tree->state->device);
 }
 
+/* What still runs would keep the device's memory from being released. */
 static void give_up(struct tree *tree) {
-  nccl_give_up(&link_of(tree)->nccl);
+  struct tree_link *link = link_of(tree);
+  if (!link || !link->requests) return;
+  nccl_give_up(&link->nccl);
+  comm_cancel_all(tree->comm, link->requests, others(tree));
 }
 
-/* What still runs would keep the device's memory from being released. */
 static void close_link(struct tree *tree) {
   struct tree_link *link = link_of(tree);
   if (!link) return;
-  if (tree->comm->broken) nccl_give_up(&link->nccl);
   nccl_close(&link->nccl);
   free(link->requests);
   free(link);
@@ -58,10 +64,6 @@ static void close_link(struct tree *tree) {
 
 /* --- who has what ------------------------------------------------------------------------------
  */
-
-static int others(const struct tree *tree) {
-  return tree->comm->size - 1;
-}
 
 static enum status start(struct tree *tree) {
   struct tree_link *link = link_of(tree);

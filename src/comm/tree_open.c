@@ -155,6 +155,12 @@ static enum status allocate(struct tree *tree, int64_t received) {
   return STATUS_OK;
 }
 
+static void release(struct tree_state *state) {
+  const struct device_ops *ops = state->device->ops;
+  if (state->memory) ops->release(state->device, state->memory, state->memory_bytes);
+  if (state->host_memory) ops->release_host(state->device, state->host_memory, state->host_bytes);
+}
+
 static enum status open_stream(struct tree_state *state) {
   struct device *device = state->device;
   if (device->ops->host_memory || !state->bucket_count) return STATUS_OK;
@@ -238,11 +244,10 @@ enum status tree_open(struct tree *tree, struct comm *comm, struct device *devic
 void tree_close(struct tree *tree) {
   struct tree_state *state = tree->state;
   if (state) {
-    const struct device_ops *ops = state->device->ops;
+    if (tree->comm->broken && state->transport->give_up) state->transport->give_up(tree);
     if (state->transport->close) state->transport->close(tree);
     close_stream(state);
-    if (state->memory) ops->release(state->device, state->memory, state->memory_bytes);
-    if (state->host_memory) ops->release_host(state->device, state->host_memory, state->host_bytes);
+    release(state);
     free(state->partials);
     free(state->partial_count);
     free(state->present);

@@ -21,6 +21,11 @@ enum status comm_test_all(struct comm *comm, struct comm_request *requests, int 
   return STATUS_OK;
 }
 
+void comm_cancel_all(struct comm *comm, struct comm_request *requests, int count) {
+  for (int i = 0; i < count; i++)
+    if (requests[i].incoming && !requests[i].done) comm->ops->cancel(&requests[i]);
+}
+
 void comm_patience_start(struct comm_patience *patience, const char *what) {
   *patience =
       (struct comm_patience){.what = what, .started = timer_now(), .longest_sleep = LONGEST_SLEEP};
@@ -117,8 +122,10 @@ enum status comm_wait_all(struct comm *comm, const char *what, struct comm_reque
   comm_patience_start(&patience, what);
   for (;;) {
     int pending = 0;
-    TRY(comm_test_all(comm, requests, count, &pending));
-    if (!pending) return STATUS_OK;
-    TRY(comm_patience_pause(comm, &patience, requests, count));
+    enum status status = comm_test_all(comm, requests, count, &pending);
+    if (!status && !pending) return STATUS_OK;
+    if (!status) status = comm_patience_pause(comm, &patience, requests, count);
+    if (status) comm_cancel_all(comm, requests, count);
+    if (status) return status;
   }
 }

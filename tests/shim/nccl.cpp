@@ -51,8 +51,10 @@ struct card {
 static int depth;
 static std::vector<call> group;
 static char last_error[256];
-/* What was under way when it was given up: MPI may still touch the buffers. */
-static std::vector<std::shared_ptr<transfer>> given_up;
+/* What was under way when it was given up: MPI may still touch the buffers, and entries of streams
+ * ask the communicators. */
+static auto *given_up = new std::vector<std::shared_ptr<transfer>>;
+static auto *aborted = new std::vector<ncclComm_t>;
 
 static ncclResult_t fail(ncclResult_t code, const char *text) {
   snprintf(last_error, sizeof last_error, "%s", text);
@@ -173,13 +175,11 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
   return ncclSuccess;
 }
 
-/* The memory stays: entries of streams refer to it. */
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
   shim_lock lock(shim_mutex);
-  static std::vector<ncclComm_t> aborted;
-  if (comm->issued) given_up.push_back(comm->issued);
+  if (comm->issued) given_up->push_back(comm->issued);
   comm->aborted = true;
-  aborted.push_back(comm);
+  aborted->push_back(comm);
   return ncclSuccess;
 }
 
@@ -256,7 +256,7 @@ static void launch(ncclComm_t comm) {
   if (is_to_fail(comm)) comm->error = fail(ncclRemoteError, "NCCL_SHIM_FAIL");
   auto ready = [=] {
     if (comm->aborted) {
-      given_up.push_back(all);
+      given_up->push_back(all);
       return true;
     }
     if (comm->error) return false;
