@@ -21,14 +21,17 @@ static enum status move_messages(void *context) {
   return tree_progress(&work->trainer->tree);
 }
 
-static void record_losses(struct trainer *trainer, double *row) {
+/* Waits for the device, and so meets what has gone wrong there. */
+static enum status record_losses(struct trainer *trainer, double *row) {
   struct run_loss losses[TRAINER_MAX_LOSSES];
+  TRY(trainer->device->ops->synchronize(&trainer->training.run.stream));
   int count = run_losses(&trainer->training.run, losses, TRAINER_MAX_LOSSES);
   row[0] = 0;
   for (int i = 0; i < count; i++) {
     row[1 + i] = losses[i].value;
     row[0] += losses[i].weight * losses[i].value;
   }
+  return STATUS_OK;
 }
 
 static enum status compute_slot(struct trainer *trainer, int slot, const void *memory,
@@ -40,8 +43,7 @@ static enum status compute_slot(struct trainer *trainer, int slot, const void *m
   TRY(run_forward(&trainer->training.run));
   TRY(run_backward(&trainer->training.run, trainer->state.loss_scale, &hooks));
   TRY(feed_ahead(trainer));
-  record_losses(trainer, row);
-  return STATUS_OK;
+  return record_losses(trainer, row);
 }
 
 static enum status train_slot(struct trainer *trainer, int slot, double *row) {

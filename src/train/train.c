@@ -133,17 +133,19 @@ static enum status open_together(struct trainer *trainer) {
 }
 
 static void announce(const struct trainer *trainer) {
-  char memory[32];
+  char memory[32], way[128];
   const struct timetable *time = &trainer->time;
+  int ranks = trainer->comm->size, threads = trainer->device->threads;
+  log_info("%s: %lld parameters, activations in %s, arena %s per rank on the device %s",
+           trainer->config->model.name, (long long)plan_trainable_count(&trainer->training.plan),
+           dtype_name(trainer->training.graph.activation),
+           text_bytes((double)trainer->arena_bytes, memory), trainer->device->ops->name);
+  tree_describe(&trainer->tree, way, sizeof way);
   log_info(
-      "%s: %lld parameters, arena %s per rank; %lld samples per epoch, %lld steps of %d slots of "
-      "%d "
-      "samples; %d rank%s of %d thread%s",
-      trainer->config->model.name, (long long)plan_trainable_count(&trainer->training.plan),
-      text_bytes((double)trainer->arena_bytes, memory), (long long)time->samples_per_epoch,
-      (long long)time->steps, time->slots, time->slot_samples, trainer->comm->size,
-      trainer->comm->size == 1 ? "" : "s", trainer->device->threads,
-      trainer->device->threads == 1 ? "" : "s");
+      "%lld samples per epoch, %lld steps of %d slots of %d samples; %d rank%s of %d thread%s%s%s",
+      (long long)time->samples_per_epoch, (long long)time->steps, time->slots, time->slot_samples,
+      ranks, ranks == 1 ? "" : "s", threads, threads == 1 ? "" : "s",
+      ranks == 1 ? "" : "; gradients travel by ", ranks == 1 ? "" : way);
 }
 
 static bool is_due(int64_t every, int64_t done) {
