@@ -19,8 +19,8 @@ struct accumulate_list {
 };
 
 /* Computes the list's sums in their order for `count` elements of every range. Ranges are equal or
- * apart. A range that is `to` in one sum and `from` in the next is used up by it: what it holds
- * afterwards is unspecified. */
+ * apart. A range that is `to` in one sum and `from` in the next is used up by it, unless it is
+ * that one's `to` as well: what it holds afterwards is unspecified, also for sums that follow. */
 typedef enum status accumulate_function(const struct accumulate_list *list, int64_t count,
                                         struct stream *stream);
 

@@ -24,7 +24,8 @@ __device__ static inline void walk(const struct accumulate_list &list, int64_t a
     bool handed_on = k > 0 && list.sum[k].from == list.sum[k - 1].to;
     if (!handed_on) value = reinterpret_cast<const T *>(list.sum[k].from)[at];
     if (list.sum[k].add) value = plus(*to, value);
-    bool used_up = k + 1 < list.count && list.sum[k + 1].from == list.sum[k].to;
+    bool used_up = k + 1 < list.count && list.sum[k + 1].from == list.sum[k].to &&
+                   list.sum[k + 1].to != list.sum[k].to;
     if (!used_up) *to = value;
   }
 }
