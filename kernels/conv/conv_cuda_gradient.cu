@@ -13,7 +13,7 @@
 #include "kernels/conv/conv_cuda_gradient.h"
 #include "kernels/conv/conv_cuda_outer.h"
 
-enum { MOST_THREADS = 32 * GRADIENT_MOST_WARPS, FOLD_SHARES = 8 };
+enum { FOLD_SHARES = 8 };
 
 /* --- what a block loads --- */
 
@@ -200,27 +200,49 @@ static __device__ __forceinline__ void add_range(float (&sum)[TAPS][LEFTS][RIGHT
   __syncthreads();
 }
 
-template <int LEFTS, int RIGHTS, int TAPS>
-static __device__ void write_sums(const float (&sum)[TAPS][LEFTS][RIGHTS][2][4], float *to) {
+/* Calls each(place, pair of sums) for what this lane has of [tap][channel of x][channel of dy]. */
+template <int LEFTS, int RIGHTS, int TAPS, class Each>
+static __device__ void visit_sums(float (&sum)[TAPS][LEFTS][RIGHTS][2][4], const Each &each) {
   int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int tap = 0; tap < TAPS; tap++)
-#pragma unroll
-    for (int i = 0; i < LEFTS; i++)
-#pragma unroll
-      for (int half = 0; half < 2; half++)
-#pragma unroll
-        for (int j = 0; j < 2 * RIGHTS; j++) {
-          int channel = i * GRADIENT_LEFT + half * 8 + lane / 4;
-          int at = (tap * LEFTS * GRADIENT_LEFT + channel) * RIGHTS * GRADIENT_RIGHT + j * 8 +
-                   lane % 4 * 2;
-          const float *pair = sum[tap][i][j / 2][j % 2] + half * 2;
-          *reinterpret_cast<float2 *>(to + at) = make_float2(pair[0], pair[1]);
-        }
+  for (int i = 0; i < TAPS * LEFTS * RIGHTS * 4; i++) {
+    int half = i % 2, j = i / 2 % (2 * RIGHTS), left = i / (4 * RIGHTS) % LEFTS;
+    int tap = i / (4 * RIGHTS * LEFTS);
+    int row = tap * LEFTS * GRADIENT_LEFT + left * GRADIENT_LEFT + half * 8 + lane / 4;
+    each(row * RIGHTS * GRADIENT_RIGHT + j * 8 + lane % 4 * 2,
+         sum[tap][left][j / 2][j % 2] + half * 2);
+  }
+}
+
+/* Writes the sums of the block: where several warps share the rows of a tile, the first one adds
+ * the others', one after another. */
+template <int LEFTS, int RIGHTS, int TAPS>
+static __device__ void write_sums(float (&sum)[TAPS][LEFTS][RIGHTS][2][4],
+                                  const struct gradient_plan &plan, const struct place &place,
+                                  float *shared, float *to) {
+  const int own = place.column * TAPS * LEFTS * GRADIENT_LEFT * RIGHTS * GRADIENT_RIGHT;
+  int split = threadIdx.x / 32 / plan.columns;
+  for (int other = 1; other < plan.splits; other++) {
+    if (split == other)
+      visit_sums<LEFTS, RIGHTS, TAPS>(sum, [&](int at, const float *pair) {
+        *reinterpret_cast<float2 *>(shared + own + at) = make_float2(pair[0], pair[1]);
+      });
+    __syncthreads();
+    if (split == 0)
+      visit_sums<LEFTS, RIGHTS, TAPS>(sum, [&](int at, float *pair) {
+        pair[0] += shared[own + at];
+        pair[1] += shared[own + at + 1];
+      });
+    __syncthreads();
+  }
+  if (split != 0) return;
+  visit_sums<LEFTS, RIGHTS, TAPS>(sum, [&](int at, const float *pair) {
+    *reinterpret_cast<float2 *>(to + own + at) = make_float2(pair[0], pair[1]);
+  });
 }
 
 template <typename T, int LEFTS, int RIGHTS, int TAPS>
-static __global__ void __launch_bounds__(MOST_THREADS, 2)
+static __global__ void __launch_bounds__(32 * gradient_warps(LEFTS, RIGHTS), 2)
     sum_outer_products(const T *x, const T *dy, const struct gradient_plan plan, float *partial) {
   CUDA_DYNAMIC_SHARED(unsigned char, shared);
   block_source<T, LEFTS, RIGHTS> source;
@@ -248,10 +270,8 @@ static __global__ void __launch_bounds__(MOST_THREADS, 2)
     add_range<T, LEFTS, RIGHTS, TAPS>(sum, plan, source, place, steps);
     step += steps;
   }
-  int split = threadIdx.x / 32 / plan.columns;
-  partial += ((int64_t)(chunk * plan.splits + split) * plan.groups + index) * gradient_tile(plan);
-  write_sums<LEFTS, RIGHTS, TAPS>(sum,
-                                  partial + place.column * (gradient_tile(plan) / plan.columns));
+  partial += (int64_t)blockIdx.x * gradient_tile(plan);
+  write_sums<LEFTS, RIGHTS, TAPS>(sum, plan, place, reinterpret_cast<float *>(shared), partial);
 }
 
 /* --- adding up --- */
@@ -271,11 +291,31 @@ static __device__ int64_t find_sum(const struct gradient_plan &plan, int phase_i
   return (int64_t)gradient_group_index(plan, group) * gradient_tile(plan) + at;
 }
 
-/* dw of element [tap][channel][co]: the chunks in FOLD_SHARES shares, phase by phase. */
-static __global__ void __launch_bounds__(32 * FOLD_SHARES)
-    fold_gradient(const float *partial, const struct gradient_plan plan,
-                  const struct conv_cuda_weights weights, int count, float *dw) {
+/* The sum over FOLD_SHARES threads of what each has; in the first of them. */
+static __device__ float fold_shares(float sum) {
   __shared__ float shares[FOLD_SHARES][32];
+  shares[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  for (int i = 1; i < FOLD_SHARES && threadIdx.y == 0; i++) sum += shares[i][threadIdx.x];
+  return sum;
+}
+
+/* Adds all chunks of the partial sums to the first one, `size` floats each. */
+static __global__ void __launch_bounds__(32 * FOLD_SHARES)
+    fold_chunks(float *partial, int chunks, int64_t size) {
+  int64_t at = (int64_t)blockIdx.x * 32 + threadIdx.x;
+  float sum = 0;
+#pragma unroll 8
+  for (int chunk = threadIdx.y; chunk < chunks; chunk += FOLD_SHARES)
+    sum += at < size ? partial[chunk * size + at] : 0;
+  sum = fold_shares(sum);
+  if (threadIdx.y == 0 && at < size) partial[at] = sum;
+}
+
+/* dw of element [tap][channel][co]: the sum over phases and chunks. */
+static __global__ void __launch_bounds__(32 * FOLD_SHARES)
+    fold_gradient(const float *partial, const struct gradient_plan plan, int chunks,
+                  const struct conv_cuda_weights weights, int count, float *dw) {
   int at = blockIdx.x * 32 + threadIdx.x;
   bool inside = at < count;
   int co = at % plan.out_channels, rest = at / plan.out_channels;
@@ -286,14 +326,13 @@ static __global__ void __launch_bounds__(32 * FOLD_SHARES)
   float sum = 0;
   for (int phase = 0; phase < plan.phases && inside; phase++) {
     const float *from = partial + find_sum(plan, phase, k, channel, co);
-    for (int chunk = threadIdx.y; chunk < plan.chunks * plan.splits; chunk += FOLD_SHARES)
+#pragma unroll 8
+    for (int chunk = threadIdx.y; chunk < chunks; chunk += FOLD_SHARES)
       sum += from[chunk * distance];
   }
-  shares[threadIdx.y][threadIdx.x] = sum;
-  __syncthreads();
-  if (threadIdx.y != 0 || !inside) return;
-  for (int i = 1; i < FOLD_SHARES; i++) sum += shares[i][threadIdx.x];
-  dw[weights.offset + co * weights.output + channel * weights.input + tap] = sum;
+  sum = fold_shares(sum);
+  if (threadIdx.y == 0 && inside)
+    dw[weights.offset + co * weights.output + channel * weights.input + tap] = sum;
 }
 
 /* --- the host's part --- */
@@ -316,7 +355,7 @@ static bool applies(const struct node *node, int input) {
 
 static size_t workspace_bytes(const struct node *node, int input) {
   struct gradient_plan plan = gradient_plan_of(node, input);
-  return sizeof(float) * plan.chunks * plan.splits * plan.groups * gradient_tile(plan);
+  return sizeof(float) * plan.chunks * plan.groups * gradient_tile(plan);
 }
 
 template <typename T, int LEFTS, int RIGHTS, int TAPS>
@@ -339,9 +378,18 @@ static void launch_taps(const struct gradient_plan &plan, const void *x, const v
 }
 
 template <typename T>
+static void launch_large(const struct gradient_plan &plan, const void *x, const void *dy,
+                         float *partial, struct stream *stream) {
+  if (plan.taps_together == 1) launch<T, 2, 2, 1>(plan, x, dy, partial, stream);
+  if (plan.taps_together == 2) launch<T, 2, 2, 2>(plan, x, dy, partial, stream);
+}
+
+template <typename T>
 static void launch_narrow(const struct gradient_plan &plan, const void *x, const void *dy,
                           float *partial, struct stream *stream) {
-  if (plan.lefts == 2)
+  if (plan.lefts == 2 && plan.rights == 2)
+    launch_large<T>(plan, x, dy, partial, stream);
+  else if (plan.lefts == 2)
     launch_taps<T, 2, 1>(plan, x, dy, partial, stream);
   else if (plan.rights == 2)
     launch_taps<T, 1, 2>(plan, x, dy, partial, stream);
@@ -359,9 +407,15 @@ static void run(const struct node *node, const struct io *io, int input, void *w
   if (node->activation == DTYPE_BF16)
     launch_narrow<__nv_bfloat16>(plan, x, io->dy, partial, stream);
   if (node->activation == DTYPE_F16) launch_narrow<__half>(plan, x, io->dy, partial, stream);
+  /* each partial sum of an upsampled input is part of several weights: chunks are added before */
+  bool before = plan.phases > 1;
+  int64_t size = (int64_t)plan.groups * gradient_tile(plan);
+  dim3 block(32, FOLD_SHARES);
+  if (before)
+    CUDA_LAUNCH(fold_chunks, cuda_blocks(size, 32), block, 0, stream, partial, plan.chunks, size);
   int count = (int)weights.input * plan.channels * plan.out_channels;
-  CUDA_LAUNCH(fold_gradient, cuda_blocks(count, 32), dim3(32, FOLD_SHARES), 0, stream, partial,
-              plan, weights, count, (float *)io->dw[CONV_WEIGHT]);
+  CUDA_LAUNCH(fold_gradient, cuda_blocks(count, 32), block, 0, stream, partial, plan,
+              before ? 1 : plan.chunks, weights, count, (float *)io->dw[CONV_WEIGHT]);
 }
 
 const struct conv_cuda_part conv_cuda_matrix_weights = {applies, workspace_bytes, run};

@@ -7,10 +7,15 @@ enum {
   GRADIENT_ACROSS = 16,    /* voxels of dy along w in a tile: the depth of a matrix */
   GRADIENT_MOST_ROWS = 12, /* along h */
   GRADIENT_MOST_WARPS = 9,
-  GRADIENT_MOST_TAPS = 3, /* along h that a warp takes together */
-  GRADIENT_LEFT = 16,     /* channels of x in a matrix */
-  GRADIENT_RIGHT = 16,    /* channels of dy in a pair of matrices */
+  GRADIENT_LARGE_WARPS = 8, /* where each has 2 x 2 matrices */
+  GRADIENT_MOST_TAPS = 3,   /* along h that a warp takes together */
+  GRADIENT_LEFT = 16,       /* channels of x in a matrix */
+  GRADIENT_RIGHT = 16,      /* channels of dy in a pair of matrices */
 };
+
+static inline constexpr int gradient_warps(int lefts, int rights) {
+  return lefts * rights == 4 ? GRADIENT_LARGE_WARPS : GRADIENT_MOST_WARPS;
+}
 
 /* A block sums over a range of steps; a step is one plane (of one phase) of a tile of dy. Its warps
  * share the `columns` (taps along d and w) and, where these are few, the tile's rows (`splits`);
@@ -73,9 +78,13 @@ static inline __device__ void gradient_split_phase(const struct gradient_plan &p
   phase[0] = index / plan.axis[1].phases;
 }
 
-/* Shared memory of a block: the ring of x, two planes of dy, and where their elements come from. */
+/* Shared memory of a block: the ring of x, two planes of dy, and where their elements come from; at
+ * the end, where warps share rows, the sums of one of them per column. */
 static inline size_t gradient_shared(const struct gradient_plan &plan) {
-  return plan.ring * plan.x_slot + 2 * plan.y_slot + (plan.x_slot + plan.y_slot) / 16 * sizeof(int);
+  size_t tables = (plan.x_slot + plan.y_slot) / 16 * sizeof(int);
+  size_t bytes = plan.ring * plan.x_slot + 2 * plan.y_slot + tables;
+  size_t sums = plan.splits > 1 ? gradient_tile(plan) * sizeof(float) : 0;
+  return bytes > sums ? bytes : sums;
 }
 
 struct gradient_plan gradient_plan_of(const struct node *node, int input);

@@ -3,7 +3,7 @@
 #include "kernels/conv/conv_cuda_gradient.h"
 
 enum {
-  WANTED_BLOCKS = 528, /* four for each multiprocessor of the largest GPUs of today */
+  WANTED_BLOCKS = 264, /* two for each multiprocessor of an H100 or H200 */
   LEAST_STEPS = 2,
   MOST_SHARED = 100 << 10, /* bytes of a block, so that two of them run side by side */
 };
@@ -33,12 +33,14 @@ static void plan_axes(struct gradient_plan *plan, const struct node *node, int i
   }
 }
 
-/* The matrices of a warp: whatever wastes least, and of these the most. float32 needs the registers
- * for itself. */
+/* The matrices of a warp: whatever wastes least, and of these the most that registers hold beside
+ * the taps. float32 needs them for itself. */
 static void plan_matrices(struct gradient_plan *plan, enum dtype dtype) {
-  static const int choices[][2] = {{1, 2}, {2, 1}, {1, 1}};
+  static const int choices[][2] = {{2, 2}, {1, 2}, {2, 1}, {1, 1}};
   int64_t least = INT64_MAX;
-  for (int i = dtype == DTYPE_F32 ? 2 : 0; i < 3; i++) {
+  for (int i = dtype == DTYPE_F32 ? 3
+                                  : plan->taps_together > 2 || plan->columns > GRADIENT_LARGE_WARPS;
+       i < 4; i++) {
     int left = GRADIENT_LEFT * choices[i][0], right = GRADIENT_RIGHT * choices[i][1];
     int left_groups = round_up(plan->channels, left);
     int right_groups = round_up(plan->out_channels, right);
@@ -84,7 +86,7 @@ static void plan_steps(struct gradient_plan *plan) {
   int most = at_least_one(plan->steps / LEAST_STEPS);
   int wanted = at_least_one(WANTED_BLOCKS / plan->groups);
   plan->chunks = wanted < most ? wanted : most;
-  int room = GRADIENT_MOST_WARPS / plan->columns;
+  int room = gradient_warps(plan->lefts, plan->rights) / plan->columns;
   plan->splits = at_least_one(room < plan->rows / 2 ? room : plan->rows / 2);
 }
 
@@ -93,8 +95,8 @@ struct gradient_plan gradient_plan_of(const struct node *node, int input) {
   memset(&plan, 0, sizeof plan);
   size_t element = dtype_bytes(node->activation);
   plan_axes(&plan, node, input);
-  plan_matrices(&plan, node->activation);
   plan_taps(&plan);
+  plan_matrices(&plan, node->activation);
   int rows = GRADIENT_MOST_ROWS;
   plan_tile(&plan, element, rows);
   while (rows > 1 && gradient_shared(plan) > MOST_SHARED)

@@ -83,8 +83,10 @@ template <>
 __device__ inline void take_left<float>(outer_matrix<float>::left &left, const unsigned *low,
                                         const unsigned *high) {
 #pragma unroll
-  for (int i = 0; i < 8; i++)
-    left.value[i / 4][i % 4] = __uint_as_float((i % 2 ? high : low)[i / 4 * 8 + i % 4 / 2 * 4]);
+  for (int i = 0; i < 4; i++) {
+    left.value[i / 2][i % 2 * 2] = __uint_as_float(low[i * 4]);
+    left.value[i / 2][i % 2 * 2 + 1] = __uint_as_float(high[i * 4]);
+  }
 }
 
 /* The rows of the tile that are this warp's. `places` are where a lane's rows begin. */
