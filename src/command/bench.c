@@ -9,6 +9,7 @@
 #include "command/bench_ops.h"
 #include "command/machine.h"
 #include "command/options.h"
+#include "command/reduction.h"
 #include "command/sketch.h"
 #include "optim/optim.h"
 
@@ -16,6 +17,7 @@ enum { MOST_STEPS = 1000 };
 
 struct bench {
   const struct config *config;
+  struct comm *comm;
   struct sketch sketch;
   struct device device;
   struct optimizer optimizer;
@@ -83,6 +85,7 @@ static enum status fill_memory(struct bench *bench) {
 static enum status bench_open(struct bench *bench, const struct config *config, struct comm *comm) {
   size_t total;
   bench->config = config;
+  bench->comm = comm;
   TRY(machine_open(&bench->device, config, comm));
   TRY(bench->device.ops->memory(&bench->device, &bench->free_before, &total));
   TRY(sketch_open(&bench->sketch, config, bench->device.ops));
@@ -151,7 +154,31 @@ static json_t *describe_memory(const struct bench *bench) {
   return memory;
 }
 
-static enum status print_json(const struct bench *bench, int steps) {
+/* With several ranks: how much of the reduction is hidden behind backward. */
+static enum status measure_reduction(struct bench *bench, json_t **result) {
+  struct run *run = &bench->sketch.training.run;
+  struct tree tree = {0};
+  struct comm *comm = bench->comm;
+  double alone, plain, beside;
+  enum status status = reduction_open(&tree, comm, &bench->device, bench->config, comm->size,
+                                      bench->sketch.training.plan.parameter_elements);
+  if (!status) status = reduction_alone(&tree, &run->stream, bench->gradients, &alone);
+  if (!status) status = reduction_beside(NULL, comm, run, bench->gradients, &plain);
+  if (!status) status = reduction_beside(&tree, comm, run, bench->gradients, &beside);
+  tree_close(&tree);
+  TRY(status);
+  double hidden = 1 - (beside - plain) / alone;
+  *result =
+      json_pack("{s:i, s:f, s:f, s:f, s:f}", "ranks", comm->size, "seconds_reduction", alone,
+                "seconds_slot", plain, "seconds_slot_and_reduction", beside, "reduction_overlap",
+                hidden > 1   ? 1
+                : hidden < 0 ? 0
+                             : hidden);
+  REQUIRE(*result, STATUS_FAILED, "bench: out of memory");
+  return STATUS_OK;
+}
+
+static enum status print_json(const struct bench *bench, int steps, json_t *reduction) {
   const struct plan *plan = &bench->sketch.training.plan;
   const int *extent = bench->sketch.training.extent;
   double median = bench->seconds[steps / 2];
@@ -166,6 +193,7 @@ static enum status print_json(const struct bench *bench, int steps) {
                 "gflop_per_second", (plan->forward_flops + plan->backward_flops) * 1e-9 / median);
   json_t *memory = describe_memory(bench);
   if (result && memory) json_object_update(result, memory);
+  if (result && reduction) json_object_update(result, reduction);
   json_decref(memory);
   char *text = result ? json_dumps(result, JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6)) : NULL;
   json_decref(result);
@@ -186,8 +214,17 @@ static enum status measure(struct bench *bench, int steps) {
   if (!together) TRY(run_timing(run, true));
   for (int i = 0; i < steps && !together; i++) TRY(one_step(bench));
   qsort(bench->seconds, (size_t)steps, sizeof(double), by_size);
-  run_print_timing(run, stdout);
-  return print_json(bench, steps);
+  if (bench->comm->rank == 0) run_print_timing(run, stdout);
+  return run_timing(run, false);
+}
+
+static enum status measure_and_print(struct bench *bench, int steps) {
+  json_t *reduction = NULL;
+  TRY(measure(bench, steps));
+  if (bench->comm->size > 1) TRY(measure_reduction(bench, &reduction));
+  enum status status = bench->comm->rank == 0 ? print_json(bench, steps, reduction) : STATUS_OK;
+  json_decref(reduction);
+  return status;
 }
 
 static enum status bench_with(const struct config *config, struct comm *comm,
@@ -196,8 +233,8 @@ static enum status bench_with(const struct config *config, struct comm *comm,
   if (steps_text) TRY(options_number("--steps", steps_text, 1, MOST_STEPS, &steps));
   struct bench *bench = calloc(1, sizeof *bench);
   REQUIRE(bench, STATUS_FAILED, "bench: out of memory");
-  enum status status = bench_open(bench, config, comm);
-  if (!status) status = measure(bench, (int)steps);
+  enum status status = comm_agree(comm, bench_open(bench, config, comm));
+  if (!status) status = measure_and_print(bench, (int)steps);
   bench_close(bench);
   free(bench);
   return status;
@@ -205,6 +242,8 @@ static enum status bench_with(const struct config *config, struct comm *comm,
 
 static enum status bench_operators(const struct config *config, struct comm *comm) {
   struct device device = {0};
+  REQUIRE(comm->size == 1, STATUS_USAGE, "bench ops runs on one process, found %d ranks",
+          comm->size);
   enum status status = machine_open(&device, config, comm);
   if (!status) status = bench_ops(config, &device);
   device_close(&device);
@@ -234,6 +273,7 @@ const struct command command_bench = {
     .usage = "[ops] CONFIG [--steps N] [key=value ...]",
     .help =
         "time of training steps on random images, by operator, and one line of JSON; ops: of "
-        "every kernel on every kind of layer",
+        "every kernel on every kind of layer; with several ranks also what the reduction costs",
     .run = bench_command,
+    .parallel = true,
 };

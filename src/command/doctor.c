@@ -1,5 +1,4 @@
 /* doctor: what this machine and this build have, and what to do about what they lack. */
-#include "command/doctor.h"
 #include <mpi.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -8,6 +7,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "command/options.h"
+#include "command/reduction.h"
 #include "comm/tree.h"
 #include "device/device.h"
 
@@ -123,7 +123,7 @@ static void print_machine(const struct comm *comm) {
 static enum status examine(struct comm *comm, const struct config *config) {
   if (comm->rank == 0) print_machine(comm);
   TRY(print_places(comm));
-  return config && comm->size > 1 ? doctor_reduction(config, comm, stdout) : STATUS_OK;
+  return config && comm->size > 1 ? reduction_report(config, comm, stdout) : STATUS_OK;
 }
 
 static enum status doctor_command(const struct invocation *invocation) {
