@@ -146,7 +146,7 @@ static struct conformance_record {
  * "operator kernel type cases" for each kernel. */
 static void conformance_report(void) {
   const char *path = getenv("CONFORMANCE_REPORT");
-  FILE *file = path ? fopen(path, "a") : NULL;
+  FILE *file = path ? fopen(path, "w") : NULL;
   int kernels = 0, cases = 0;
   for (; kernels < CONFORMANCE_KERNELS && conformance_records[kernels].kernel; kernels++) {
     const struct conformance_record *record = &conformance_records[kernels];

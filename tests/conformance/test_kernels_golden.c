@@ -1,4 +1,4 @@
-/* Every CPU kernel against PyTorch and MONAI: outputs and all gradients of tests/golden/operators.
+/* Every kernel against PyTorch and MONAI: outputs and all gradients of tests/golden/operators.
  */
 #include "conformance_call.h"
 #include "golden.h"
@@ -143,8 +143,10 @@ static void compare(const double *own, const struct golden_tensor *expected, dou
 
 static void try_kernel(const struct trial *trial, const struct kernel *kernel,
                        enum conformance_layouts layouts) {
-  struct attempt attempt = {kernel, layouts, 2, kernel->training, false, false, -1};
+  struct attempt attempt = {
+      .kernel = kernel, .layouts = layouts, .threads = 2, .backward = kernel->training, .only = -1};
   const struct op_case *test = trial->test;
+  conformance_count(test->op, kernel);
   struct outcome outcome = attempt_run(trial, &attempt);
   compare(outcome.y, part(test->label, "y", -1), 1e-6, kernel);
   for (int i = 0; kernel->training && i < test->input_count + trial->node.parameter_count; i++) {
@@ -155,15 +157,16 @@ static void try_kernel(const struct trial *trial, const struct kernel *kernel,
   outcome_free(&outcome);
 }
 
-/* How many kernels applied in this layout. */
+/* How many kernels applied in this layout. Types of 16 bits cannot be held against files. */
 static int try_kernels(const struct trial *trial, enum conformance_layouts layouts) {
+  unsigned planar = layouts == LAYOUTS_PLANAR ? ~0U : 0;
   int tried = 0;
   for (int k = 0; trial->test->op->kernels[k]; k++) {
     const struct kernel *kernel = trial->test->op->kernels[k];
-    struct node node;
-    if (kernel->device != DEVICE_CPU) continue;
-    CHECK_OK(conformance_node(trial->test, kernel->dtype, layouts, -1, &node));
-    if (kernel->applies && !kernel->applies(&node)) continue;
+    if (dtype_is_narrow(kernel->dtype)) continue;
+    if (!attempt_fits(trial->test,
+                      &(struct attempt){kernel, layouts, .only = -1, .planar = planar}))
+      continue;
     try_kernel(trial, kernel, layouts);
     tried++;
   }

@@ -94,9 +94,7 @@ TEST(contractions_are_integrated) {
   CHECK_NEAR(pow(1 - 0.5 / 128, 128), exp(-0.5), 1e-3);
   for (int k = 0; op_integrate.kernels[k]; k++) {
     const struct kernel *kernel = op_integrate.kernels[k];
-    struct node node;
-    CHECK_OK(conformance_node(&cases[0], kernel->dtype, LAYOUTS_DEVICE, -1, &node));
-    if (!op_kernel_fits(kernel, &node)) continue;
+    if (!attempt_fits(&cases[0], &(struct attempt){.kernel = kernel, .only = -1})) continue;
     check_contraction(kernel, &seven);
     check_contraction(kernel, &seven_back);
     check_contraction(kernel, &one);
@@ -111,9 +109,7 @@ TEST(shows_gradients_that_are_no_numbers) {
   for (int k = 0; op_integrate.kernels[k]; k++) {
     struct attempt attempt = {
         .kernel = op_integrate.kernels[k], .threads = 1, .backward = true, .only = -1};
-    struct node node;
-    CHECK_OK(conformance_node(&test, attempt.kernel->dtype, LAYOUTS_DEVICE, -1, &node));
-    if (!op_kernel_fits(attempt.kernel, &node)) continue;
+    if (!attempt_fits(&test, &attempt)) continue;
     struct outcome outcome = attempt_run(&trial, &attempt);
     CHECK_SAY(isnan(outcome.gradient[0][2 * 5 * 4 * 6 + 60]), " (%s: hid the gradient)",
               attempt.kernel->name);

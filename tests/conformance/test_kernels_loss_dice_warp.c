@@ -114,7 +114,7 @@ TEST(survives_wild_displacements) {
     for (int k = 0; op_loss_dice_warp.kernels[k]; k++) {
       struct attempt attempt = reference_attempt(&trial, true);
       attempt.kernel = op_loss_dice_warp.kernels[k];
-      if (attempt.kernel->applies && !attempt.kernel->applies(&trial.node)) continue;
+      if (!attempt_fits(&test, &attempt)) continue;
       struct outcome outcome = attempt_run(&trial, &attempt);
       CHECK(outcome.y[0] > 0 && outcome.y[0] < 1);
       for (int64_t j = 0; j < trial.count[2]; j++) CHECK(isfinite(outcome.gradient[2][j]));

@@ -101,9 +101,7 @@ static void each_row(struct warp_arguments arguments, const float u[4], const fl
   for (int k = 0; op_warp.kernels[k]; k++) {
     struct attempt attempt = {
         .kernel = op_warp.kernels[k], .threads = 1, .backward = true, .only = -1};
-    struct node node;
-    CHECK_OK(conformance_node(&test, attempt.kernel->dtype, LAYOUTS_DEVICE, -1, &node));
-    if (attempt.kernel->dtype != DTYPE_F32 || !op_kernel_fits(attempt.kernel, &node)) continue;
+    if (attempt.kernel->dtype != DTYPE_F32 || !attempt_fits(&test, &attempt)) continue;
     struct outcome outcome = attempt_run(&trial, &attempt);
     check(attempt.kernel, &outcome, expected);
     outcome_free(&outcome);
