@@ -53,9 +53,10 @@ struct tree {
   struct tree_state *state;
 };
 
-/* Collective in the sense that all ranks must give the same options. Allocates everything a step
- * needs, in the device's memory. Errors: more ranks than slots, a transport that this build or
- * device does not have, no memory. Holds `comm` and `device`, which must outlive it. */
+/* Collective; all ranks must give the same options. Allocates everything a step needs, in the
+ * device's memory (and, to stage messages, in pinned memory of the host). Errors: more ranks than
+ * slots, a transport that this build or device does not have, no memory. Holds `comm` and `device`,
+ * which must outlive it. */
 CHECKED enum status tree_open(struct tree *tree, struct comm *comm, struct device *device,
                               const struct tree_options *options);
 /* Collective when the ranks have not lost each other. Accepts a zeroed tree. */
@@ -63,13 +64,16 @@ void tree_close(struct tree *tree);
 
 /* Begins a step. `sum` (count floats of the device) must stay until tree_wait returns; it may be
  * the very block the slots' gradients are written to: a range of it is overwritten only after that
- * range of the last own slot has been pushed. `stream`: where the values that are pushed become
- * ready. */
+ * range of the last own slot has been pushed. `stream` (NULL: the device's first) is where the
+ * values that are pushed become ready: sums of this rank's slots are made there, so that what it is
+ * given later may overwrite the values; what crosses the ranks has a stream of its own. It must not
+ * be recording while ranges are pushed or skipped. */
 CHECKED enum status tree_start(struct tree *tree, float *sum, struct stream *stream);
 
 /* Adds elements [first, first + count) of slot `slot`'s block; `values` points at element `first`
- * and is free again on return. A slot's ranges come in ascending order without gaps, slots in
- * ascending order. Buckets that are complete in the last own slot start to travel at once. */
+ * and is free again for what the stream is given afterwards. A slot's ranges come in ascending
+ * order without gaps, slots in ascending order. Buckets that are complete in the last own slot
+ * start to travel at once. */
 CHECKED enum status tree_push(struct tree *tree, int slot, const float *values, int64_t first,
                               int64_t count);
 
@@ -81,7 +85,8 @@ CHECKED enum status tree_skip(struct tree *tree, int slot);
 /* Moves what can be moved without waiting. Cheap; call it between the steps of the plan. */
 CHECKED enum status tree_progress(struct tree *tree);
 
-/* Collective. Waits until all buckets are summed. When every slot of every rank was skipped, sum is
+/* Collective. Waits until all buckets are summed; one rank alone waits for nothing: the total is
+ * there for what its stream is given afterwards. When every slot of every rank was skipped, sum is
  * filled with zeros. */
 CHECKED enum status tree_wait(struct tree *tree);
 
