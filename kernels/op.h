@@ -92,6 +92,16 @@ struct kernel {
   enum status (*backward)(const struct node *node, const struct io *io, struct stream *stream);
 };
 
+/* Slices of a tensor along d. Those that it does not have are zeros. */
+struct slices {
+  int first, count;
+};
+
+/* Slices of y, and those of the inputs that they are computed from. */
+struct slab {
+  struct slices y, x[OP_MAX_INPUTS];
+};
+
 struct op {
   const char *name;
   const char *help; /* one line, for --list */
@@ -106,6 +116,11 @@ struct op {
    * inputs (updates x and input_count) and returns true. So a concat or an upsampling in front of a
    * conv need not be stored. */
   bool (*fold)(struct node *node, int input, const struct node *producer);
+  /* OPTIONAL: a node in parts, so that less of it is in float32 at a time: `part` becomes the node
+   * on tensors of nothing but the slices of `slab`, whose y holds at least the slices `wanted`.
+   * Later slices need no earlier inputs and, but for the last ones, as many of them. Such an
+   * operator saves nothing. */
+  void (*slab)(const struct node *node, struct slices wanted, struct slab *slab, struct node *part);
   bool in_place; /* y may take the memory of x[0] (backward then must not read x) */
   bool is_loss;  /* y is one float64, whatever the inputs' type */
   const struct kernel *const *kernels; /* best first, NULL-terminated; the last is the reference */

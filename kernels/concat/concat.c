@@ -1,7 +1,9 @@
 /* The operator concat. The layout of y follows from its channels, so that inputs and y may be laid
  * out differently. */
 #include "kernels/concat/concat.h"
+#include "kernels/common/cuda_table.h"
 #include "kernels/common/real.h"
+#include "kernels/common/widen.h"
 
 int concat_first_channel(const struct node *node, int input) {
   int first = 0;
@@ -27,10 +29,12 @@ static enum status concat_infer(struct node *node) {
   return STATUS_OK;
 }
 
+CUDA_DECLARE(concat_cuda);
 extern const struct kernel concat_copy;
 REAL_DECLARE(concat_reference);
 
-static const struct kernel *const kernels[] = {&concat_copy, REAL_KERNELS(concat_reference), NULL};
+static const struct kernel *const kernels[] = {CUDA_KERNELS(concat_cuda) WIDENED_KERNELS,
+                                               &concat_copy, REAL_KERNELS(concat_reference), NULL};
 
 extern const struct op op_concat;
 const struct op op_concat = {

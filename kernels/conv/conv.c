@@ -2,8 +2,10 @@
  * resize nodes in front of it. */
 #include "kernels/conv/conv.h"
 #include <string.h>
+#include "kernels/common/cuda_table.h"
 #include "kernels/common/real.h"
 #include "kernels/common/simd.h"
+#include "kernels/common/widen.h"
 #include "kernels/resize/resize.h"
 
 static const char *const axis_names[] = {"d", "h", "w"};
@@ -172,11 +174,43 @@ static bool fold(struct node *node, int input, const struct node *producer) {
   return false;
 }
 
+static bool is_upsampled(const struct node *node) {
+  bool upsampled = false;
+  for (int i = 0; i < node->input_count; i++)
+    upsampled = upsampled || conv_arguments_of(node)->upsample[i];
+  return upsampled;
+}
+
+/* The padding along d becomes slices of the inputs. Those of upsampled inputs are taken in pairs,
+ * which gives slices of y that were not asked for. */
+static void slab(const struct node *node, struct slices wanted, struct slab *slab,
+                 struct node *part) {
+  *part = *node;
+  struct conv_arguments *a = (struct conv_arguments *)part->arguments;
+  int kernel = a->kernel[0], stride = a->stride[0], padding = a->padding[0];
+  int first = wanted.first * stride - padding;
+  int end = (wanted.first + wanted.count - 1) * stride - padding + kernel;
+  if (is_upsampled(node)) {
+    first -= first & 1;
+    end += end & 1;
+  }
+  a->padding[0] = 0;
+  slab->y = (struct slices){(first + padding) / stride, (end - first - kernel) / stride + 1};
+  part->y.shape.d = slab->y.count;
+  for (int i = 0; i < node->input_count; i++) {
+    int step = a->upsample[i] ? 2 : 1;
+    slab->x[i] = (struct slices){first / step, (end - first) / step};
+    part->x[i].shape.d = slab->x[i].count;
+  }
+}
+
 REAL_DECLARE(conv_reference);
 SIMD_DECLARE(conv_direct);
+CUDA_DECLARE(conv_cuda);
 
-static const struct kernel *const conv_kernels[] = {SIMD_KERNELS(conv_direct),
-                                                    REAL_KERNELS(conv_reference), NULL};
+static const struct kernel *const conv_kernels[] = {
+    CUDA_KERNELS(conv_cuda) SIMD_KERNELS(conv_direct), WIDENED_KERNELS,
+    REAL_KERNELS(conv_reference), NULL};
 
 const struct op op_conv = {
     .name = "conv",
@@ -185,5 +219,6 @@ const struct op op_conv = {
     .forward_flops = forward_flops,
     .backward_flops = backward_flops,
     .fold = fold,
+    .slab = slab,
     .kernels = conv_kernels,
 };

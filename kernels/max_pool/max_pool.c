@@ -1,8 +1,10 @@
 /* The operator max_pool. It keeps, for backward, which voxel of the window won: the first largest
  * in the order d h w, as PyTorch's MaxPool3d; a NaN wins. */
 #include "kernels/max_pool/max_pool.h"
+#include "kernels/common/cuda_table.h"
 #include "kernels/common/real.h"
 #include "kernels/common/simd.h"
+#include "kernels/common/widen.h"
 
 enum { LARGEST_WINDOW = 256 }; /* its voxels are numbered in one byte */
 
@@ -39,11 +41,13 @@ static enum status max_pool_infer(struct node *node) {
   return STATUS_OK;
 }
 
+CUDA_DECLARE(max_pool_cuda);
 SIMD_DECLARE(max_pool_simd);
 REAL_DECLARE(max_pool_reference);
 
-static const struct kernel *const kernels[] = {SIMD_KERNELS(max_pool_simd),
-                                               REAL_KERNELS(max_pool_reference), NULL};
+static const struct kernel *const kernels[] = {
+    CUDA_KERNELS(max_pool_cuda) SIMD_KERNELS(max_pool_simd), WIDENED_KERNELS,
+    REAL_KERNELS(max_pool_reference), NULL};
 
 extern const struct op op_max_pool;
 const struct op op_max_pool = {

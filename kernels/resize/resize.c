@@ -4,6 +4,7 @@
 #include "kernels/common/cuda_table.h"
 #include "kernels/common/real.h"
 #include "kernels/common/simd.h"
+#include "kernels/common/widen.h"
 
 static double source_position(const struct resize_arguments *arguments, int input, int output,
                               int o) {
@@ -56,7 +57,8 @@ SIMD_DECLARE(resize_simd);
 REAL_DECLARE(resize_reference);
 
 static const struct kernel *const kernels[] = {CUDA_KERNELS(resize_cuda) SIMD_KERNELS(resize_simd),
-                                               REAL_KERNELS(resize_reference), NULL};
+                                               WIDENED_KERNELS, REAL_KERNELS(resize_reference),
+                                               NULL};
 
 const struct op op_resize = {
     .name = "resize",

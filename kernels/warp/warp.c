@@ -4,6 +4,7 @@
 #include "kernels/common/cuda_table.h"
 #include "kernels/common/real.h"
 #include "kernels/common/simd.h"
+#include "kernels/common/widen.h"
 
 static enum status warp_infer(struct node *node) {
   REQUIRE(node->input_count == 2, STATUS_USAGE,
@@ -31,7 +32,7 @@ REAL_DECLARE(warp_reference);
 
 static const struct kernel *const kernels[] = {
     CUDA_KERNELS(warp_cuda) SIMD_KERNELS(warp_planar_simd), SIMD_KERNELS(warp_blocked_simd),
-    REAL_KERNELS(warp_reference), NULL};
+    WIDENED_KERNELS, REAL_KERNELS(warp_reference), NULL};
 
 extern const struct op op_warp;
 const struct op op_warp = {

@@ -48,6 +48,17 @@ static const struct op_case cases[] = {
          {1, 16, 2, 4, 8}),
     CONV("1x1x1, stride 2", 1, PLAIN(1, 1, 1, 2, 2, 2, 0, 0, 0, 16), {1, 16, 4, 3, 5}),
     CONV("stride 3", 1, PLAIN(3, 4, 3, 3, 3, 1, 1, 2, 0, 5), {1, 5, 4, 5, 6}),
+    CONV("long along d, up(5)+3 to 4", 2, SAME(4, 0.2F, 1, 0), {1, 5, 18, 1, 2}, {1, 3, 36, 2, 4}),
+    CONV("long along d, stride 2, no bias", 1, PLAIN(7, 1, 1, 2, 1, 1, 3, 0, 0, 6),
+         {2, 3, 71, 2, 3}),
+    CONV("past the borders of tiles", 1, SAME(8, 0.2F, 0), {1, 8, 9, 17, 17}),
+    CONV("up(8)+8 to 8, past borders", 2, SAME(8, 0.2F, 1, 0), {1, 8, 3, 5, 9}, {1, 8, 6, 10, 18}),
+    CONV("8 to 72", 1, SAME(72, 0.2F, 0), {2, 8, 1, 2, 3}),
+    CONV("40 to 40", 1, SAME(40, 0.2F, 0), {1, 40, 2, 1, 3}),
+    CONV("stride 2, past borders", 1, PLAIN(3, 3, 3, 2, 2, 2, 1, 1, 1, 24), {1, 8, 5, 9, 35}),
+    CONV("4x4x4, stride 2", 1, PLAIN(4, 4, 4, 2, 2, 2, 1, 1, 1, 8), {1, 16, 4, 4, 6}),
+    CONV("1x3x3, past borders", 1, PLAIN(1, 3, 3, 1, 1, 1, 0, 1, 1, 8), {2, 8, 1, 35, 18}),
+    CONV("1x1x1, 32 to 40", 1, PLAIN(1, 1, 1, 1, 1, 1, 0, 0, 0, 40), {1, 32, 2, 2, 19}),
     CONV("9 along w", 1, PLAIN(1, 1, 9, 1, 1, 1, 0, 0, 4, 16), {1, 16, 1, 2, 9}),
 };
 

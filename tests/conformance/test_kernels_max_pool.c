@@ -52,7 +52,7 @@ static void check_window(const float corner[8], int channels, int winner, float 
     unsigned char saved[CHANNEL_BLOCK] = {0};
     struct io io = {.x = {x}, .y = y, .saved = {saved}};
     CHECK_OK(conformance_node(&test, DTYPE_F32, LAYOUTS_DEVICE, -1, &node));
-    if (kernel->dtype != DTYPE_F32 || (kernel->applies && !kernel->applies(&node))) continue;
+    if (!op_kernel_fits(kernel, &node)) continue;
     for (int i = 0; i < 8; i++) x[tensor_at(&node.x[0], 0, 0, i / 4, i / 2 % 2, i % 2)] = corner[i];
     CHECK_OK(kernel->forward(&node, &io, NULL));
     CHECK_SAY(saved[0] == winner, " (%s: winner %d, expected %d)", kernel->name, saved[0], winner);

@@ -24,6 +24,7 @@ struct golden_run {
   const char *file;
   const char *overrides[9];
   bool one_step; /* only output, losses and gradients: the others show what training does */
+  enum dtype activation;
 };
 
 static struct golden golden;
@@ -70,6 +71,7 @@ static void build(struct trial *trial, const struct golden_run *golden_run) {
   struct task_run task = {.config = &trial->config, .dataset.classes = CLASSES, .atlas = -1};
   const int *extent = golden_get(&golden, "moving")->extent + 2;
   graph_open(&trial->graph, DEVICE_CPU, DTYPE_F32);
+  graph_set_activation(&trial->graph, golden_run->activation);
   CHECK_OK(registration_build(&task, &trial->config, PURPOSE_TRAINING, 1, extent, &trial->graph));
   name_outputs(&trial->graph);
   struct plan_options options = {.training = true};
@@ -222,7 +224,7 @@ static void check_training(struct trial *trial) {
   free(rows);
 }
 
-static void check_run(const struct golden_run *golden_run) {
+static inline void check_run(const struct golden_run *golden_run) {
   static struct trial trial;
   double losses[4];
   golden_open(&golden, golden_run->file);
