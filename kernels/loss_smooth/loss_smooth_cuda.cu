@@ -38,13 +38,13 @@ struct traits {
 };
 
 /* Where the block is: of this thread, `slices` elements from `at` on. */
-struct place {
+struct smooth_place {
   int volume, first, end, h, along;
   bool inside;
 };
 
-__device__ inline struct place place_make(const struct field &field) {
-  struct place place;
+__device__ inline struct smooth_place place_make(const struct field &field) {
+  struct smooth_place place;
   int pieces = gridDim.z / field.volumes;
   place.volume = blockIdx.z / pieces;
   place.first = blockIdx.z % pieces * SLICES;
@@ -55,7 +55,8 @@ __device__ inline struct place place_make(const struct field &field) {
   return place;
 }
 
-__device__ inline int64_t element_at(const struct field &field, const struct place &place, int d) {
+__device__ inline int64_t element_at(const struct field &field, const struct smooth_place &place,
+                                     int d) {
   return (((int64_t)place.volume * field.d + d) * field.h + place.h) * field.row + place.along;
 }
 
@@ -116,7 +117,7 @@ __device__ inline float energy_at(const struct field &field, const float *u, con
 template <int KIND>
 __global__ void __launch_bounds__(THREADS)
     smooth_forward(struct field field, const float *x, double *partial) {
-  struct place place = place_make(field);
+  struct smooth_place place = place_make(field);
   const int extent[3] = {field.d, field.h, field.row / field.step};
   const int stride[3] = {field.h * field.row, field.row, field.step};
   double sum = 0;
@@ -134,15 +135,15 @@ __global__ void __launch_bounds__(THREADS)
 /* A voxel's neighbours along one axis: offsets of those 1 to REACH before and behind it, where
  * these would lie outside the nearest that does not, and whether differences are taken at the
  * places up to 2 before (mask[0], mask[1]), at (mask[2]) and behind it. */
-struct axis {
+struct smooth_axis {
   int before[REACH + 1], behind[REACH + 1];
   float mask[5];
 };
 
 /* INTERIOR: nothing is outside. border: as in traits. */
 template <bool INTERIOR>
-__device__ inline struct axis axis_make(int at, int extent, int stride, int border) {
-  struct axis axis;
+__device__ inline struct smooth_axis axis_make(int at, int extent, int stride, int border) {
+  struct smooth_axis axis;
   for (int k = 0; k <= REACH; k++) {
     axis.before[k] = (INTERIOR || k < at ? k : at) * -stride;
     axis.behind[k] = (INTERIOR || k < extent - 1 - at ? k : extent - 1 - at) * stride;
@@ -156,7 +157,7 @@ __device__ inline struct axis axis_make(int at, int extent, int stride, int bord
 
 /* The adjoint of the second difference, after it. */
 template <int SPAN>
-__device__ inline float second_adjoint(const float *u, const struct axis &axis) {
+__device__ inline float second_adjoint(const float *u, const struct smooth_axis &axis) {
   float far_before = u[axis.before[2 * SPAN]], before = u[axis.before[SPAN]], own = u[0];
   float behind = u[axis.behind[SPAN]], far_behind = u[axis.behind[2 * SPAN]];
   float low = before - far_before, left = own - before;
@@ -168,22 +169,23 @@ __device__ inline float second_adjoint(const float *u, const struct axis &axis) 
 
 /* The same of the central difference, given the values 2 before, at and 2 behind. */
 __device__ inline float central_adjoint(float before, float own, float behind,
-                                        const struct axis &axis) {
+                                        const struct smooth_axis &axis) {
   return 0.25f * (axis.mask[1] * (own - before) - axis.mask[3] * (behind - own));
 }
 
-__device__ inline float central_adjoint_at(const float *u, const struct axis &axis) {
+__device__ inline float central_adjoint_at(const float *u, const struct smooth_axis &axis) {
   return central_adjoint(u[axis.before[2]], u[0], u[axis.behind[2]], axis);
 }
 
-__device__ inline float mixed_adjoint(const float *u, const struct axis &a, const struct axis &b) {
+__device__ inline float mixed_adjoint(const float *u, const struct smooth_axis &a,
+                                      const struct smooth_axis &b) {
   return central_adjoint(central_adjoint_at(u + a.before[2], b), central_adjoint_at(u, b),
                          central_adjoint_at(u + a.behind[2], b), a);
 }
 
 template <int KIND>
-__device__ inline float bending_slope(const float *u, const struct axis &d, const struct axis &h,
-                                      const struct axis &w) {
+__device__ inline float bending_slope(const float *u, const struct smooth_axis &d,
+                                      const struct smooth_axis &h, const struct smooth_axis &w) {
   const int span = traits<KIND>::SPAN;
   float same = second_adjoint<span>(u, d) * h.mask[2] * w.mask[2] +
                second_adjoint<span>(u, h) * d.mask[2] * w.mask[2] +
@@ -201,12 +203,13 @@ __device__ inline float forward_slope(float difference) {
 
 /* Of the energy in units of the first term's scale. */
 template <int KIND>
-__device__ inline float slope_at(const struct field &field, const float *u, const struct axis &d,
-                                 const struct axis &h, const struct axis &w) {
+__device__ inline float slope_at(const struct field &field, const float *u,
+                                 const struct smooth_axis &d, const struct smooth_axis &h,
+                                 const struct smooth_axis &w) {
   if constexpr (traits<KIND>::BENDS) {
     return bending_slope<KIND>(u, d, h, w);
   } else if constexpr (traits<KIND>::FORWARD) {
-    const struct axis *const all[3] = {&d, &h, &w};
+    const struct smooth_axis *const all[3] = {&d, &h, &w};
     float slope = 0;
     for (int a = 0; a < 3; a++)
       slope += field.weight[a] * (forward_slope<KIND>(u[0] - u[all[a]->before[1]]) -
@@ -220,13 +223,13 @@ __device__ inline float slope_at(const struct field &field, const float *u, cons
 }
 
 template <int KIND, bool INTERIOR>
-__device__ inline void write_slopes(const struct field &field, const struct place &place,
+__device__ inline void write_slopes(const struct field &field, const struct smooth_place &place,
                                     const float *x, float scale, bool add, float *dx) {
   const int border = traits<KIND>::BORDER, width = field.row / field.step;
-  struct axis h = axis_make<INTERIOR>(place.h, field.h, field.row, border);
-  struct axis w = axis_make<INTERIOR>(place.along / field.step, width, field.step, border);
+  struct smooth_axis h = axis_make<INTERIOR>(place.h, field.h, field.row, border);
+  struct smooth_axis w = axis_make<INTERIOR>(place.along / field.step, width, field.step, border);
   for (int i = place.first; i < place.end; i++) {
-    struct axis d = axis_make<INTERIOR>(i, field.d, field.h * field.row, border);
+    struct smooth_axis d = axis_make<INTERIOR>(i, field.d, field.h * field.row, border);
     int64_t at = element_at(field, place, i);
     float slope = scale * slope_at<KIND>(field, x + at, d, h, w);
     dx[at] = (add ? dx[at] : 0) + slope;
@@ -234,7 +237,7 @@ __device__ inline void write_slopes(const struct field &field, const struct plac
 }
 
 /* Whether all that a block's stencils read and all places that they ask for lie inside. */
-__device__ inline bool is_interior(const struct field &field, const struct place &place) {
+__device__ inline bool is_interior(const struct field &field, const struct smooth_place &place) {
   int top = blockIdx.y * ROWS, left = blockIdx.x * ALONG, margin = REACH;
   return place.first >= margin && place.end + margin <= field.d && top >= margin &&
          top + ROWS + margin <= field.h && left >= margin * field.step &&
@@ -246,7 +249,7 @@ template <int KIND>
 __global__ void __launch_bounds__(THREADS)
     smooth_backward(struct field field, const float *x, const double *dy, double scale, bool add,
                     float *dx) {
-  struct place place = place_make(field);
+  struct smooth_place place = place_make(field);
   float own = (float)(scale * *dy);
   if (is_interior(field, place))
     write_slopes<KIND, true>(field, place, x, own, add, dx);
