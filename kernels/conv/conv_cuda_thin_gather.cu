@@ -210,40 +210,43 @@ static __device__ __forceinline__ void add_plane(const unsigned char *own, int c
   }
 }
 
-template <typename T>
-static __device__ void write_value(const struct thin_result &result, int64_t at, int channel,
-                                   float value) {
-  if (result.bias) value += result.bias[channel];
-  value = value > 0 ? value : value * result.slope;
-  at += channel * result.strides.channel;
-  if (result.wide) {
-    float *to = static_cast<float *>(result.data) + at;
-    *to = result.add ? *to + value : value;
-  } else {
-    T *to = static_cast<T *>(result.data) + at;
-    *to = from_float<T>(result.add ? to_float(*to) + value : value);
+/* Writes what a lane has of plane d of the thin side, stored as S, for rows from h on: channels
+ * 2 (lane % 4) and the next of voxels w and w + 8. */
+template <typename S>
+static __device__ void write_rows(const struct thin_pair &pair, const struct thin_result &result,
+                                  int sample, int d, int h, int w, const float (&sum)[ROWS][4]) {
+  const int channel = threadIdx.x % 4 * 2, width = pair.thin_extent[2];
+  if (channel >= pair.thin_channels) return;
+  const bool both = channel + 1 < pair.thin_channels;
+  float bias[2] = {result.bias ? result.bias[channel] : 0,
+                   result.bias && both ? result.bias[channel + 1] : 0};
+  int64_t voxel = ((int64_t)d * pair.thin_extent[1] + h) * width + w;
+  S *first = static_cast<S *>(result.data) + sample * result.strides.sample +
+             voxel * result.strides.voxel + channel * result.strides.channel;
+#pragma unroll
+  for (int i = 0; i < ROWS * 4; i++) {
+    int row = i / 4, right = i / 2 % 2 * 8, next = i % 2;
+    if (h + row >= pair.thin_extent[1] || w + right >= width || (next && !both)) continue;
+    S *to = first + (int64_t)(row * width + right) * result.strides.voxel +
+            next * result.strides.channel;
+    float value = sum[row][i % 4] + bias[next];
+    value = value > 0 ? value : value * result.slope;
+    *to = from_float<S>(result.add ? to_float(*to) + value : value);
   }
 }
 
-/* Writes plane d of the thin side from the warp's sums and sets them to 0. */
+/* Writes plane d of the thin side if it is `inside`, and sets the sums to 0. */
 template <typename T>
 static __device__ void finish_plane(const struct thin_pair &pair, const struct thin_result &result,
                                     int sample, int d, int h, int w, bool inside,
                                     float (&sum)[ROWS][4]) {
-  int lane = threadIdx.x % 32;
+  w += threadIdx.x % 32 / 4;
+  if (inside && result.wide)
+    write_rows<float>(pair, result, sample, d, h, w, sum);
+  else if (inside)
+    write_rows<T>(pair, result, sample, d, h, w, sum);
 #pragma unroll
-  for (int row = 0; row < ROWS; row++)
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      int channel = lane % 4 * 2 + i % 2, column = w + lane / 4 + i / 2 * 8;
-      if (inside && channel < pair.thin_channels && h + row < pair.thin_extent[1] &&
-          column < pair.thin_extent[2]) {
-        int64_t voxel = ((int64_t)d * pair.thin_extent[1] + h + row) * pair.thin_extent[2] + column;
-        write_value<T>(result, sample * result.strides.sample + voxel * result.strides.voxel,
-                       channel, sum[row][i]);
-      }
-      sum[row][i] = 0;
-    }
+  for (int i = 0; i < ROWS * 4; i++) sum[i / 4][i % 4] = 0;
 }
 
 /* What stays the same while a block goes along d. */

@@ -12,8 +12,9 @@ enum {
   WANTED_BLOCKS = 528,
   LEAST_TILES = 2, /* of a block */
   FOLD_SHARES = 8,
-  FEW = 4, /* matrices of 16 taps and channels that a warp sums: this many or */
-  MANY = 7,
+  FEW = 4, /* matrices of 16 taps and channels that a warp sums: as many as are needed of these */
+  MANY = 6,
+  MOST = 7,
   MOST_SHARED = 160 << 10,
 };
 
@@ -29,7 +30,8 @@ static struct outer_plan outer_plan_of(const struct thin_pair &pair) {
   struct outer_plan plan;
   plan.tiles = thin_tiles_of(pair, PLANES);
   plan.count = (int)thin_tile_count(pair, PLANES);
-  plan.matrices = pair.taps * pair.thin_channels <= 16 * FEW ? FEW : MANY;
+  int rows = pair.taps * pair.thin_channels;
+  plan.matrices = rows <= 16 * FEW ? (int)FEW : rows <= 16 * MANY ? (int)MANY : (int)MOST;
   plan.groups = (pair.wide_channels + 15) / 16;
   int wanted = WANTED_BLOCKS / plan.groups, most = plan.count / LEAST_TILES;
   plan.chunks = wanted < most ? wanted : most;
@@ -135,7 +137,7 @@ static __device__ void write_sums(const float (&sum)[MATRICES][2][4], float *sha
 
 /* Block chunk * groups + group. Rows are thin channels of all taps. */
 template <typename T, int MATRICES>
-static __global__ void __launch_bounds__(THIN_THREADS, 2)
+static __global__ void __launch_bounds__(THIN_THREADS, MATRICES * sizeof(T) > 2 * MANY ? 1 : 2)
     sum_tiles(const struct thin_pair pair, const struct outer_plan plan, const T *wide,
               float *partial) {
   CUDA_DYNAMIC_SHARED(unsigned, thin);
@@ -189,7 +191,7 @@ static __global__ void __launch_bounds__(32 * FOLD_SHARES)
 
 bool thin_outer_fits(const struct thin_pair *pair, enum dtype type) {
   return pair->kernel[2] < THIN_PITCH - THIN_WIDTH &&
-         pair->taps * pair->thin_channels <= 16 * MANY &&
+         pair->taps * pair->thin_channels <= 16 * MOST &&
          pair->wide_channels * dtype_bytes(type) % 16 == 0 &&
          thin_tile_count(*pair, PLANES) < INT32_MAX &&
          outer_shared(*pair, outer_plan_of(*pair), type) <= MOST_SHARED;
@@ -215,10 +217,9 @@ template <typename T>
 static void launch_matrices(const struct thin_pair &pair, const struct outer_plan &plan,
                             enum dtype type, const void *wide, float *partial,
                             struct stream *stream) {
-  if (plan.matrices == FEW)
-    launch<T, FEW>(pair, plan, type, wide, partial, stream);
-  else
-    launch<T, MANY>(pair, plan, type, wide, partial, stream);
+  if (plan.matrices == FEW) launch<T, FEW>(pair, plan, type, wide, partial, stream);
+  if (plan.matrices == MANY) launch<T, MANY>(pair, plan, type, wide, partial, stream);
+  if (plan.matrices == MOST) launch<T, MOST>(pair, plan, type, wide, partial, stream);
 }
 
 void thin_outer(const struct thin_pair *pair, enum dtype type, const void *wide, float *dw,

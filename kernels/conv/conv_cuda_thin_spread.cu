@@ -101,41 +101,47 @@ struct spread_multiply<float> {
 };
 
 /* Four neighbouring channels of a voxel. */
-template <typename T>
-static __device__ void write_channels(const struct thin_result &result, int64_t at, int count,
+template <typename S>
+static __device__ void write_channels(const struct thin_result &result, S *to, int count,
                                       const float (&value)[4]) {
-  T *to = static_cast<T *>(result.data) + at;
   float old[4] = {0, 0, 0, 0};
   if (count == 4 && result.strides.voxel % 4 == 0) {
-    if (result.add) cuda_load<T, 4>(to, old);
+    if (result.add) cuda_load<S, 4>(to, old);
 #pragma unroll
     for (int i = 0; i < 4; i++) old[i] += value[i];
-    cuda_store<T, 4>(to, old);
+    cuda_store<S, 4>(to, old);
     return;
   }
 #pragma unroll
   for (int i = 0; i < 4; i++)
-    if (i < count) to[i] = from_float<T>(result.add ? to_float(to[i]) + value[i] : value[i]);
+    if (i < count) to[i] = from_float<S>(result.add ? to_float(to[i]) + value[i] : value[i]);
 }
 
-/* The 4 channels from `channel` on of the voxel whose sums are elements 2 * half of matrices 0, 1.
- */
-template <typename T>
-static __device__ void finish(const struct thin_pair &pair, const struct thin_result &result,
-                              const float (&sum)[2][4], int half, int64_t voxel, int channel) {
-  int count = pair.wide_channels - channel < 4 ? pair.wide_channels - channel : 4;
-  float value[4];
+/* A lane's results: 4 channels from `channel` on of voxels that begin at `d h w`, stored as S. */
+template <typename S>
+static __device__ __forceinline__ void finish(const struct thin_pair &pair,
+                                              const struct thin_result &result,
+                                              const float (&sum)[MATRICES][2][4], int sample,
+                                              int channel, int d, int h, int w) {
+  const int stride = (int)result.strides.voxel, width = pair.wide_extent[2];
+  const int count = pair.wide_channels - channel < 4 ? pair.wide_channels - channel : 4;
+  float bias[4] = {0, 0, 0, 0};
+  for (int i = 0; i < 4 && result.bias; i++)
+    if (i < count) bias[i] = result.bias[channel + i];
+  int64_t row = ((int64_t)sample * pair.wide_extent[0] + d) * pair.wide_extent[1] + h;
+  S *to = static_cast<S *>(result.data) + (row * width + w) * stride + channel;
 #pragma unroll
-  for (int i = 0; i < 4; i++) {
-    float x = sum[i / 2][2 * half + i % 2];
-    if (result.bias && i < count) x += result.bias[channel + i];
-    value[i] = x > 0 ? x : x * result.slope;
+  for (int m = 0; m < 2 * MATRICES; m++) {
+    int down = m / 2 / SEGMENTS, right = m / 2 % SEGMENTS * 16 + m % 2 * 8;
+    if (h + down >= pair.wide_extent[1] || w + right >= width || count <= 0) continue;
+    float value[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      float x = sum[m / 2][i / 2][m % 2 * 2 + i % 2] + bias[i];
+      value[i] = x > 0 ? x : x * result.slope;
+    }
+    write_channels<S>(result, to + (int64_t)(down * width + right) * stride, count, value);
   }
-  int64_t at = voxel * result.strides.voxel + channel;
-  if (result.wide)
-    write_channels<float>(result, at, count, value);
-  else
-    write_channels<T>(result, at, count, value);
 }
 
 /* Sums of MATRICES x 16 voxels for a group of 16 channels; `own` is this lane's first word. */
@@ -162,7 +168,7 @@ static __device__ __forceinline__ void sum_group(const unsigned *own, const int 
 }
 
 template <typename T>
-static __global__ void __launch_bounds__(THIN_THREADS, 2)
+static __global__ void __launch_bounds__(THIN_THREADS, sizeof(T) == 2 ? 3 : 2)
     spread(const struct thin_pair pair, const struct spread_plan plan, const float *weights,
            const struct thin_result result) {
   CUDA_DYNAMIC_SHARED(unsigned, words);
@@ -170,7 +176,8 @@ static __global__ void __launch_bounds__(THIN_THREADS, 2)
   uint4 *packed = reinterpret_cast<uint4 *>(words + plan.planes * box.plane);
   int *places = reinterpret_cast<int *>(packed + plan.groups * plan.depth * 4);
   int start[3], sample = thin_tile_find(plan.tiles, PLANES, blockIdx.x, start);
-  thin_fill<T, thin_channel_words<T>>(pair, box, plan.planes, sample, start, words);
+  thin_fill<T, thin_channel_words<T>>(pair, box, plan.planes * (4 / (int)sizeof(T)), sample, start,
+                                      words);
   pack_weights<T>(pair, plan, weights, reinterpret_cast<unsigned *>(packed));
   for (int i = threadIdx.x; i < plan.depth; i += THIN_THREADS)
     places[i] = i < pair.taps * plan.planes
@@ -183,18 +190,11 @@ static __global__ void __launch_bounds__(THIN_THREADS, 2)
       float sum[MATRICES][2][4] = {};
       sum_group<T>(words + (warp * box.height + row) * THIN_PITCH + lane / 4, places,
                    packed + group * plan.depth * 4, plan.depth, sum);
-      int channel = group * 16 + lane % 4 * 4;
-#pragma unroll
-      for (int i = 0; i < 2 * MATRICES; i++) {
-        int h = start[1] + row + i / 2 / SEGMENTS;
-        int w = start[2] + i / 2 % SEGMENTS * 16 + i % 2 * 8 + lane / 4;
-        if (h >= pair.wide_extent[1] || w >= pair.wide_extent[2] || channel >= pair.wide_channels)
-          continue;
-        int64_t voxel = (((int64_t)sample * pair.wide_extent[0] + d) * pair.wide_extent[1] + h) *
-                            pair.wide_extent[2] +
-                        w;
-        finish<T>(pair, result, sum[i / 2], i % 2, voxel, channel);
-      }
+      int channel = group * 16 + lane % 4 * 4, h = start[1] + row, w = start[2] + lane / 4;
+      if (result.wide)
+        finish<float>(pair, result, sum, sample, channel, d, h, w);
+      else
+        finish<T>(pair, result, sum, sample, channel, d, h, w);
     }
 }
 

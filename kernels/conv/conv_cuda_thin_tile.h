@@ -31,20 +31,100 @@ static inline __device__ int thin_tap_words(const struct thin_pair &pair,
   return (row / pair.kernel[1] * box.height + row % pair.kernel[1]) * THIN_PITCH + w;
 }
 
+/* What words hold: put(words, box, channel, at, value) stores a channel's value for the voxel of
+ * word `at` of a plane. */
+
+/* Channels that lie side by side: 2 of 16 bits, or 1 float. */
 template <typename T>
-static __device__ inline float thin_read(const struct thin_pair &pair, int channel, int sample,
-                                         int d, int h, int w) {
-  if (channel >= pair.thin_channels || (unsigned)d >= (unsigned)pair.thin_extent[0] ||
-      (unsigned)h >= (unsigned)pair.thin_extent[1] || (unsigned)w >= (unsigned)pair.thin_extent[2])
-    return 0;
-  const struct thin_channel &from = pair.thin[channel];
-  int64_t voxel = ((int64_t)d * pair.thin_extent[1] + h) * pair.thin_extent[2] + w;
-  int64_t at = sample * from.sample + voxel * from.voxel;
-  return from.wide ? static_cast<const float *>(from.data)[at]
-                   : to_float(static_cast<const T *>(from.data)[at]);
+struct thin_channel_words {
+  static __device__ void put(unsigned *words, const struct thin_box &box, int channel, int at,
+                             int column, float value) {
+    (void)column;
+    T *halves = reinterpret_cast<T *>(words + channel / 2 * box.plane + at);
+    halves[channel % 2] = from_float<T>(value);
+  }
+};
+template <>
+struct thin_channel_words<float> {
+  static __device__ void put(unsigned *words, const struct thin_box &box, int channel, int at,
+                             int column, float value) {
+    (void)column;
+    words[channel * box.plane + at] = __float_as_uint(value);
+  }
+};
+
+/* Of one channel voxels that lie side by side along w: this one and, of 16 bits, the next. */
+template <typename T>
+struct thin_voxel_words {
+  static __device__ void put(unsigned *words, const struct thin_box &box, int channel, int at,
+                             int column, float value) {
+    T *halves = reinterpret_cast<T *>(words + channel * box.plane + at);
+    halves[0] = from_float<T>(value);
+    if (column > 0) halves[-1] = from_float<T>(value);
+  }
+};
+template <>
+struct thin_voxel_words<float> : thin_channel_words<float> {};
+
+/* value / divisor for small numbers; inverse = 65536 / divisor + 1. */
+static __device__ inline int thin_divide(int value, int inverse) {
+  return value * inverse >> 16;
 }
 
-/* Two numbers as a register of matrices of 16 bits has them. */
+/* Fills the words of a channel, stored as S, from its data for `sample`; the box begins at `first`.
+ * Several loads are under way before the first value is stored. */
+template <typename S, class Words>
+static __device__ inline void thin_fill_channel(const struct thin_pair &pair,
+                                                const struct thin_box &box, int channel, int sample,
+                                                const int (&first)[3], unsigned *words) {
+  constexpr int BATCH = 4;
+  const struct thin_channel &source = pair.thin[channel];
+  const S *from = static_cast<const S *>(source.data) + sample * source.sample;
+  const int rows = box.depth * box.height, margin = pair.kernel[2] - 1;
+  const int count = rows * (THIN_WIDTH + margin), by_height = 65536 / box.height + 1;
+  const int by_margin = 65536 / (margin + !margin) + 1;
+  for (int start = threadIdx.x; start < count; start += BATCH * THIN_THREADS) {
+    float value[BATCH];
+    int row[BATCH], column[BATCH];
+#pragma unroll
+    for (int b = 0; b < BATCH; b++) {
+      int i = start + b * THIN_THREADS, behind = i - rows * THIN_WIDTH;
+      row[b] = behind < 0 ? i / THIN_WIDTH : thin_divide(behind, by_margin);
+      column[b] = behind < 0 ? i % THIN_WIDTH : THIN_WIDTH + behind - row[b] * margin;
+      int down = thin_divide(row[b], by_height), d = first[0] + down;
+      int h = first[1] + row[b] - down * box.height, w = first[2] + column[b];
+      bool inside = i < count && (unsigned)d < (unsigned)pair.thin_extent[0] &&
+                    (unsigned)h < (unsigned)pair.thin_extent[1] &&
+                    (unsigned)w < (unsigned)pair.thin_extent[2];
+      int voxel = (d * pair.thin_extent[1] + h) * pair.thin_extent[2] + w;
+      value[b] = inside ? to_float(from[(int64_t)voxel * source.voxel]) : 0;
+    }
+#pragma unroll
+    for (int b = 0; b < BATCH; b++)
+      if (start + b * THIN_THREADS < count)
+        Words::put(words, box, channel, row[b] * THIN_PITCH + column[b], column[b], value[b]);
+  }
+}
+
+/* Fills the words of `channels` channels (those that are not there with zeros) for the tile that
+ * begins at `start` (d h w). */
+template <typename T, class Words>
+static __device__ inline void thin_fill(const struct thin_pair &pair, const struct thin_box &box,
+                                        int channels, int sample, const int (&start)[3],
+                                        unsigned *words) {
+  const int first[3] = {start[0] + pair.first[0], start[1] + pair.first[1],
+                        start[2] + pair.first[2]};
+  for (int channel = 0; channel < channels; channel++)
+    if (channel >= pair.thin_channels)
+      for (int at = threadIdx.x; at < box.plane; at += THIN_THREADS)
+        Words::put(words, box, channel, at, 0, 0);
+    else if (pair.thin[channel].wide)
+      thin_fill_channel<float, Words>(pair, box, channel, sample, first, words);
+    else
+      thin_fill_channel<T, Words>(pair, box, channel, sample, first, words);
+}
+
+/* Two numbers as a register of matrices of 16 bits has them; of floats the first. */
 template <typename T>
 static __device__ inline unsigned thin_pack(float low, float high) {
   const T halves[2] = {from_float<T>(low), from_float<T>(high)};
@@ -55,50 +135,6 @@ static __device__ inline unsigned thin_pack(float low, float high) {
 template <>
 __device__ inline unsigned thin_pack<float>(float low, float) {
   return __float_as_uint(low);
-}
-
-/* Words of channels that lie side by side: 2 of 16 bits, or 1 float; plane i has channels from i
- * times as many on. */
-template <typename T>
-struct thin_channel_words {
-  enum { EACH = 4 / sizeof(T) };
-  static __device__ unsigned word(const struct thin_pair &pair, int plane, int sample, int d, int h,
-                                  int w) {
-    float low = thin_read<T>(pair, plane * EACH, sample, d, h, w);
-    float high = EACH == 2 ? thin_read<T>(pair, plane * EACH + 1, sample, d, h, w) : 0;
-    return thin_pack<T>(low, high);
-  }
-};
-
-/* Words of voxels that lie side by side along w: this one and (16 bits) the next. */
-template <typename T>
-struct thin_voxel_words {
-  static __device__ unsigned word(const struct thin_pair &pair, int plane, int sample, int d, int h,
-                                  int w) {
-    float low = thin_read<T>(pair, plane, sample, d, h, w);
-    float high = sizeof(T) == 2 ? thin_read<T>(pair, plane, sample, d, h, w + 1) : 0;
-    return thin_pack<T>(low, high);
-  }
-};
-
-/* Fills `planes` planes of words for the tile that begins at `start` (d h w). A warp takes row
- * after row; the margins along w come last. */
-template <typename T, class Words>
-static __device__ inline void thin_fill(const struct thin_pair &pair, const struct thin_box &box,
-                                        int planes, int sample, const int (&start)[3],
-                                        unsigned *words) {
-  const int rows = planes * box.depth * box.height, margin = pair.kernel[2] - 1;
-  auto fill = [&](int row, int column) {
-    int h = row % box.height, rest = row / box.height;
-    int d = rest % box.depth, plane = rest / box.depth;
-    words[row * THIN_PITCH + column] =
-        Words::word(pair, plane, sample, start[0] + pair.first[0] + d, start[1] + pair.first[1] + h,
-                    start[2] + pair.first[2] + column);
-  };
-#pragma unroll 4
-  for (int row = threadIdx.x / 32; row < rows; row += THIN_WARPS) fill(row, threadIdx.x % 32);
-  for (int i = threadIdx.x; i < rows * margin; i += THIN_THREADS)
-    fill(i / margin, THIN_WIDTH + i % margin);
 }
 
 /* Where a block's tile begins; tiles are numbered w fastest, then h, d, sample. */
