@@ -2,6 +2,7 @@
 #include "device/cuda_describe.h"
 #include <cuda_runtime_api.h>
 #include <stdbool.h>
+#include <string.h>
 #include "base/text.h"
 
 /* 13010 -> 13.1 */
@@ -43,9 +44,23 @@ static void print_peers(FILE *out, int count) {
             "topo -m, IOMMU and ACS settings\n");
 }
 
+/* "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build ..." */
+static void print_module(FILE *out) {
+  char line[256];
+  FILE *file = fopen("/proc/driver/nvidia/version", "r");
+  if (!file) return;
+  if (fgets(line, sizeof line, file)) {
+    const char *text = strchr(line, ':') ? strchr(line, ':') + 1 : line;
+    text += strspn(text, " \t");
+    fprintf(out, "  %-22s %.*s\n", "kernel module", (int)strcspn(text, "\n"), text);
+  }
+  fclose(file);
+}
+
 void cuda_describe(FILE *out) {
   int driver = 0, runtime = 0, count = 0;
   cudaError_t code = cudaDriverGetVersion(&driver);
+  print_module(out);
   if (cudaRuntimeGetVersion(&runtime) == cudaSuccess) print_version(out, "CUDA runtime", runtime);
   if (code == cudaSuccess && driver > 0)
     print_version(out, "driver supports CUDA", driver);
