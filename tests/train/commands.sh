@@ -62,6 +62,7 @@ same "start from imported weights on 1 and 3 ranks" started started3
 ! diff -q run/metrics.csv started/metrics.csv > output || fail "model.weights changed nothing"
 
 shows '"steps": 2' "$program" bench tiny.cfg --steps 2
+shows '"reduction_overlap"' ranks 3 bench tiny.cfg --steps 1
 echo "ok   bench"
 "$program" predict tiny.cfg --output predicted volumes/images/phantom_00{0,1}.nii.gz volumes/labels/phantom_000.nii.gz 2> message
 for file in warped warped_labels displacement jacobian; do
@@ -111,6 +112,8 @@ kind() { # NAME ARGUMENTS...
 }
 kind "average of the weights" train.ema_decay=0.9
 kind "clipping" train.clip_norm=0.0001
+kind "bfloat16" train.precision=bf16
+kind "float16, a scale of the loss that is too large" train.precision=fp16 train.loss_scale=1e15 train.loss_scale_steps=2
 kind "AdamW, constant rate" train.optimizer=adamw train.weight_decay=0.01 train.schedule=constant
 kind "SGD, poly rate, warm-up" train.optimizer=sgd train.learning_rate=0.01 train.schedule=poly train.warmup_steps=2
 kind "LNCC, l2, both directions" loss.similarity=lncc loss.window=5 loss.smoothness=l2 registration.bidirectional=true
