@@ -6,11 +6,33 @@
 
 enum { CUDA_TILE_THREADS = 256 };
 
+/* Division by a number that is known at launch, of numbers below 2^31: a multiplication and a shift
+ * (Granlund and Montgomery, "Division by invariant integers using multiplication", 1994). */
+struct cuda_divider {
+  unsigned divisor, multiplier, shift;
+};
+
+static inline struct cuda_divider cuda_divider_make(unsigned divisor) {
+  struct cuda_divider divider = {divisor, 0, 0};
+  while (((uint64_t)1 << divider.shift) < divisor) divider.shift++;
+  const uint64_t excess = ((uint64_t)1 << divider.shift) - divisor;
+  divider.multiplier = (unsigned)((excess << 32) / divisor + 1);
+  return divider;
+}
+
+/* The quotient; *rest becomes the remainder. */
+__device__ inline unsigned cuda_divide(unsigned number, const struct cuda_divider &by,
+                                       unsigned *rest) {
+  const unsigned quotient = (__umulhi(number, by.multiplier) + number) >> by.shift;
+  *rest = number - quotient * by.divisor;
+  return quotient;
+}
+
 /* Kernels take it by value. A plane is one volume of items: a sample, or one channel of it. */
 struct cuda_tiles {
-  int items, rows, slices;            /* extents of a plane along w, h, d */
-  int across, down, thick;            /* of a block, along w, h, d */
-  unsigned along_w, along_h, along_d; /* blocks of a plane */
+  int items, rows, slices;                       /* extents of a plane along w, h, d */
+  int across, down, thick;                       /* of a block, along w, h, d */
+  struct cuda_divider along_w, along_h, along_d; /* blocks of a plane */
 };
 
 /* The block is as wide as fills the rows best: 32, 16 or 8 threads, always within one warp. */
@@ -26,15 +48,16 @@ static inline struct cuda_tiles cuda_tiles_make(int64_t items, int rows, int sli
       tiles.across = width;
   tiles.down = CUDA_TILE_THREADS / tiles.across;
   tiles.thick = thick;
-  tiles.along_w = cuda_blocks(items, tiles.across);
-  tiles.along_h = cuda_blocks(rows, tiles.down);
-  tiles.along_d = cuda_blocks(slices, thick);
+  tiles.along_w = cuda_divider_make(cuda_blocks(items, tiles.across));
+  tiles.along_h = cuda_divider_make(cuda_blocks(rows, tiles.down));
+  tiles.along_d = cuda_divider_make(cuda_blocks(slices, thick));
   return tiles;
 }
 
 /* The grid for `planes` planes, to be launched with blocks of cuda_tiles_block. */
 static inline unsigned cuda_tiles_grid(const struct cuda_tiles *tiles, int64_t planes) {
-  return (unsigned)(planes * tiles->along_w * tiles->along_h * tiles->along_d);
+  return (unsigned)(planes * tiles->along_w.divisor * tiles->along_h.divisor *
+                    tiles->along_d.divisor);
 }
 
 static inline dim3 cuda_tiles_block(const struct cuda_tiles *tiles) {
@@ -48,18 +71,16 @@ struct cuda_column {
 };
 
 __device__ inline struct cuda_column cuda_column_find(const struct cuda_tiles &tiles) {
-  unsigned block = blockIdx.x, above = block / tiles.along_w;
+  unsigned w, h, d;
   struct cuda_column column;
-  column.item = (int)((block - above * tiles.along_w) * blockDim.x + threadIdx.x);
-  block = above;
-  above = block / tiles.along_h;
-  column.row = (int)((block - above * tiles.along_h) * blockDim.y + threadIdx.y);
-  block = above;
-  above = block / tiles.along_d;
-  column.first = (int)(block - above * tiles.along_d) * tiles.thick;
+  column.plane =
+      (int)cuda_divide(cuda_divide(cuda_divide(blockIdx.x, tiles.along_w, &w), tiles.along_h, &h),
+                       tiles.along_d, &d);
+  column.item = (int)(w * blockDim.x + threadIdx.x);
+  column.row = (int)(h * blockDim.y + threadIdx.y);
+  column.first = (int)d * tiles.thick;
   column.end =
       column.first + tiles.thick < tiles.slices ? column.first + tiles.thick : tiles.slices;
-  column.plane = (int)above;
   column.inside = column.item < tiles.items && column.row < tiles.rows;
   return column;
 }
@@ -68,17 +89,41 @@ __device__ inline struct cuda_column cuda_column_find(const struct cuda_tiles &t
  * voxel has `groups` groups of `lanes` channels. */
 struct cuda_split {
   int planes, groups, lanes;
+  struct cuda_divider by_planes, by_groups;
 };
 
 /* Channels side by side are taken in groups of 16 bytes (`lanes` of them) where c allows. */
 static inline struct cuda_split cuda_split_of(const struct tensor *tensor, bool last, int lanes) {
   const int channels = tensor->shape.c;
-  struct cuda_split split = {channels, 1, 1};
-  if (!last) return split;
-  split.planes = 1;
-  split.lanes = channels % lanes == 0 ? lanes : 1;
-  split.groups = channels / split.lanes;
+  struct cuda_split split;
+  split.lanes = last && channels % lanes == 0 ? lanes : 1;
+  split.planes = last ? 1 : channels;
+  split.groups = last ? channels / split.lanes : 1;
+  split.by_planes = cuda_divider_make((unsigned)split.planes);
+  split.by_groups = cuda_divider_make((unsigned)split.groups);
   return split;
+}
+
+/* Where a column of tiles over `split` is: the sample, the first channel, the place on the w axis.
+ */
+struct cuda_place {
+  int sample, channel, w;
+};
+
+__device__ inline struct cuda_place cuda_place_find(const struct cuda_split &split,
+                                                    const struct cuda_column &column) {
+  unsigned plane, group;
+  struct cuda_place place;
+  place.sample = (int)cuda_divide((unsigned)column.plane, split.by_planes, &plane);
+  place.w = (int)cuda_divide((unsigned)column.item, split.by_groups, &group);
+  place.channel = (int)plane + (int)group * split.lanes;
+  return place;
+}
+
+/* Element `number` of those that are `bytes` apart: one multiplication where Index has 32 bits. */
+template <typename T, typename Index>
+__device__ inline T *cuda_at(T *from, Index number, unsigned bytes) {
+  return (T *)((char *)from + (uint64_t)number * bytes);
 }
 
 /* Three floats of each of `count` threads, side by side in memory from `to` on. A row of at most 32

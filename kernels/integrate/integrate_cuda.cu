@@ -2,7 +2,6 @@
  * second- level cache holds. Two more passes make these from the velocity, and are cheap: gathering
  * from three floats per voxel takes three times the accesses. The gradient's scattering is that of
  * warp_scatter_cuda.h; what a voxel adds to itself stays float32. */
-#include "kernels/common/cuda_tile.h"
 #include "kernels/warp/warp_scatter_cuda.h"
 extern "C" {
 #include "kernels/integrate/integrate.h"
@@ -10,9 +9,8 @@ extern "C" {
 
 enum { THICK = 4, EACH = 2, SPAN = EACH * CUDA_TILE_THREADS, WARP = 32 };
 
-/* Extents, by value to kernels; voxels of a sample and of all. */
+/* Voxels of a sample and of all, by value to kernels. */
 struct job {
-  struct warp_grid grid;
   int64_t voxels, all;
 };
 
@@ -26,7 +24,6 @@ struct triples {
 
 static struct job job_make(const struct node *node) {
   struct job job;
-  job.grid = warp_grid_of(&node->y.shape);
   job.voxels = shape_voxels(node->y.shape);
   job.all = node->y.shape.n * job.voxels;
   return job;
@@ -112,101 +109,99 @@ static __global__ void __launch_bounds__(CUDA_TILE_THREADS)
   if (largest) warp_raise(magnitude, largest);
 }
 
-__device__ inline struct warp_cell cell_find(const struct warp_grid &grid, int d,
-                                             const struct cuda_column &column, const float4 &v) {
-  const struct warp_arguments zeros = {WARP_ZEROS, WARP_LINEAR};
-  const float u[3] = {v.x, v.y, v.z};
-  return warp_cell_find(grid, d, column.row, column.item, u, zeros);
-}
+/* Fields have four floats per voxel. */
+enum { LANES = 4 };
 
-__device__ inline float4 corner_load(const struct warp_grid &grid, const struct warp_cell &cell,
-                                     const float4 *v, int corner) {
-  if (cell.inside >> corner & 1) return v[cell.voxel + warp_grid_corner(grid, corner)];
-  return make_float4(0, 0, 0, 0);
+template <typename Index>
+__device__ inline const float *field_at(const float4 *v, Index voxel) {
+  return reinterpret_cast<const float *>(cuda_at(v, voxel, (unsigned)sizeof(float4)));
 }
 
 /* v + v(p + v(p)), to `next`, or LAST to the three channels of y. */
-template <bool LAST>
+template <bool LAST, typename Index>
 static __global__ void __launch_bounds__(CUDA_TILE_THREADS)
-    square(struct job job, struct cuda_tiles tiles, const float4 *__restrict__ v,
-           float4 *__restrict__ next, struct triples y) {
+    square(struct job job, struct warp_grid<Index> grid, struct cuda_tiles tiles,
+           const float4 *__restrict__ v, float4 *__restrict__ next, struct triples y) {
   __shared__ float staged[LAST ? 3 * CUDA_TILE_THREADS : 1];
   const struct cuda_column column = cuda_column_find(tiles);
+  const int lane = (int)threadIdx.x, width = (int)blockDim.x;
   const int64_t start = column.plane * job.voxels;
   v += start;
-  float4 own[THICK];
+  Index voxel = warp_grid_voxel(grid, column.first, column.row, column.item);
+  float own[THICK][LANES] = {};
 #pragma unroll
-  for (int i = 0; i < THICK; i++) {
-    own[i] = make_float4(0, 0, 0, 0);
+  for (int i = 0; i < THICK; i++)
     if (column.inside && column.first + i < column.end)
-      own[i] = v[warp_grid_voxel(job.grid, column.first + i, column.row, column.item)];
-  }
+      cuda_load(field_at(v, (Index)(voxel + i * grid.slice)), own[i]);
 #pragma unroll
-  for (int i = 0; i < THICK; i++) {
+  for (int i = 0; i < THICK; i++, voxel += grid.slice) {
     const int d = column.first + i;
     if (d >= column.end) break;
-    const int64_t voxel = warp_grid_voxel(job.grid, d, column.row, column.item);
-    float sum[3] = {own[i].x, own[i].y, own[i].z};
     if (column.inside) {
-      const struct warp_cell cell = cell_find(job.grid, d, column, own[i]);
-      float4 value[WARP_CORNERS];
-#pragma unroll
-      for (int corner = 0; corner < WARP_CORNERS; corner++)
-        value[corner] = corner_load(job.grid, cell, v, corner);
-#pragma unroll
-      for (int corner = 0; corner < WARP_CORNERS; corner++) {
-        const float weight = warp_corner_weight(cell.at, corner);
-        sum[0] += weight * value[corner].x;
-        sum[1] += weight * value[corner].y;
-        sum[2] += weight * value[corner].z;
-      }
+      const float u[3] = {own[i][0], own[i][1], own[i][2]};
+      const struct warp_cell<Index> cell =
+          warp_cell_find<WARP_LINEAR>(grid, d, column.row, column.item, u, WARP_ZEROS);
+      float value[WARP_CORNERS][LANES] = {};
+      warp_cell_load(grid, cell, field_at(v, 0u), (unsigned)sizeof(float4), value);
+      warp_cell_blend(cell, value, own[i]);
     }
     if (LAST) {
-      const int lane = (int)threadIdx.x, width = (int)blockDim.x;
+      const float sum[3] = {own[i][0], own[i][1], own[i][2]};
       const int left = column.row < tiles.rows ? tiles.items - (column.item - lane) : 0;
-      triple_store(job, y, staged + 3 * threadIdx.y * blockDim.x, lane, width,
-                   left < width ? left : width, start + voxel, sum);
+      triple_store(job, y, staged + 3 * threadIdx.y * width, lane, width,
+                   left < width ? left : width, start + (int64_t)voxel, sum);
     } else if (column.inside) {
-      next[start + voxel] = make_float4(sum[0], sum[1], sum[2], 0);
+      *cuda_at(next + start, voxel, (unsigned)sizeof(float4)) =
+          make_float4(own[i][0], own[i][1], own[i][2], 0);
     }
   }
 }
 
+/* What a voxel adds to its own gradient: the slope of v(p + v(p)), its components weighted by g. */
+template <typename Index>
+__device__ inline float4 own_gradient(const struct warp_grid<Index> &grid,
+                                      const struct warp_cell<Index> &cell, const float4 *v,
+                                      const float4 &g) {
+  float value[WARP_CORNERS][LANES] = {}, product[WARP_CORNERS], slope[3];
+  warp_cell_load(grid, cell, field_at(v, 0u), (unsigned)sizeof(float4), value);
+#pragma unroll
+  for (int corner = 0; corner < WARP_CORNERS; corner++)
+    product[corner] = g.x * value[corner][0] + g.y * value[corner][1] + g.z * value[corner][2];
+  warp_cell_slope(cell, product, slope);
+  return make_float4(g.x + slope[0], g.y + slope[1], g.z + slope[2], 0);
+}
+
 /* The gradient of one squaring: what each voxel adds to itself in place, and the rest in units. */
-static __global__ void __launch_bounds__(CUDA_TILE_THREADS)
-    pull_back(struct job job, struct cuda_tiles tiles, int bits, const unsigned *largest,
-              const float4 *__restrict__ v, float4 *gradient, struct warp_sums sums) {
+template <typename Index>
+static __global__ void __launch_bounds__(CUDA_TILE_THREADS, sizeof(Index) == 4 ? 3 : 2)
+    pull_back(struct job job, struct warp_grid<Index> grid, struct cuda_tiles tiles, int bits,
+              const unsigned *largest, const float4 *__restrict__ v, float4 *gradient,
+              struct warp_sums sums) {
   const struct warp_unit unit = warp_unit_find(*largest, bits);
   if (!unit.finite) return;
   const struct cuda_column column = cuda_column_find(tiles);
   const int lane = (int)threadIdx.x, width = (int)blockDim.x;
-  struct warp_face<3> lower, upper;
+  struct warp_face<3, Index> lower, upper;
   warp_face_clear(&upper);
   v += column.plane * job.voxels;
   gradient += column.plane * job.voxels;
   sums.total += column.plane * job.voxels;
-  for (int d = column.first; d < column.end; d++) {
-    const int64_t voxel = warp_grid_voxel(job.grid, d, column.row, column.item);
-    float4 own = make_float4(0, 0, 0, 0), g = own;
-    if (column.inside) own = v[voxel], g = gradient[voxel];
-    struct warp_cell cell = cell_find(job.grid, d, column, own);
-    if (!column.inside) cell.inside = 0;
-    float product[WARP_CORNERS], slope[3];
-#pragma unroll
-    for (int corner = 0; corner < WARP_CORNERS; corner++) {
-      const float4 value = corner_load(job.grid, cell, v, corner);
-      product[corner] = g.x * value.x + g.y * value.y + g.z * value.z;
-    }
-    warp_cell_slope(cell, product, slope);
-    if (column.inside)
-      gradient[voxel] = make_float4(g.x + slope[0], g.y + slope[1], g.z + slope[2], 0);
+  Index voxel = warp_grid_voxel(grid, column.first, column.row, column.item);
+  for (int d = column.first; d < column.end; d++, voxel += grid.slice) {
+    float own[LANES] = {};
+    float4 g = make_float4(0, 0, 0, 0), *at = cuda_at(gradient, voxel, (unsigned)sizeof(float4));
+    if (column.inside) cuda_load(field_at(v, voxel), own), g = *at;
+    const float u[3] = {own[0], own[1], own[2]};
+    const struct warp_cell<Index> cell =
+        warp_cell_find<WARP_LINEAR>(grid, d, column.row, column.item, u, WARP_ZEROS);
+    if (column.inside) *at = own_gradient(grid, cell, v, g);
     const float terms[3] = {g.x * unit.scale, g.y * unit.scale, g.z * unit.scale};
-    warp_face_step(&lower, &upper, cell, terms, job.grid, sums);
-    warp_face_hand_over(&lower, lane, width);
-    warp_face_pay(lower, job.grid, sums);
+    warp_face_step(&lower, &upper, cell, terms, grid, sums);
+    warp_face_hand_over(&lower, lane, width, 1);
+    warp_face_pay(lower, grid, sums);
   }
-  warp_face_hand_over(&upper, lane, width);
-  warp_face_pay(upper, job.grid, sums);
+  warp_face_hand_over(&upper, lane, width, 1);
+  warp_face_pay(upper, grid, sums);
 }
 
 /* Adds the sums to the gradient, clears them and finds the next largest magnitude; LAST: to the
@@ -286,26 +281,61 @@ static struct cuda_tiles tiles_make(const struct node *node) {
   return cuda_tiles_make(s->w, s->h, s->d, THICK);
 }
 
+static void launch_transfer(const struct job &job, const struct triples &from,
+                            const struct triples &to, struct stream *stream) {
+  CUDA_LAUNCH(transfer, cuda_blocks(job.all, CUDA_TILE_THREADS), CUDA_TILE_THREADS, 0, stream, job,
+              from, to);
+}
+
+/* One squaring from v to v + job.all, or, the last one, to y. */
+template <typename Index>
+static void launch_square(const struct node *node, const float4 *v, bool last,
+                          const struct triples &y, struct stream *stream) {
+  const struct job job = job_make(node);
+  const struct cuda_tiles tiles = tiles_make(node);
+  const unsigned blocks = cuda_tiles_grid(&tiles, node->y.shape.n);
+  CUDA_LAUNCH((last ? square<true, Index> : square<false, Index>), blocks, cuda_tiles_block(&tiles),
+              0, stream, job, warp_grid_of<Index>(node->y.shape), tiles, v, (float4 *)v + job.all,
+              y);
+}
+
 static enum status integrate_forward(const struct node *node, const struct io *io,
                                      struct stream *stream) {
   const int steps = steps_of(node);
   const struct job job = job_make(node);
-  const struct cuda_tiles tiles = tiles_make(node);
-  const unsigned grid = cuda_tiles_grid(&tiles, node->y.shape.n);
   const struct triples x = triples_make(&node->x[0], io->x[0], integrate_scale(node), false);
-  struct triples y = triples_make(&node->y, io->y, steps ? 1 : x.scale, false);
+  const struct triples y = triples_make(&node->y, io->y, steps ? 1 : x.scale, false);
+  float4 *v = (float4 *)io->saved[0];
   if (steps == 0)
-    CUDA_LAUNCH(transfer, cuda_blocks(job.all, CUDA_TILE_THREADS), CUDA_TILE_THREADS, 0, stream,
-                job, x, y);
+    launch_transfer(job, x, y, stream);
   else
-    CUDA_LAUNCH(interleave, cuda_blocks(job.all, SPAN), CUDA_TILE_THREADS, 0, stream, job, x,
-                (float4 *)io->saved[0], (unsigned *)NULL);
-  for (int step = 0; step < steps; step++) {
-    float4 *v = (float4 *)io->saved[0] + step * job.all;
-    CUDA_LAUNCH((step + 1 < steps ? square<false> : square<true>), grid, cuda_tiles_block(&tiles),
-                0, stream, job, tiles, (const float4 *)v, v + job.all, y);
-  }
+    CUDA_LAUNCH(interleave, cuda_blocks(job.all, SPAN), CUDA_TILE_THREADS, 0, stream, job, x, v,
+                (unsigned *)NULL);
+  for (int step = 0; step < steps; step++)
+    (warp_grid_small(node->y.shape)
+         ? launch_square<uint32_t>
+         : launch_square<uint64_t>)(node, v + step * job.all, step + 1 == steps, y, stream);
   return cuda_launched(node->name);
+}
+
+template <typename Index>
+static void launch_pull_back(const struct node *node, const struct io *io,
+                             const struct workspace &w, int step, struct stream *stream) {
+  const struct job job = job_make(node);
+  const struct cuda_tiles tiles = tiles_make(node);
+  CUDA_LAUNCH((pull_back<Index>), cuda_tiles_grid(&tiles, node->y.shape.n),
+              cuda_tiles_block(&tiles), 0, stream, job, warp_grid_of<Index>(node->y.shape), tiles,
+              warp_unit_bits(job.voxels), (const unsigned *)w.largest + step,
+              (const float4 *)io->saved[0] + step * job.all, w.gradient, w.sums);
+}
+
+static void launch_add_sums(const struct node *node, const struct workspace &w, int step,
+                            const struct triples &dx, struct stream *stream) {
+  const struct job job = job_make(node);
+  const unsigned *largest = w.largest + step;
+  CUDA_LAUNCH((step ? add_sums<false> : add_sums<true>), cuda_blocks(job.all, SPAN),
+              CUDA_TILE_THREADS, 0, stream, job, warp_unit_bits(job.voxels), largest, w.sums,
+              w.gradient, step ? w.largest + step - 1 : NULL, dx);
 }
 
 static enum status integrate_backward(const struct node *node, const struct io *io,
@@ -313,29 +343,22 @@ static enum status integrate_backward(const struct node *node, const struct io *
   if (!io->dx[0]) return STATUS_OK;
   const int steps = steps_of(node);
   const struct job job = job_make(node);
-  const struct triples dy = triples_make(&node->y, io->dy, 1, false);
-  const struct triples dx =
-      triples_make(&node->x[0], io->dx[0], integrate_scale(node), io->dx_add[0]);
+  const double scale = integrate_scale(node);
+  const struct triples dy = triples_make(&node->y, io->dy, steps ? 1 : scale, false);
+  const struct triples dx = triples_make(&node->x[0], io->dx[0], scale, io->dx_add[0]);
   if (steps == 0) {
-    CUDA_LAUNCH(transfer, cuda_blocks(job.all, CUDA_TILE_THREADS), CUDA_TILE_THREADS, 0, stream,
-                job, dy, dx);
+    launch_transfer(job, dy, dx, stream);
     return cuda_launched(node->name);
   }
-  const struct cuda_tiles tiles = tiles_make(node);
   const struct workspace w = workspace_make(node, io->workspace, steps);
-  const int bits = warp_unit_bits(job.voxels);
-  const unsigned blocks = cuda_blocks(job.all, SPAN);
   CUDA_TRY(cudaMemsetAsync(w.largest, 0, w.largest_bytes, cuda_stream(stream)));
   CUDA_TRY(cudaMemsetAsync(w.sums.total, 0, w.sums_bytes, cuda_stream(stream)));
-  CUDA_LAUNCH(interleave, blocks, CUDA_TILE_THREADS, 0, stream, job, dy, w.gradient,
-              w.largest + steps - 1);
+  CUDA_LAUNCH(interleave, cuda_blocks(job.all, SPAN), CUDA_TILE_THREADS, 0, stream, job, dy,
+              w.gradient, w.largest + steps - 1);
   for (int step = steps - 1; step >= 0; step--) {
-    const float4 *v = (const float4 *)io->saved[0] + step * job.all;
-    unsigned *largest = w.largest + step;
-    CUDA_LAUNCH(pull_back, cuda_tiles_grid(&tiles, node->y.shape.n), cuda_tiles_block(&tiles), 0,
-                stream, job, tiles, bits, largest, v, w.gradient, w.sums);
-    CUDA_LAUNCH((step ? add_sums<false> : add_sums<true>), blocks, CUDA_TILE_THREADS, 0, stream,
-                job, bits, largest, w.sums, w.gradient, largest - (step ? 1 : 0), dx);
+    (warp_grid_small(node->y.shape) ? launch_pull_back<uint32_t>
+                                    : launch_pull_back<uint64_t>)(node, io, w, step, stream);
+    launch_add_sums(node, w, step, dx, stream);
   }
   return cuda_launched(node->name);
 }

@@ -1,31 +1,34 @@
 /* resize on the GPU. A thread walks along d over voxels of the result: of y, whose slices of x it
  * reads once each, or of dx, for which it gathers, slice by slice of dy, the outputs that read its
- * voxel. Positions are exact quotients of integers. Any type and any layout but blocks. */
+ * voxel. Positions along d are the same for a whole block, which finds them first. They are exact
+ * quotients of integers. Any type and any layout but blocks. */
 #include "kernels/common/cuda_tile.h"
 extern "C" {
 #include "kernels/resize/resize.h"
 }
 
-enum { THICK = 8, FEW = 3, MANY = 5 }; /* outputs along h and w that read one input */
+enum { THICK = 16, COLLECT_THICK = 8, FEW = 3, MANY = 5 }; /* readers of one input along w */
 
 /* One axis: output o is at position (o * step + shift) / parts of the input, not below 0. */
 struct axis {
   int input, output;
   int64_t step, shift, parts;
+  double per_part, per_step; /* 1 / parts, 1 / step, nearly */
   bool nearest;
 };
 
 static struct axis axis_make(const struct resize_arguments *a, int input, int output) {
-  struct axis axis = {input, output, input, 0, output, a->mode == RESIZE_NEAREST};
-  if (axis.nearest) return axis;
-  if (a->align_corners) {
+  struct axis axis = {input, output, input, 0, output, 0, 0, a->mode == RESIZE_NEAREST};
+  if (!axis.nearest && a->align_corners) {
     axis.step = output > 1 ? input - 1 : 0;
     axis.parts = output > 1 ? output - 1 : 1;
-  } else {
+  } else if (!axis.nearest) {
     axis.step = 2 * (int64_t)input;
     axis.shift = input - (int64_t)output;
     axis.parts = 2 * (int64_t)output;
   }
+  axis.per_part = 1 / (double)axis.parts;
+  axis.per_step = axis.step > 0 ? 1 / (double)axis.step : 0;
   return axis;
 }
 
@@ -36,10 +39,11 @@ struct source {
 };
 
 __device__ inline struct source source_find(const struct axis &axis, int o) {
-  const int64_t exact = o * axis.step + axis.shift;
-  const uint64_t at = exact > 0 ? (uint64_t)exact : 0, parts = (uint64_t)axis.parts;
-  const uint64_t low = at / parts;
-  struct source source = {(int)low, (float)(at - low * parts) / (float)parts};
+  const int64_t exact = o * axis.step + axis.shift, at = exact > 0 ? exact : 0;
+  int64_t low = (int64_t)((double)at * axis.per_part); /* or a neighbour of the quotient */
+  low -= low * axis.parts > at;
+  low += (low + 1) * axis.parts <= at;
+  struct source source = {(int)low, (float)((double)(at - low * axis.parts) * axis.per_part)};
   if (source.low >= axis.input - 1) source.low = axis.input - 1, source.weight = 0;
   if (axis.nearest) source.weight = 0;
   return source;
@@ -50,7 +54,8 @@ __host__ __device__ inline int first_from(const struct axis &axis, int64_t input
   const int64_t least = input * axis.parts - axis.shift;
   if (least <= 0) return 0;
   if (axis.step == 0) return axis.output;
-  const int64_t first = (int64_t)((uint64_t)(least + axis.step - 1) / (uint64_t)axis.step);
+  int64_t first = (int64_t)((double)least * axis.per_step) - 1; /* at most 3 too low */
+  for (int i = 0; i < 3; i++) first += first * axis.step < least;
   return first < axis.output ? (int)first : axis.output;
 }
 
@@ -94,23 +99,6 @@ static struct job job_make(const struct node *node, int lanes) {
   return job;
 }
 
-/* Where a column is: the place on the w axis, and elements from the start to its channel. */
-struct place {
-  int w;
-  int64_t x, y;
-};
-
-__device__ inline struct place place_find(const struct job &job, const struct cuda_column &column) {
-  const int n = job.split.planes == 1 ? column.plane : column.plane / job.split.planes;
-  struct place place;
-  place.w = job.split.groups == 1 ? column.item : column.item / job.split.groups;
-  const int channel = column.plane - n * job.split.planes +
-                      (column.item - place.w * job.split.groups) * job.split.lanes;
-  place.x = n * job.x.sample + channel * job.x.channel;
-  place.y = n * job.y.sample + channel * job.y.channel;
-  return place;
-}
-
 template <int LANES>
 __device__ inline void add_scaled(float (&sum)[LANES], float weight, const float (&value)[LANES]) {
 #pragma unroll
@@ -152,19 +140,25 @@ template <typename T, int LANES>
 static __global__ void __launch_bounds__(CUDA_TILE_THREADS)
     interpolate(struct job job, struct cuda_tiles tiles, const T *__restrict__ x,
                 T *__restrict__ y) {
+  __shared__ struct source sources[THICK];
   const struct cuda_column column = cuda_column_find(tiles);
+  const int thread = (int)(threadIdx.y * blockDim.x + threadIdx.x);
+  if (column.first + thread < column.end)
+    sources[thread] = source_find(job.d, column.first + thread);
+  __syncthreads();
   if (!column.inside) return;
-  const struct place place = place_find(job, column);
+  const struct cuda_place place = cuda_place_find(job.split, column);
   const struct square square = square_find(job, column.row, place.w);
   const int64_t x_slice = (int64_t)job.h.input * job.w.input * job.x.voxel;
-  const int64_t row = (int64_t)job.h.output * job.w.output;
-  x += place.x;
-  y += place.y + ((int64_t)column.row * job.w.output + place.w) * job.y.voxel;
+  const int64_t y_slice = (int64_t)job.h.output * job.w.output * job.y.voxel;
+  x += place.sample * job.x.sample + place.channel * job.x.channel;
+  y += place.sample * job.y.sample + place.channel * job.y.channel + column.first * y_slice +
+       ((int64_t)column.row * job.w.output + place.w) * job.y.voxel;
   int held = -1; /* `low` and `high` are of slices held and held + 1, high only if asked for */
   bool held_high = false;
   float low[LANES] = {}, high[LANES] = {};
-  for (int d = column.first; d < column.end; d++) {
-    const struct source source = source_find(job.d, d);
+  for (int i = 0; i < column.end - column.first; i++, y += y_slice) {
+    const struct source source = sources[i];
     if (source.low != held) {
       if (held_high && source.low == held + 1) {
 #pragma unroll
@@ -182,16 +176,15 @@ static __global__ void __launch_bounds__(CUDA_TILE_THREADS)
     float value[LANES] = {};
     add_scaled(value, (1 - source.weight) * job.multiply, low);
     if (source.weight != 0) add_scaled(value, source.weight * job.multiply, high);
-    cuda_store(y + d * row * job.y.voxel, value);
+    cuda_store(y, value);
   }
 }
 
-/* The outputs along h and w that read an input voxel, with their weights: at most TAPS, or, with
- * TAPS 0, any number, whose weights are found again and again. */
+/* The outputs along w that read an input voxel, with their weights: at most TAPS, or, with TAPS 0,
+ * any number, whose weights are found again and again. */
 template <int TAPS>
 struct readers {
   struct range range;
-  int input;
   float weight[TAPS > 0 ? TAPS : 1];
 };
 
@@ -199,7 +192,6 @@ template <int TAPS>
 __device__ inline struct readers<TAPS> readers_find(const struct axis &axis, int input) {
   struct readers<TAPS> readers;
   readers.range = range_find(axis, input);
-  readers.input = input;
 #pragma unroll
   for (int t = 0; t < TAPS; t++) {
     const int o = readers.range.first + t;
@@ -208,94 +200,94 @@ __device__ inline struct readers<TAPS> readers_find(const struct axis &axis, int
   return readers;
 }
 
-/* The weighted sum over the readers of a slice of dy, from the first of them on. */
+/* Adds `scale` times the weighted sum over the readers of a row of dy, from the first of them on.
+ */
 template <typename T, int LANES, int TAPS>
-__device__ inline void readers_sum_few(const struct job &job, const struct readers<TAPS> &h,
-                                       const struct readers<TAPS> &w, const T *first,
-                                       float (&sum)[LANES]) {
-#pragma unroll
-  for (int i = 0; i < TAPS; i++) {
-    if (h.weight[i] == 0) continue;
+__device__ inline void readers_add(const struct job &job, const struct readers<TAPS> &readers,
+                                   int input, const T *row, float scale, float (&sum)[LANES]) {
+  if constexpr (TAPS > 0) {
     float value[TAPS][LANES] = {};
 #pragma unroll
     for (int j = 0; j < TAPS; j++)
-      if (w.weight[j] != 0)
-        cuda_load(first + (i * (int64_t)job.w.output + j) * job.y.voxel, value[j]);
+      if (readers.weight[j] != 0) cuda_load(row + j * job.y.voxel, value[j]);
 #pragma unroll
-    for (int j = 0; j < TAPS; j++) add_scaled(sum, h.weight[i] * w.weight[j], value[j]);
-  }
-}
-
-template <typename T, int LANES>
-__device__ inline void readers_sum_any(const struct job &job, const struct readers<0> &h,
-                                       const struct readers<0> &w, const T *first,
-                                       float (&sum)[LANES]) {
-  for (int i = h.range.first; i < h.range.end; i++) {
-    const float weight = weight_of(job.h, i, h.input);
-    for (int j = w.range.first; j < w.range.end; j++) {
+    for (int j = 0; j < TAPS; j++) add_scaled(sum, scale * readers.weight[j], value[j]);
+  } else {
+    for (int o = readers.range.first; o < readers.range.end; o++, row += job.y.voxel) {
       float value[LANES];
-      cuda_load(first + (j - w.range.first) * job.y.voxel, value);
-      add_scaled(sum, weight * weight_of(job.w, j, w.input), value);
+      cuda_load(row, value);
+      add_scaled(sum, scale * weight_of(job.w, o, input), value);
     }
-    first += job.w.output * job.y.voxel;
   }
 }
 
-template <typename T, int LANES, int TAPS>
-__device__ inline void readers_sum(const struct job &job, const struct readers<TAPS> &h,
-                                   const struct readers<TAPS> &w, const T *slice,
-                                   float (&sum)[LANES]) {
-  slice += (h.range.first * (int64_t)job.w.output + w.range.first) * job.y.voxel;
-  if constexpr (TAPS > 0)
-    readers_sum_few<T, LANES, TAPS>(job, h, w, slice, sum);
-  else
-    readers_sum_any<T, LANES>(job, h, w, slice, sum);
-}
-
+/* Sums of slices of dx on their way along d: `sum` is of `slice`, `next` of the one after it. */
 template <typename T, int LANES>
-__device__ inline void add_or_store(T *to, float multiply, const float (&sum)[LANES], bool add) {
-  float value[LANES] = {};
-  if (add) cuda_load(to, value);
-  add_scaled(value, multiply, sum);
-  cuda_store(to, value);
+struct collected {
+  T *dx;
+  int64_t step;
+  int slice;
+  bool add;
+  float multiply, sum[LANES], next[LANES];
+};
+
+/* Writes the sums of the slices before `end`. */
+template <typename T, int LANES>
+__device__ inline void collected_write(struct collected<T, LANES> *to, int end) {
+  for (; to->slice < end; to->slice++, to->dx += to->step) {
+    float value[LANES] = {};
+    if (to->add) cuda_load(to->dx, value);
+    add_scaled(value, to->multiply, to->sum);
+    cuda_store(to->dx, value);
+#pragma unroll
+    for (int l = 0; l < LANES; l++) to->sum[l] = to->next[l], to->next[l] = 0;
+  }
 }
 
 template <typename T, int LANES, int TAPS>
 static __global__ void __launch_bounds__(CUDA_TILE_THREADS)
     collect(struct job job, struct cuda_tiles tiles, bool add, const T *__restrict__ dy,
             T *__restrict__ dx) {
+  __shared__ struct source sources[CUDA_TILE_THREADS];
+  __shared__ float row_weights[CUDA_TILE_THREADS]; /* of the readers of the thread's row */
   const struct cuda_column column = cuda_column_find(tiles);
-  if (!column.inside) return;
-  const struct place place = place_find(job, column);
-  const struct readers<TAPS> h = readers_find<TAPS>(job.h, column.row);
-  const struct readers<TAPS> w = readers_find<TAPS>(job.w, place.w);
-  const int64_t dy_slice = (int64_t)job.h.output * job.w.output * job.y.voxel;
-  const int64_t dx_slice = (int64_t)job.h.input * job.w.input * job.x.voxel;
-  dy += place.y;
-  dx += place.x + ((int64_t)column.row * job.w.input + place.w) * job.x.voxel;
+  const struct cuda_place place = cuda_place_find(job.split, column);
+  const int thread = (int)(threadIdx.y * blockDim.x + threadIdx.x), row = thread - threadIdx.x;
+  const struct range rows = range_find(job.h, column.row);
+  const struct readers<TAPS> readers = readers_find<TAPS>(job.w, place.w);
+  const int64_t dy_row = job.w.output * job.y.voxel, dy_slice = job.h.output * dy_row;
+  const int64_t dx_row = job.w.input * job.x.voxel;
+  struct collected<T, LANES> to = {
+    dx, job.h.input *dx_row, column.first, add, job.multiply
+  };
+  to.dx += place.sample * job.x.sample + place.channel * job.x.channel + column.first * to.step +
+           column.row * dx_row + place.w * job.x.voxel;
+  dy += place.sample * job.y.sample + place.channel * job.y.channel + rows.first * dy_row +
+        readers.range.first * job.y.voxel;
+  row_weights[thread] = weight_of(job.h, rows.first + (int)threadIdx.x, column.row);
   const int end = range_find(job.d, column.end - 1).end;
-  int slice = column.first; /* that `sum` is of; `next` is of the one after it */
-  float sum[LANES] = {}, next[LANES] = {};
-  for (int d = range_find(job.d, column.first).first; d < end; d++) {
-    const struct source source = source_find(job.d, d);
-    for (; slice < source.low && slice < column.end; slice++) {
-      add_or_store(dx + slice * dx_slice, job.multiply, sum, add);
-#pragma unroll
-      for (int l = 0; l < LANES; l++) sum[l] = next[l], next[l] = 0;
+  for (int base = range_find(job.d, column.first).first; base < end; base += CUDA_TILE_THREADS) {
+    __syncthreads();
+    sources[thread] = source_find(job.d, base + thread);
+    __syncthreads();
+    for (int d = base; column.inside && d < end && d < base + CUDA_TILE_THREADS; d++) {
+      const struct source source = sources[d - base];
+      collected_write(&to, source.low < column.end ? source.low : column.end);
+      const bool lower = source.low == to.slice;
+      if (!lower && (source.low + 1 != to.slice || source.weight == 0)) continue;
+      float value[LANES] = {};
+      for (int i = 0; i < rows.end - rows.first; i++) {
+        const float weight = i < (int)blockDim.x ? row_weights[row + i]
+                                                 : weight_of(job.h, rows.first + i, column.row);
+        if (weight != 0)
+          readers_add<T, LANES, TAPS>(job, readers, place.w, dy + d * dy_slice + i * dy_row, weight,
+                                      value);
+      }
+      add_scaled(to.sum, lower ? 1 - source.weight : source.weight, value);
+      if (lower && source.weight != 0) add_scaled(to.next, source.weight, value);
     }
-    const bool lower = source.low == slice;
-    if (slice == column.end || (!lower && (source.low + 1 != slice || source.weight == 0)))
-      continue;
-    float value[LANES] = {};
-    readers_sum<T, LANES, TAPS>(job, h, w, dy + d * dy_slice, value);
-    add_scaled(sum, lower ? 1 - source.weight : source.weight, value);
-    if (lower && source.weight != 0) add_scaled(next, source.weight, value);
   }
-  for (; slice < column.end; slice++) {
-    add_or_store(dx + slice * dx_slice, job.multiply, sum, add);
-#pragma unroll
-    for (int l = 0; l < LANES; l++) sum[l] = next[l], next[l] = 0;
-  }
+  if (column.inside) collected_write(&to, column.end);
 }
 
 /* --- calls --- */
@@ -320,7 +312,7 @@ static void launch_collect(const struct node *node, const struct io *io, struct 
   const struct shape *s = &node->x[0].shape;
   const struct job job = job_make(node, LANES);
   const struct cuda_tiles tiles =
-      cuda_tiles_make((int64_t)s->w * job.split.groups, s->h, s->d, THICK);
+      cuda_tiles_make((int64_t)s->w * job.split.groups, s->h, s->d, COLLECT_THICK);
   CUDA_LAUNCH((collect<T, LANES, TAPS>), cuda_tiles_grid(&tiles, (int64_t)s->n * job.split.planes),
               cuda_tiles_block(&tiles), 0, stream, job, tiles, io->dx_add[0], (const T *)io->dy,
               (T *)io->dx[0]);
@@ -339,7 +331,7 @@ static int most_readers(const struct axis &axis) {
 template <typename T, int LANES>
 static void choose_collect(const struct node *node, const struct io *io, struct stream *stream) {
   const struct job job = job_make(node, LANES);
-  const int h = most_readers(job.h), w = most_readers(job.w), taps = h > w ? h : w;
+  const int taps = most_readers(job.w);
   if (taps <= FEW)
     launch_collect<T, LANES, FEW>(node, io, stream);
   else if (taps <= MANY)

@@ -2,153 +2,163 @@
  * scattered in integers (warp_scatter_cuda.h), sample by sample, so that the sums of one are all
  * there is at a time. Images of float32, bfloat16 or float16, any layout but blocks; displacements
  * float32. */
-#include "kernels/common/cuda_tile.h"
 #include "kernels/warp/warp_scatter_cuda.h"
 
-enum {
-  SAMPLE_THICK = 4,
-  WIDE_THICK = 2,
-  SLOPE_THICK = 4,
-  SCATTER_THICK = 8,
-  WRITE_LANES = 4,
-  LARGEST_BLOCKS = 1024
-};
+enum { SAMPLE_THICK = 4, WIDE_THICK = 2, SLOPE_THICK = 4, SCATTER_THICK = 8 };
+enum { WRITE_LANES = 4, LARGEST_BLOCKS = 1024 };
 
 /* One call, by value to kernels. */
+template <typename Index>
 struct job {
-  struct warp_arguments arguments;
-  struct warp_grid grid;
+  struct warp_grid<Index> grid;
   struct cuda_split split; /* of the image's channels */
-  int64_t voxels;
   struct cuda_strides image, field, y;
+  enum warp_padding padding;
 };
 
 static const struct warp_arguments *arguments_of(const struct node *node) {
   return (const struct warp_arguments *)(const void *)node->arguments;
 }
 
-static struct job job_make(const struct node *node, int lanes) {
-  struct job job;
-  job.arguments = *arguments_of(node);
-  job.grid = warp_grid_of(&node->y.shape);
-  job.split = cuda_split_of(
-      &node->y, node->y.layout == LAYOUT_LAST && node->x[0].layout == LAYOUT_LAST, lanes);
-  job.voxels = shape_voxels(node->y.shape);
+template <typename Index>
+static struct job<Index> job_make(const struct node *node, int lanes) {
+  const bool last = node->y.layout == LAYOUT_LAST && node->x[0].layout == LAYOUT_LAST;
+  struct job<Index> job;
+  job.grid = warp_grid_of<Index>(node->y.shape);
+  job.split = cuda_split_of(&node->y, last, lanes);
   job.image = cuda_strides_of(&node->x[0]);
   job.field = cuda_strides_of(&node->x[1]);
   job.y = cuda_strides_of(&node->y);
+  job.padding = arguments_of(node)->padding;
   return job;
 }
 
-/* A plane of the tiles as sample and first channel. */
-struct plane {
-  int sample, channel, w;
+/* How an image's channels are read. */
+enum access {
+  ACCESS_PLAIN,  /* one by one; voxels side by side */
+  ACCESS_SINGLE, /* one by one; any strides */
+  ACCESS_WIDE,   /* 16 bytes of a voxel at once */
 };
 
-__device__ inline struct plane plane_find(const struct job &job, const struct cuda_column &column) {
-  struct plane plane;
-  plane.sample = job.split.planes == 1 ? column.plane : column.plane / job.split.planes;
-  plane.w = job.split.groups == 1 ? column.item : column.item / job.split.groups;
-  plane.channel = column.plane - plane.sample * job.split.planes +
-                  (column.item - plane.w * job.split.groups) * job.split.lanes;
-  return plane;
+template <typename T, enum access ACCESS>
+constexpr int lanes_of = ACCESS == ACCESS_WIDE ? cuda_most_lanes<T> : 1;
+
+template <typename T>
+__device__ inline unsigned bytes_of(const struct cuda_strides &strides, enum access access) {
+  return (unsigned)sizeof(T) * (access == ACCESS_PLAIN ? 1 : (unsigned)strides.voxel);
 }
 
+template <typename Index>
 __device__ inline void load_field(const float *field, const struct cuda_strides &strides,
-                                  int sample, int64_t voxel, float (&u)[3]) {
-  const float *from = field + sample * strides.sample + voxel * strides.voxel;
+                                  Index number, float (&u)[3]) {
+  const float *from = cuda_at(field, number, bytes_of<float>(strides, ACCESS_SINGLE));
+  if (strides.channel == 1) {
 #pragma unroll
-  for (int k = 0; k < 3; k++) u[k] = from[k * strides.channel];
+    for (int k = 0; k < 3; k++) u[k] = from[k];
+  } else {
+#pragma unroll
+    for (int k = 0; k < 3; k++) u[k] = from[k * strides.channel];
+  }
 }
 
-template <typename T, int LANES, int THICK>
+template <typename T, enum access ACCESS, int THICK, enum warp_mode MODE, typename Index>
 static __global__ void __launch_bounds__(CUDA_TILE_THREADS)
-    sample(struct job job, struct cuda_tiles tiles, const T *__restrict__ image,
+    sample(struct job<Index> job, struct cuda_tiles tiles, const T *__restrict__ image,
            const float *__restrict__ field, T *__restrict__ y) {
+  constexpr int LANES = lanes_of<T, ACCESS>;
+  const unsigned bytes = bytes_of<T>(job.image, ACCESS), y_bytes = bytes_of<T>(job.y, ACCESS);
   const struct cuda_column column = cuda_column_find(tiles);
   if (!column.inside) return;
-  const struct plane plane = plane_find(job, column);
+  const struct cuda_place place = cuda_place_find(job.split, column);
+  field += place.sample * job.field.sample;
+  image += place.sample * job.image.sample + place.channel * job.image.channel;
+  y += place.sample * job.y.sample + place.channel * job.y.channel;
+  const Index first = warp_grid_voxel(job.grid, column.first, column.row, place.w);
   float u[THICK][3];
 #pragma unroll
   for (int i = 0; i < THICK; i++)
     if (column.first + i < column.end)
-      load_field(field, job.field, plane.sample,
-                 warp_grid_voxel(job.grid, column.first + i, column.row, plane.w), u[i]);
-  image += plane.sample * job.image.sample + plane.channel * job.image.channel;
-  y += plane.sample * job.y.sample + plane.channel * job.y.channel;
+      load_field(field, job.field, (Index)(first + i * job.grid.slice), u[i]);
 #pragma unroll
   for (int i = 0; i < THICK; i++) {
     const int d = column.first + i;
     if (d >= column.end) break;
-    const struct warp_cell cell =
-        warp_cell_find(job.grid, d, column.row, plane.w, u[i], job.arguments);
-    float value[WARP_CORNERS][LANES] = {}, sum[LANES] = {};
-#pragma unroll
-    for (int corner = 0; corner < WARP_CORNERS; corner++)
-      if (cell.inside >> corner & 1)
-        cuda_load(image + (cell.voxel + warp_grid_corner(job.grid, corner)) * job.image.voxel,
-                  value[corner]);
-#pragma unroll
-    for (int corner = 0; corner < WARP_CORNERS; corner++)
-#pragma unroll
-      for (int l = 0; l < LANES; l++)
-        sum[l] += warp_corner_weight(cell.at, corner) * value[corner][l];
-    cuda_store(y + warp_grid_voxel(job.grid, d, column.row, plane.w) * job.y.voxel, sum);
+    const struct warp_cell<Index> cell =
+        warp_cell_find<MODE>(job.grid, d, column.row, place.w, u[i], job.padding);
+    float sum[LANES] = {};
+    if constexpr (MODE == WARP_LINEAR) {
+      float value[WARP_CORNERS][LANES] = {};
+      warp_cell_load(job.grid, cell, image, bytes, value);
+      warp_cell_blend(cell, value, sum);
+    } else if (warp_corner_inside(cell.at, job.grid.extent, 0)) {
+      cuda_load(cuda_at(image, cell.voxel, bytes), sum);
+    }
+    cuda_store(cuda_at(y, (Index)(first + i * job.grid.slice), y_bytes), sum);
   }
 }
 
 /* <dy, image> over the channels at each corner. */
-template <typename T, int LANES>
-__device__ inline void corner_products(const struct job &job, const struct warp_cell &cell,
-                                       const T *image, const T *dy,
-                                       float (&product)[WARP_CORNERS]) {
+template <typename T, enum access ACCESS, typename Index>
+__device__ inline void corner_products(const struct job<Index> &job,
+                                       const struct warp_cell<Index> &cell, const T *image,
+                                       const T *dy, float (&product)[WARP_CORNERS]) {
+  constexpr int LANES = lanes_of<T, ACCESS>;
   const int groups = job.split.planes * job.split.groups;
   for (int g = 0; g < groups; g++) {
-    float gradient[LANES];
-    cuda_load(dy + (int64_t)g * LANES * job.y.channel, gradient);
-    const T *from = image + (int64_t)g * LANES * job.image.channel;
+    float gradient[LANES], value[WARP_CORNERS][LANES] = {};
+    cuda_load(dy, gradient);
+    warp_cell_load(job.grid, cell, image, bytes_of<T>(job.image, ACCESS), value);
 #pragma unroll
-    for (int corner = 0; corner < WARP_CORNERS; corner++) {
-      float value[LANES] = {};
-      if (cell.inside >> corner & 1)
-        cuda_load(from + (cell.voxel + warp_grid_corner(job.grid, corner)) * job.image.voxel,
-                  value);
+    for (int corner = 0; corner < WARP_CORNERS; corner++)
 #pragma unroll
-      for (int l = 0; l < LANES; l++) product[corner] += gradient[l] * value[l];
+      for (int l = 0; l < LANES; l++) product[corner] += gradient[l] * value[corner][l];
+    dy += LANES * job.y.channel;
+    image += LANES * job.image.channel;
+  }
+}
+
+template <typename Index>
+__device__ inline void store_slope(const struct job<Index> &job, const struct cuda_tiles &tiles,
+                                   const struct cuda_column &column, const float (&du)[3], bool add,
+                                   float *shared, float *dfield) {
+  const int lane = (int)threadIdx.x, width = (int)blockDim.x;
+  if (job.field.channel == 1) {
+    const int count = column.row < tiles.rows ? tiles.items - (column.item - lane) : 0;
+    cuda_store_triples(shared + 3 * threadIdx.y * width, lane, width, count, du, add,
+                       dfield - 3 * lane);
+  } else if (column.inside) {
+#pragma unroll
+    for (int k = 0; k < 3; k++) {
+      float *to = dfield + k * job.field.channel;
+      *to = add ? *to + du[k] : du[k];
     }
   }
 }
 
-template <typename T, int LANES>
-static __global__ void __launch_bounds__(CUDA_TILE_THREADS)
-    slope(struct job job, struct cuda_tiles tiles, bool add, const T *__restrict__ image,
+/* The displacement's gradient; tiles over its voxels. */
+template <typename T, enum access ACCESS, typename Index>
+static __global__ void __launch_bounds__(CUDA_TILE_THREADS, ACCESS == ACCESS_PLAIN ? 4 : 2)
+    slope(struct job<Index> job, struct cuda_tiles tiles, bool add, const T *__restrict__ image,
           const float *__restrict__ field, const T *__restrict__ dy, float *__restrict__ dfield) {
   __shared__ float staged[3 * CUDA_TILE_THREADS];
   const struct cuda_column column = cuda_column_find(tiles);
-  const int n = column.plane, w = column.item, lane = (int)threadIdx.x;
-  float *row = staged + 3 * threadIdx.y * blockDim.x;
-  image += n * job.image.sample;
-  dy += n * job.y.sample;
-  dfield += n * job.field.sample;
-  for (int d = column.first; d < column.end; d++) {
-    const int64_t voxel = warp_grid_voxel(job.grid, d, column.row, w);
+  image += column.plane * job.image.sample;
+  field += column.plane * job.field.sample;
+  dy += column.plane * job.y.sample;
+  dfield += column.plane * job.field.sample;
+  Index voxel = warp_grid_voxel(job.grid, column.first, column.row, column.item);
+  for (int d = column.first; d < column.end; d++, voxel += job.grid.slice) {
     float u[3], du[3] = {}, product[WARP_CORNERS] = {};
     if (column.inside) {
-      load_field(field, job.field, n, voxel, u);
-      const struct warp_cell cell = warp_cell_find(job.grid, d, column.row, w, u, job.arguments);
-      corner_products<T, LANES>(job, cell, image, dy + voxel * job.y.voxel, product);
+      load_field(field, job.field, voxel, u);
+      const struct warp_cell<Index> cell =
+          warp_cell_find<WARP_LINEAR>(job.grid, d, column.row, column.item, u, job.padding);
+      corner_products<T, ACCESS>(job, cell, image, cuda_at(dy, voxel, bytes_of<T>(job.y, ACCESS)),
+                                 product);
       warp_cell_slope(cell, product, du);
     }
-    if (job.field.channel == 1) {
-      int count = column.row < tiles.rows ? tiles.items - (w - lane) : 0;
-      cuda_store_triples(row, lane, (int)blockDim.x, count, du, add, dfield + (voxel - lane) * 3);
-    } else if (column.inside) {
-#pragma unroll
-      for (int k = 0; k < 3; k++) {
-        float *to = dfield + voxel + k * job.field.channel;
-        *to = add ? *to + du[k] : du[k];
-      }
-    }
+    store_slope(job, tiles, column, du, add, staged,
+                cuda_at(dfield, voxel, bytes_of<float>(job.field, ACCESS_SINGLE)));
   }
 }
 
@@ -173,32 +183,36 @@ static __global__ void __launch_bounds__(CUDA_TILE_THREADS)
 }
 
 /* The image's gradient of sample n in units. The tiles' groups are channels. */
-template <typename T>
+template <typename T, enum warp_mode MODE, typename Index>
 static __global__ void __launch_bounds__(CUDA_TILE_THREADS)
-    scatter(struct job job, struct cuda_tiles tiles, int n, int bits, const unsigned *largest,
-            const float *__restrict__ field, const T *__restrict__ dy, warp_total *total) {
+    scatter(struct job<Index> job, struct cuda_tiles tiles, int n, int bits,
+            const unsigned *largest, const float *__restrict__ field, const T *__restrict__ dy,
+            warp_total *total) {
   const struct warp_unit unit = warp_unit_find(*largest, bits);
   if (!unit.finite) return;
   const struct cuda_column column = cuda_column_find(tiles);
-  const struct plane plane = plane_find(job, column);
-  const struct warp_sums sums = {total + plane.channel * job.image.channel, 0, job.image.voxel};
-  struct warp_face<1> lower, upper;
+  const struct cuda_place place = cuda_place_find(job.split, column);
+  const struct warp_sums sums = {total + place.channel * job.image.channel, 0,
+                                 (int)job.image.voxel};
+  const int lane = (int)threadIdx.x, width = (int)blockDim.x, next = job.split.groups;
+  struct warp_face<1, Index> lower, upper;
   warp_face_clear(&upper);
-  dy += n * job.y.sample + plane.channel * job.y.channel;
-  for (int d = column.first; d < column.end; d++) {
-    const int64_t voxel = warp_grid_voxel(job.grid, d, column.row, plane.w);
+  field += n * job.field.sample;
+  dy += n * job.y.sample + place.channel * job.y.channel;
+  Index voxel = warp_grid_voxel(job.grid, column.first, column.row, place.w);
+  for (int d = column.first; d < column.end; d++, voxel += job.grid.slice) {
     float u[3] = {}, gradient[1] = {};
     if (column.inside) {
-      load_field(field, job.field, n, voxel, u);
-      gradient[0] = to_float(dy[voxel * job.y.voxel]) * unit.scale;
+      load_field(field, job.field, voxel, u);
+      gradient[0] = to_float(*cuda_at(dy, voxel, bytes_of<T>(job.y, ACCESS_SINGLE))) * unit.scale;
     }
-    struct warp_cell cell = warp_cell_find(job.grid, d, column.row, plane.w, u, job.arguments);
-    if (!column.inside) cell.inside = 0;
+    const struct warp_cell<Index> cell =
+        warp_cell_find<MODE>(job.grid, d, column.row, place.w, u, job.padding);
     warp_face_step(&lower, &upper, cell, gradient, job.grid, sums);
-    if (job.split.groups == 1) warp_face_hand_over(&lower, (int)threadIdx.x, (int)blockDim.x);
+    if (next < width) warp_face_hand_over(&lower, lane, width, next);
     warp_face_pay(lower, job.grid, sums);
   }
-  if (job.split.groups == 1) warp_face_hand_over(&upper, (int)threadIdx.x, (int)blockDim.x);
+  if (next < width) warp_face_hand_over(&upper, lane, width, next);
   warp_face_pay(upper, job.grid, sums);
 }
 
@@ -237,91 +251,137 @@ static void warp_prepare(struct node *node) {
     node->backward_workspace = LARGEST_BYTES + (size_t)sample_elements(node) * sizeof(warp_total);
 }
 
-template <typename T, int LANES>
+template <typename T, enum access ACCESS, enum warp_mode MODE, typename Index>
 static void launch_sample(const struct node *node, const struct io *io, struct stream *stream) {
+  constexpr int THICK = ACCESS == ACCESS_WIDE ? WIDE_THICK : SAMPLE_THICK;
   const struct shape *s = &node->y.shape;
-  const struct job job = job_make(node, LANES);
-  const int THICK = LANES > 1 ? WIDE_THICK : SAMPLE_THICK;
+  const struct job<Index> job = job_make<Index>(node, lanes_of<T, ACCESS>);
   const struct cuda_tiles tiles =
       cuda_tiles_make((int64_t)s->w * job.split.groups, s->h, s->d, THICK);
-  CUDA_LAUNCH((sample<T, LANES, THICK>), cuda_tiles_grid(&tiles, (int64_t)s->n * job.split.planes),
-              cuda_tiles_block(&tiles), 0, stream, job, tiles, (const T *)io->x[0],
-              (const float *)io->x[1], (T *)io->y);
+  CUDA_LAUNCH((sample<T, ACCESS, THICK, MODE, Index>),
+              cuda_tiles_grid(&tiles, (int64_t)s->n * job.split.planes), cuda_tiles_block(&tiles),
+              0, stream, job, tiles, (const T *)io->x[0], (const float *)io->x[1], (T *)io->y);
 }
 
-template <typename T, int LANES>
+template <typename T, enum access ACCESS, typename Index>
 static void launch_slope(const struct node *node, const struct io *io, struct stream *stream) {
   const struct shape *s = &node->y.shape;
   const struct cuda_tiles tiles = cuda_tiles_make(s->w, s->h, s->d, SLOPE_THICK);
-  CUDA_LAUNCH((slope<T, LANES>), cuda_tiles_grid(&tiles, s->n), cuda_tiles_block(&tiles), 0, stream,
-              job_make(node, LANES), tiles, io->dx_add[1], (const T *)io->x[0],
-              (const float *)io->x[1], (const T *)io->dy, (float *)io->dx[1]);
+  CUDA_LAUNCH((slope<T, ACCESS, Index>), cuda_tiles_grid(&tiles, s->n), cuda_tiles_block(&tiles), 0,
+              stream, job_make<Index>(node, lanes_of<T, ACCESS>), tiles, io->dx_add[1],
+              (const T *)io->x[0], (const float *)io->x[1], (const T *)io->dy, (float *)io->dx[1]);
+}
+
+template <typename T>
+static void launch_largest(const struct node *node, const struct io *io, struct stream *stream) {
+  const int64_t all = node->y.shape.n * sample_elements(node);
+  const unsigned most = LARGEST_BLOCKS,
+                 enough = cuda_blocks(all, CUDA_TILE_THREADS * cuda_most_lanes<T>);
+  CUDA_LAUNCH((find_largest<T>), enough < most ? enough : most, CUDA_TILE_THREADS, 0, stream,
+              (const T *)io->dy, all, (unsigned *)io->workspace);
+}
+
+static warp_total *totals_of(const struct io *io) {
+  return (warp_total *)((char *)io->workspace + LARGEST_BYTES);
+}
+
+template <typename T, enum warp_mode MODE, typename Index>
+static void launch_scatter(const struct node *node, const struct io *io, int n, int bits,
+                           struct stream *stream) {
+  const struct shape *s = &node->y.shape;
+  const struct job<Index> job = job_make<Index>(node, 1);
+  const struct cuda_tiles tiles =
+      cuda_tiles_make((int64_t)s->w * job.split.groups, s->h, s->d, SCATTER_THICK);
+  CUDA_LAUNCH((scatter<T, MODE, Index>), cuda_tiles_grid(&tiles, job.split.planes),
+              cuda_tiles_block(&tiles), 0, stream, job, tiles, n, bits,
+              (const unsigned *)io->workspace, (const float *)io->x[1], (const T *)io->dy,
+              totals_of(io));
 }
 
 template <typename T, int LANES>
 static void launch_write(const struct node *node, const struct io *io, int n, int bits,
                          struct stream *stream) {
   const int64_t count = sample_elements(node);
-  const warp_total *total = (const warp_total *)((const char *)io->workspace + LARGEST_BYTES);
   CUDA_LAUNCH((write_sums<T, LANES>), cuda_blocks(count, CUDA_TILE_THREADS * LANES),
-              CUDA_TILE_THREADS, 0, stream, total, count, bits, (const unsigned *)io->workspace,
-              io->dx_add[0], (T *)io->dx[0] + n * count);
+              CUDA_TILE_THREADS, 0, stream, totals_of(io), count, bits,
+              (const unsigned *)io->workspace, io->dx_add[0], (T *)io->dx[0] + n * count);
 }
 
-template <typename T>
+template <typename T, enum warp_mode MODE, typename Index>
 static enum status image_gradient(const struct node *node, const struct io *io,
                                   struct stream *stream) {
-  const struct shape *s = &node->y.shape;
-  const struct job job = job_make(node, 1);
-  const struct cuda_tiles tiles =
-      cuda_tiles_make((int64_t)s->w * job.split.groups, s->h, s->d, SCATTER_THICK);
-  const int64_t count = sample_elements(node), all = s->n * count;
-  const int bits = warp_unit_bits(job.voxels), lanes = cuda_most_lanes<T>;
-  const unsigned most = LARGEST_BLOCKS, enough = cuda_blocks(all, CUDA_TILE_THREADS * lanes);
-  unsigned *largest = (unsigned *)io->workspace;
-  warp_total *total = (warp_total *)((char *)io->workspace + LARGEST_BYTES);
-  CUDA_TRY(cudaMemsetAsync(largest, 0, LARGEST_BYTES, cuda_stream(stream)));
-  CUDA_LAUNCH((find_largest<T>), enough < most ? enough : most, CUDA_TILE_THREADS, 0, stream,
-              (const T *)io->dy, all, largest);
-  for (int n = 0; n < s->n; n++) {
-    CUDA_TRY(cudaMemsetAsync(total, 0, (size_t)count * sizeof *total, cuda_stream(stream)));
-    CUDA_LAUNCH((scatter<T>), cuda_tiles_grid(&tiles, job.split.planes), cuda_tiles_block(&tiles),
-                0, stream, job, tiles, n, bits, (const unsigned *)largest, (const float *)io->x[1],
-                (const T *)io->dy, total);
+  const int64_t count = sample_elements(node);
+  const int bits = warp_unit_bits(shape_voxels(node->y.shape));
+  CUDA_TRY(cudaMemsetAsync(io->workspace, 0, LARGEST_BYTES, cuda_stream(stream)));
+  launch_largest<T>(node, io, stream);
+  for (int n = 0; n < node->y.shape.n; n++) {
+    CUDA_TRY(
+        cudaMemsetAsync(totals_of(io), 0, (size_t)count * sizeof(warp_total), cuda_stream(stream)));
+    launch_scatter<T, MODE, Index>(node, io, n, bits, stream);
     (count % WRITE_LANES == 0 ? launch_write<T, WRITE_LANES> : launch_write<T, 1>)(node, io, n,
                                                                                    bits, stream);
   }
   return STATUS_OK;
 }
 
-/* Whether the image's channels are read 16 bytes at a time. */
 template <typename T>
-static bool is_wide(const struct node *node) {
-  return job_make(node, cuda_most_lanes<T>).split.lanes > 1;
+static enum access access_of(const struct node *node) {
+  const struct job<uint64_t> job = job_make<uint64_t>(node, cuda_most_lanes<T>);
+  if (job.split.lanes > 1) return ACCESS_WIDE;
+  return job.image.voxel == 1 && job.y.voxel == 1 ? ACCESS_PLAIN : ACCESS_SINGLE;
+}
+
+/* What is rare, nearest voxels and volumes that need 64 bits, goes one by one. */
+template <typename T, enum warp_mode MODE>
+static void sample_rare(const struct node *node, const struct io *io, struct stream *stream) {
+  if (warp_grid_small(node->y.shape))
+    launch_sample<T, ACCESS_SINGLE, MODE, uint32_t>(node, io, stream);
+  else
+    launch_sample<T, ACCESS_SINGLE, MODE, uint64_t>(node, io, stream);
 }
 
 template <typename T>
 static enum status warp_forward(const struct node *node, const struct io *io,
                                 struct stream *stream) {
-  (is_wide<T>(node) ? launch_sample<T, cuda_most_lanes<T>> : launch_sample<T, 1>)(node, io, stream);
+  static const decltype(&sample_rare<T, WARP_LINEAR>) launch[] = {
+      launch_sample<T, ACCESS_PLAIN, WARP_LINEAR, uint32_t>,
+      launch_sample<T, ACCESS_SINGLE, WARP_LINEAR, uint32_t>,
+      launch_sample<T, ACCESS_WIDE, WARP_LINEAR, uint32_t>};
+  if (arguments_of(node)->mode == WARP_NEAREST)
+    sample_rare<T, WARP_NEAREST>(node, io, stream);
+  else if (!warp_grid_small(node->y.shape))
+    sample_rare<T, WARP_LINEAR>(node, io, stream);
+  else
+    launch[access_of<T>(node)](node, io, stream);
   return cuda_launched(node->name);
 }
 
 template <typename T>
 static enum status field_gradient(const struct node *node, const struct io *io,
                                   struct stream *stream) {
-  if (arguments_of(node)->mode != WARP_NEAREST)
-    (is_wide<T>(node) ? launch_slope<T, cuda_most_lanes<T>> : launch_slope<T, 1>)(node, io, stream);
-  else if (!io->dx_add[1])
-    CUDA_TRY(cudaMemsetAsync(io->dx[1], 0, tensor_bytes(&node->x[1]), cuda_stream(stream)));
+  static const decltype(&launch_slope<T, ACCESS_PLAIN, uint32_t>) launch[] = {
+      launch_slope<T, ACCESS_PLAIN, uint32_t>, launch_slope<T, ACCESS_SINGLE, uint32_t>,
+      launch_slope<T, ACCESS_WIDE, uint32_t>};
+  if (arguments_of(node)->mode == WARP_NEAREST) {
+    if (!io->dx_add[1])
+      CUDA_TRY(cudaMemsetAsync(io->dx[1], 0, tensor_bytes(&node->x[1]), cuda_stream(stream)));
+  } else if (warp_grid_small(node->y.shape)) {
+    launch[access_of<T>(node)](node, io, stream);
+  } else {
+    launch_slope<T, ACCESS_SINGLE, uint64_t>(node, io, stream);
+  }
   return STATUS_OK;
 }
 
 template <typename T>
 static enum status warp_backward(const struct node *node, const struct io *io,
                                  struct stream *stream) {
+  static const decltype(&image_gradient<T, WARP_LINEAR, uint32_t>) gradient[2][2] = {
+      {image_gradient<T, WARP_LINEAR, uint64_t>, image_gradient<T, WARP_LINEAR, uint32_t>},
+      {image_gradient<T, WARP_NEAREST, uint64_t>, image_gradient<T, WARP_NEAREST, uint32_t>}};
+  const bool nearest = arguments_of(node)->mode == WARP_NEAREST;
   if (io->dx[1]) TRY(field_gradient<T>(node, io, stream));
-  if (io->dx[0]) TRY(image_gradient<T>(node, io, stream));
+  if (io->dx[0]) TRY(gradient[nearest][warp_grid_small(node->y.shape)](node, io, stream));
   return cuda_launched(node->name);
 }
 

@@ -59,56 +59,59 @@ __device__ inline void warp_raise(unsigned value, unsigned *largest) {
   if (thread % 32 == 0 && value > 0) atomicMax(largest, value);
 }
 
-/* Where sums are: channel c of voxel i at [c * channel + i * voxel]. */
+/* Where sums are: of channel c of voxel i at [c * channel + i * voxel]. */
 struct warp_sums {
   warp_total *total;
-  int64_t channel, voxel;
+  int64_t channel;
+  int voxel;
 };
 
-/* What a thread owes to four corners of one slice: j's bits are h and w. */
-template <int CHANNELS>
+/* What a thread owes to four corners of one slice: the bits of j are h and w. */
+template <int CHANNELS, typename Index>
 struct warp_face {
-  int64_t voxel; /* the number of corner 0 */
+  Index voxel; /* the number of corner 0 */
   long long owed[CHANNELS][4];
 };
 
-static const int64_t WARP_NOWHERE = -((int64_t)1 << 62);
-
-template <int CHANNELS>
-__device__ inline void warp_face_clear(struct warp_face<CHANNELS> *face) {
-  face->voxel = WARP_NOWHERE;
+template <int CHANNELS, typename Index>
+__device__ inline void warp_face_clear(struct warp_face<CHANNELS, Index> *face) {
+  face->voxel = 0;
 #pragma unroll
   for (int i = 0; i < CHANNELS * 4; i++) face->owed[i / 4][i % 4] = 0;
 }
 
 /* Adds to memory what is not 0. Corners outside the volume owe 0: their numbers mean nothing. */
-template <int CHANNELS>
-__device__ inline void warp_face_pay(const struct warp_face<CHANNELS> &face,
-                                     const struct warp_grid &grid, const struct warp_sums &sums) {
+template <int CHANNELS, typename Index>
+__device__ inline void warp_face_pay(const struct warp_face<CHANNELS, Index> &face,
+                                     const struct warp_grid<Index> &grid,
+                                     const struct warp_sums &sums) {
+  const unsigned bytes = (unsigned)sums.voxel * (unsigned)sizeof(warp_total);
 #pragma unroll
-  for (int c = 0; c < CHANNELS; c++)
+  for (int j = 0; j < 4; j++) {
+    const Index voxel = face.voxel + (j & 1 ? grid.row : 0) + (Index)(j >> 1);
 #pragma unroll
-    for (int j = 0; j < 4; j++) {
-      int64_t voxel = face.voxel + (j & 1 ? grid.row : 0) + (j >> 1);
+    for (int c = 0; c < CHANNELS; c++)
       if (face.owed[c][j] != 0)
-        atomicAdd(sums.total + c * sums.channel + voxel * sums.voxel, (warp_total)face.owed[c][j]);
-    }
+        atomicAdd(cuda_at(sums.total + c * sums.channel, voxel, bytes),
+                  (warp_total)face.owed[c][j]);
+  }
 }
 
-/* Hands the upper corners along w to the next thread of the row where they are its lower ones. All
- * threads of a warp must call; rows of `width` threads. */
-template <int CHANNELS>
-__device__ inline void warp_face_hand_over(struct warp_face<CHANNELS> *face, int lane, int width) {
+/* Hands the upper corners along w to the thread `distance` further in the row, where they are its
+ * lower ones. All threads of a warp must call; rows of `width` threads. */
+template <int CHANNELS, typename Index>
+__device__ inline void warp_face_hand_over(struct warp_face<CHANNELS, Index> *face, int lane,
+                                           int width, int distance) {
   const unsigned all = 0xffffffffu;
-  long long before = __shfl_up_sync(all, (long long)face->voxel, 1, width);
-  long long after = __shfl_down_sync(all, (long long)face->voxel, 1, width);
-  bool takes = lane > 0 && before + 1 == face->voxel;
-  bool gives = lane + 1 < width && after == face->voxel + 1;
+  const Index before = __shfl_up_sync(all, face->voxel, distance, width);
+  const Index after = __shfl_down_sync(all, face->voxel, distance, width);
+  const bool takes = lane >= distance && (Index)(before + 1) == face->voxel;
+  const bool gives = lane + distance < width && after == (Index)(face->voxel + 1);
 #pragma unroll
   for (int c = 0; c < CHANNELS; c++)
 #pragma unroll
     for (int j = 0; j < 2; j++) {
-      long long given = __shfl_up_sync(all, face->owed[c][j + 2], 1, width);
+      const long long given = __shfl_up_sync(all, face->owed[c][j + 2], distance, width);
       if (takes) face->owed[c][j] += given;
       if (gives) face->owed[c][j + 2] = 0;
     }
@@ -116,19 +119,24 @@ __device__ inline void warp_face_hand_over(struct warp_face<CHANNELS> *face, int
 
 /* One voxel on a thread's way along d: adds its terms, weight times value (in units), to what the
  * thread owes, of which the lower slice is then complete: `lower`; `upper` is kept. */
-template <int CHANNELS>
-__device__ inline void warp_face_step(struct warp_face<CHANNELS> *lower,
-                                      struct warp_face<CHANNELS> *upper,
-                                      const struct warp_cell &cell, const float (&value)[CHANNELS],
-                                      const struct warp_grid &grid, const struct warp_sums &sums) {
-  bool follows = upper->voxel == cell.voxel;
+template <int CHANNELS, typename Index>
+__device__ inline void warp_face_step(struct warp_face<CHANNELS, Index> *lower,
+                                      struct warp_face<CHANNELS, Index> *upper,
+                                      const struct warp_cell<Index> &cell,
+                                      const float (&value)[CHANNELS],
+                                      const struct warp_grid<Index> &grid,
+                                      const struct warp_sums &sums) {
+  const bool follows = upper->voxel == cell.voxel;
   if (!follows) warp_face_pay(*upper, grid, sums);
   lower->voxel = cell.voxel;
   upper->voxel = cell.voxel + grid.slice;
 #pragma unroll
   for (int j = 0; j < 4; j++) {
-    float low = cell.inside >> 2 * j & 1 ? warp_corner_weight(cell.at, 2 * j) : 0;
-    float high = cell.inside >> (2 * j + 1) & 1 ? warp_corner_weight(cell.at, 2 * j + 1) : 0;
+    float low = warp_corner_weight(cell.at, 2 * j), high = warp_corner_weight(cell.at, 2 * j + 1);
+    if (!cell.interior) {
+      if (!warp_corner_inside(cell.at, grid.extent, 2 * j)) low = 0;
+      if (!warp_corner_inside(cell.at, grid.extent, 2 * j + 1)) high = 0;
+    }
 #pragma unroll
     for (int c = 0; c < CHANNELS; c++) {
       lower->owed[c][j] = llrintf(low * value[c]) + (follows ? upper->owed[c][j] : 0);
