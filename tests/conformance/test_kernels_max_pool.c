@@ -37,26 +37,39 @@ TEST(kernels_agree) {
   conformance_run(cases, sizeof cases / sizeof *cases);
 }
 
-/* Winner and value of one 2x2x2 window under every CPU float kernel that takes it. */
+/* Winner and value of one 2x2x2 window in channel 0. */
+static void check_winner(struct rig *rig, int winner, float largest) {
+  struct stream *stream = conformance_stream(rig->node.device);
+  guarded_upload(&rig->x[0]);
+  guarded_upload(&rig->workspace[0]);
+  CHECK_OK(rig->node.kernel->forward(&rig->node, &rig->io, stream));
+  guarded_download(&rig->y);
+  guarded_download(&rig->saved[0]);
+  double y = element_read(rig->y.memory, rig->node.y.dtype, 0);
+  CHECK_SAY(rig->saved[0].memory[0] == winner, " (%s: winner %d, expected %d)",
+            rig->node.kernel->name, rig->saved[0].memory[0], winner);
+  CHECK(isnan(largest) ? isnan(y) : y == largest);
+}
+
+/* Under every kernel that takes it, of any device and type. */
 static void check_window(const float corner[8], int channels, int winner, float largest) {
+  const struct op_case test = {.label = "window",
+                               .op = &op_max_pool,
+                               .input_count = 1,
+                               .x = {{1, channels, 2, 2, 2}},
+                               .arguments = &two,
+                               .argument_bytes = sizeof two};
+  double values[8 * CHANNEL_BLOCK] = {0};
+  for (int i = 0; i < 8; i++) values[i] = corner[i];
+  const struct trial trial = {.test = &test, .value = {values}};
   for (int k = 0; op_max_pool.kernels[k]; k++) {
-    struct op_case test = {.label = "window",
-                           .op = &op_max_pool,
-                           .input_count = 1,
-                           .x = {{1, channels, 2, 2, 2}},
-                           .arguments = &two,
-                           .argument_bytes = sizeof two};
-    const struct kernel *kernel = op_max_pool.kernels[k];
-    struct node node;
-    float x[8 * CHANNEL_BLOCK] = {0}, y[CHANNEL_BLOCK] = {0};
-    unsigned char saved[CHANNEL_BLOCK] = {0};
-    struct io io = {.x = {x}, .y = y, .saved = {saved}};
-    CHECK_OK(conformance_node(&test, DTYPE_F32, LAYOUTS_DEVICE, -1, &node));
-    if (!op_kernel_fits(kernel, &node)) continue;
-    for (int i = 0; i < 8; i++) x[tensor_at(&node.x[0], 0, 0, i / 4, i / 2 % 2, i % 2)] = corner[i];
-    CHECK_OK(kernel->forward(&node, &io, NULL));
-    CHECK_SAY(saved[0] == winner, " (%s: winner %d, expected %d)", kernel->name, saved[0], winner);
-    CHECK(isnan(largest) ? isnan(y[0]) : y[0] == largest);
+    const struct attempt attempt = {.kernel = op_max_pool.kernels[k], .only = -1};
+    struct rig rig = {0};
+    if (!attempt_fits(&test, &attempt)) continue;
+    CHECK_OK(attempt_node(&test, &attempt, &rig.node));
+    rig_open(&rig, &trial, &attempt);
+    check_winner(&rig, winner, largest);
+    rig_visit(&rig, visit_free, NULL);
   }
 }
 
