@@ -51,6 +51,21 @@ ranks 1 small.cfg $few train.steps=20 output.dir=gpu
 cut -d, -f1-5,7 cpu/metrics.csv > cpu.csv
 cut -d, -f1-5,7 gpu/metrics.csv > gpu.csv
 near "20 steps agree with the CPU" 1e-4 cpu.csv gpu.csv
+kind() { # NAME ARGUMENTS...: 2 steps that a config can ask for otherwise
+  local name=$1 device
+  shift
+  for device in cpu cuda; do
+    rm -rf kind
+    # shellcheck disable=SC2086
+    ranks 1 small.cfg $few train.steps=2 output.dir=kind device=$device "$@"
+    cut -d, -f1-5,7 kind/metrics.csv > kind-$device.csv
+  done
+  near "$name agrees with the CPU" 1e-4 kind-cpu.csv kind-cuda.csv
+}
+kind "LNCC, l2, both directions" loss.similarity=lncc loss.window=3 loss.smoothness=l2 registration.bidirectional=true
+kind "two samples in a slot, l1" train.slot_samples=2 loss.smoothness=l1
+kind "MONAI's network, SGD, clipping" model.variant=monai 'model.encoder=[4,6]' 'model.decoder=[4]' 'model.final=[4]' \
+  train.optimizer=sgd train.clip_norm=0.001
 for precision in bf16 fp16; do
   for device in cpu cuda; do
     # shellcheck disable=SC2086
