@@ -184,7 +184,7 @@ static __device__ __forceinline__ void add_plane(const unsigned char *own, int c
                                                  const uint2 *packed,
                                                  float (&sum)[DEPTH][ROWS][4]) {
   int lane = threadIdx.x % 32, voxel = lane % 16;
-#pragma unroll
+#pragma unroll 1
   for (int tap_w = 0; tap_w < SIDE; tap_w++) {
     typename gather_matrix<T>::right right[DEPTH][SIDE];
 #pragma unroll

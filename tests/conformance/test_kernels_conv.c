@@ -60,6 +60,12 @@ static const struct op_case cases[] = {
     CONV("1x3x3, past borders", 1, PLAIN(1, 3, 3, 1, 1, 1, 0, 1, 1, 8), {2, 8, 1, 35, 18}),
     CONV("1x1x1, 32 to 40", 1, PLAIN(1, 1, 1, 1, 1, 1, 0, 0, 0, 40), {1, 32, 2, 2, 19}),
     CONV("9 along w", 1, PLAIN(1, 1, 9, 1, 1, 1, 0, 0, 4, 16), {1, 16, 1, 2, 9}),
+    CONV("first layer, 1+2 to 8, past borders", 2, SAME(8, 0.2F, 0), {1, 1, 9, 9, 33},
+         {1, 2, 9, 9, 33}),
+    CONV("head, 8+8 to 3, past borders", 2, SAME(3, 1, 0), {1, 8, 5, 17, 33}, {1, 8, 5, 17, 33}),
+    CONV("head, 16 to 4, 1x1x1", 1, PLAIN(1, 1, 1, 1, 1, 1, 0, 0, 0, 4), {2, 16, 2, 3, 5}),
+    CONV("first layer, 4 to 8, 1x3x3", 1, PLAIN(1, 3, 3, 1, 1, 1, 0, 1, 1, 8), {1, 4, 2, 5, 7}),
+    CONV("1x5x3", 1, PLAIN(1, 5, 3, 1, 1, 1, 0, 2, 1, 16), {1, 16, 1, 6, 5}),
 };
 
 TEST(kernels_agree) {
