@@ -135,7 +135,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
   p.totalGlobalMem = device_bytes();
   p.sharedMemPerBlock = 48 << 10, p.sharedMemPerBlockOptin = 227 << 10;
   p.sharedMemPerMultiprocessor = 228 << 10;
-  p.major = 9, p.minor = 0, p.multiProcessorCount = 132, p.warpSize = 32;
+  p.major = 9, p.minor = 0, p.multiProcessorCount = 2, p.warpSize = 32;
   p.regsPerBlock = p.regsPerMultiprocessor = 65536;
   p.maxThreadsPerBlock = 1024, p.maxThreadsPerMultiProcessor = 2048;
   p.maxBlocksPerMultiProcessor = 32;
@@ -235,7 +235,7 @@ static struct sigaction handled_before;
 static void explain_fault(int number, siginfo_t *information, void *) {
   char *at = (char *)information->si_addr;
   sigaction(number, &handled_before, nullptr);
-  if (!shim_is_device(at)) return;
+  if (at < range || at >= range + RANGE) return;
   const auto *found = nearest(at);
   std::string position = shim_position();
   fprintf(stderr, "CUDA shim: %s device memory at %p",
