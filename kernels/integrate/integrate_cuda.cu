@@ -173,7 +173,7 @@ __device__ inline float4 own_gradient(const struct warp_grid<Index> &grid,
 
 /* The gradient of one squaring: what each voxel adds to itself in place, and the rest in units. */
 template <typename Index>
-static __global__ void __launch_bounds__(CUDA_TILE_THREADS, sizeof(Index) == 4 ? 3 : 2)
+static __global__ void __launch_bounds__(CUDA_TILE_THREADS)
     pull_back(struct job job, struct warp_grid<Index> grid, struct cuda_tiles tiles, int bits,
               const unsigned *largest, const float4 *__restrict__ v, float4 *gradient,
               struct warp_sums sums) {

@@ -80,7 +80,8 @@ __device__ inline void warp_face_clear(struct warp_face<CHANNELS, Index> *face) 
   for (int i = 0; i < CHANNELS * 4; i++) face->owed[i / 4][i % 4] = 0;
 }
 
-/* Adds to memory what is not 0. Corners outside the volume owe 0: their numbers mean nothing. */
+/* Adds to memory, but for corners that are owed nothing, as are those outside the volume: their
+ * numbers mean nothing. */
 template <int CHANNELS, typename Index>
 __device__ inline void warp_face_pay(const struct warp_face<CHANNELS, Index> &face,
                                      const struct warp_grid<Index> &grid,
@@ -89,11 +90,14 @@ __device__ inline void warp_face_pay(const struct warp_face<CHANNELS, Index> &fa
 #pragma unroll
   for (int j = 0; j < 4; j++) {
     const Index voxel = face.voxel + (j & 1 ? grid.row : 0) + (Index)(j >> 1);
+    long long any = 0;
+#pragma unroll
+    for (int c = 0; c < CHANNELS; c++) any |= face.owed[c][j];
+    if (any == 0) continue;
+    warp_total *total = cuda_at(sums.total, voxel, bytes);
 #pragma unroll
     for (int c = 0; c < CHANNELS; c++)
-      if (face.owed[c][j] != 0)
-        atomicAdd(cuda_at(sums.total + c * sums.channel, voxel, bytes),
-                  (warp_total)face.owed[c][j]);
+      atomicAdd(total + c * sums.channel, (warp_total)face.owed[c][j]);
   }
 }
 
@@ -126,8 +130,10 @@ __device__ inline void warp_face_step(struct warp_face<CHANNELS, Index> *lower,
                                       const float (&value)[CHANNELS],
                                       const struct warp_grid<Index> &grid,
                                       const struct warp_sums &sums) {
-  const bool follows = upper->voxel == cell.voxel;
-  if (!follows) warp_face_pay(*upper, grid, sums);
+  if (upper->voxel != cell.voxel) {
+    warp_face_pay(*upper, grid, sums);
+    warp_face_clear(upper);
+  }
   lower->voxel = cell.voxel;
   upper->voxel = cell.voxel + grid.slice;
 #pragma unroll
@@ -139,7 +145,7 @@ __device__ inline void warp_face_step(struct warp_face<CHANNELS, Index> *lower,
     }
 #pragma unroll
     for (int c = 0; c < CHANNELS; c++) {
-      lower->owed[c][j] = llrintf(low * value[c]) + (follows ? upper->owed[c][j] : 0);
+      lower->owed[c][j] = upper->owed[c][j] + llrintf(low * value[c]);
       upper->owed[c][j] = llrintf(high * value[c]);
     }
   }
