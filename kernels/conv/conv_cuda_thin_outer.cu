@@ -160,7 +160,7 @@ static __global__ void __launch_bounds__(THIN_THREADS, MATRICES * sizeof(T) > 2 
     int start[3], sample = thin_tile_find(plan.tiles, PLANES, tile, start);
     load_wide<T>(pair, wide, sample, start, group * 16, wide_tile);
     cuda_copy_close();
-    thin_fill<T, thin_voxel_words<T>>(pair, box, pair.thin_channels, sample, start, thin);
+    thin_fill<T, thin_voxel_words<T>, 4>(pair, box, pair.thin_channels, sample, start, thin);
     cuda_copy_wait<0>();
     __syncthreads();
     add_tile<T, MATRICES>(box, thin, wide_tile, places, sum);

@@ -11,11 +11,13 @@ enum {
   ROWS = 2,            /* along h that a warp computes together */
   SEGMENTS = THIN_WIDTH / 16,
   MATRICES = ROWS * SEGMENTS,
+  TILES = 4, /* of a block */
   MOST_SHARED = 100 << 10,
 };
 
 struct spread_plan {
   struct thin_tiles tiles;
+  int count;  /* of tiles, of all samples */
   int planes; /* of words */
   int depth;  /* words, a multiple of 8 */
   int groups; /* of 16 wide channels */
@@ -25,6 +27,7 @@ static struct spread_plan spread_plan_of(const struct thin_pair &pair, enum dtyp
   struct spread_plan plan;
   int each = (int)(4 / dtype_bytes(type));
   plan.tiles = thin_tiles_of(pair, PLANES);
+  plan.count = (int)thin_tile_count(pair, PLANES);
   plan.planes = (pair.thin_channels + each - 1) / each;
   plan.depth = (pair.taps * plan.planes + 7) / 8 * 8;
   plan.groups = (pair.wide_channels + 15) / 16;
@@ -100,47 +103,41 @@ struct spread_multiply<float> {
   }
 };
 
-/* Four neighbouring channels of a voxel. */
+/* `count` of four neighbouring channels of a voxel. */
 template <typename S>
-static __device__ void write_channels(const struct thin_result &result, S *to, int count,
-                                      const float (&value)[4]) {
-  float old[4] = {0, 0, 0, 0};
-  if (count == 4 && result.strides.voxel % 4 == 0) {
-    if (result.add) cuda_load<S, 4>(to, old);
-#pragma unroll
-    for (int i = 0; i < 4; i++) old[i] += value[i];
-    cuda_store<S, 4>(to, old);
-    return;
-  }
+static __device__ void write_some(S *to, int count, bool add, const float (&value)[4]) {
 #pragma unroll
   for (int i = 0; i < 4; i++)
-    if (i < count) to[i] = from_float<S>(result.add ? to_float(to[i]) + value[i] : value[i]);
+    if (i < count) to[i] = from_float<S>(add ? to_float(to[i]) + value[i] : value[i]);
 }
 
-/* A lane's results: 4 channels from `channel` on of voxels that begin at `d h w`, stored as S. */
+/* A lane's results: 4 channels from `channel` on of voxels that begin at h w of row `row - h` of
+ * all rows, stored as S. */
 template <typename S>
 static __device__ __forceinline__ void finish(const struct thin_pair &pair,
                                               const struct thin_result &result,
-                                              const float (&sum)[MATRICES][2][4], int sample,
-                                              int channel, int d, int h, int w) {
-  const int stride = (int)result.strides.voxel, width = pair.wide_extent[2];
-  const int count = pair.wide_channels - channel < 4 ? pair.wide_channels - channel : 4;
+                                              const float (&sum)[MATRICES][2][4], int64_t row,
+                                              int channel, int h, int w) {
+  const int stride = pair.wide_channels, width = pair.wide_extent[2], count = stride - channel;
+  const bool together = count >= 4 && stride % 4 == 0 && !result.add;
   float bias[4] = {0, 0, 0, 0};
   for (int i = 0; i < 4 && result.bias; i++)
     if (i < count) bias[i] = result.bias[channel + i];
-  int64_t row = ((int64_t)sample * pair.wide_extent[0] + d) * pair.wide_extent[1] + h;
   S *to = static_cast<S *>(result.data) + (row * width + w) * stride + channel;
 #pragma unroll
   for (int m = 0; m < 2 * MATRICES; m++) {
-    int down = m / 2 / SEGMENTS, right = m / 2 % SEGMENTS * 16 + m % 2 * 8;
-    if (h + down >= pair.wide_extent[1] || w + right >= width || count <= 0) continue;
+    const int down = m / 2 / SEGMENTS, right = m / 2 % SEGMENTS * 16 + m % 2 * 8;
+    if (h + down >= pair.wide_extent[1] || w + right >= width) continue;
     float value[4];
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       float x = sum[m / 2][i / 2][m % 2 * 2 + i % 2] + bias[i];
       value[i] = x > 0 ? x : x * result.slope;
     }
-    write_channels<S>(result, to + (int64_t)(down * width + right) * stride, count, value);
+    if (together)
+      cuda_store<S, 4>(to + (down * width + right) * stride, value);
+    else
+      write_some<S>(to + (down * width + right) * stride, count, result.add, value);
   }
 }
 
@@ -167,6 +164,32 @@ static __device__ __forceinline__ void sum_group(const unsigned *own, const int 
   }
 }
 
+/* The rows of one plane of a tile: those of this warp. */
+template <typename T>
+static __device__ __forceinline__ void spread_plane(const struct thin_pair &pair,
+                                                    const struct spread_plan &plan,
+                                                    const struct thin_result &result,
+                                                    const unsigned *words, const int *places,
+                                                    const uint4 *packed, int sample,
+                                                    const int (&start)[3]) {
+  const struct thin_box box = thin_box_of(pair, PLANES);
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32, d = start[0] + warp;
+  const unsigned *own = words + warp * box.height * THIN_PITCH + lane / 4;
+  for (int row = 0; row < THIN_HEIGHT && d < pair.wide_extent[0]; row += ROWS)
+    for (int group = 0; group < plan.groups; group++) {
+      float sum[MATRICES][2][4] = {};
+      sum_group<T>(own + row * THIN_PITCH, places, packed + group * plan.depth * 4, plan.depth,
+                   sum);
+      int channel = group * 16 + lane % 4 * 4, h = start[1] + row, w = start[2] + lane / 4;
+      int64_t rows = ((int64_t)sample * pair.wide_extent[0] + d) * pair.wide_extent[1] + h;
+      if (result.wide)
+        finish<float>(pair, result, sum, rows, channel, h, w);
+      else
+        finish<T>(pair, result, sum, rows, channel, h, w);
+    }
+}
+
+/* A block computes TILES tiles, one after another. */
 template <typename T>
 static __global__ void __launch_bounds__(THIN_THREADS, sizeof(T) == 2 ? 3 : 2)
     spread(const struct thin_pair pair, const struct spread_plan plan, const float *weights,
@@ -175,27 +198,20 @@ static __global__ void __launch_bounds__(THIN_THREADS, sizeof(T) == 2 ? 3 : 2)
   const struct thin_box box = thin_box_of(pair, PLANES);
   uint4 *packed = reinterpret_cast<uint4 *>(words + plan.planes * box.plane);
   int *places = reinterpret_cast<int *>(packed + plan.groups * plan.depth * 4);
-  int start[3], sample = thin_tile_find(plan.tiles, PLANES, blockIdx.x, start);
-  thin_fill<T, thin_channel_words<T>>(pair, box, plan.planes * (4 / (int)sizeof(T)), sample, start,
-                                      words);
   pack_weights<T>(pair, plan, weights, reinterpret_cast<unsigned *>(packed));
   for (int i = threadIdx.x; i < plan.depth; i += THIN_THREADS)
     places[i] = i < pair.taps * plan.planes
                     ? i % plan.planes * box.plane + thin_tap_words(pair, box, i / plan.planes)
                     : 0;
-  __syncthreads();
-  int lane = threadIdx.x % 32, warp = threadIdx.x / 32, d = start[0] + warp;
-  for (int row = 0; row < THIN_HEIGHT && d < pair.wide_extent[0]; row += ROWS)
-    for (int group = 0; group < plan.groups; group++) {
-      float sum[MATRICES][2][4] = {};
-      sum_group<T>(words + (warp * box.height + row) * THIN_PITCH + lane / 4, places,
-                   packed + group * plan.depth * 4, plan.depth, sum);
-      int channel = group * 16 + lane % 4 * 4, h = start[1] + row, w = start[2] + lane / 4;
-      if (result.wide)
-        finish<float>(pair, result, sum, sample, channel, d, h, w);
-      else
-        finish<T>(pair, result, sum, sample, channel, d, h, w);
-    }
+  for (int tile = blockIdx.x * TILES; tile < plan.count && tile < (int)(blockIdx.x + 1) * TILES;
+       tile++) {
+    int start[3], sample = thin_tile_find(plan.tiles, PLANES, tile, start);
+    thin_fill<T, thin_channel_words<T>, 7>(pair, box, plan.planes * (4 / (int)sizeof(T)), sample,
+                                           start, words);
+    __syncthreads();
+    spread_plane<T>(pair, plan, result, words, places, packed, sample, start);
+    __syncthreads();
+  }
 }
 
 bool thin_spread_fits(const struct thin_pair *pair, enum dtype type) {
@@ -210,8 +226,8 @@ static void launch(const struct thin_pair &pair, enum dtype type, const float *w
   struct spread_plan plan = spread_plan_of(pair, type);
   size_t shared = spread_shared(pair, plan);
   cudaFuncSetAttribute(spread<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
-  CUDA_LAUNCH((spread<T>), (unsigned)thin_tile_count(pair, PLANES), THIN_THREADS, shared, stream,
-              pair, plan, weights, result);
+  CUDA_LAUNCH((spread<T>), cuda_blocks(plan.count, TILES), THIN_THREADS, shared, stream, pair, plan,
+              weights, result);
 }
 
 void thin_spread(const struct thin_pair *pair, enum dtype type, const float *weights,

@@ -6,7 +6,7 @@
 
 enum {
   THIN_WIDTH = 32, /* voxels of a tile along w */
-  THIN_HEIGHT = 8, /* along h */
+  THIN_HEIGHT = 8, /* along h; no fewer than warps */
   THIN_PITCH = 44, /* words of a row: neighbouring rows begin in distant banks */
 };
 
@@ -66,62 +66,82 @@ struct thin_voxel_words {
 template <>
 struct thin_voxel_words<float> : thin_channel_words<float> {};
 
-/* value / divisor for small numbers; inverse = 65536 / divisor + 1. */
-static __device__ inline int thin_divide(int value, int inverse) {
-  return value * inverse >> 16;
+/* COUNT voxels of a sample that a thread fills the words of: -1 where there is none. */
+template <int COUNT>
+struct thin_voxels {
+  int voxel[COUNT], at[COUNT], column[COUNT];
+  bool written[COUNT];
+};
+
+static __device__ inline int thin_voxel(const struct thin_pair &pair, int d, int h, int w) {
+  bool inside = (unsigned)d < (unsigned)pair.thin_extent[0] &&
+                (unsigned)h < (unsigned)pair.thin_extent[1] &&
+                (unsigned)w < (unsigned)pair.thin_extent[2];
+  return inside ? (d * pair.thin_extent[1] + h) * pair.thin_extent[2] + w : -1;
 }
 
-/* Fills the words of a channel, stored as S, from its data for `sample`; the box begins at `first`.
- * Several loads are under way before the first value is stored. */
-template <typename S, class Words>
-static __device__ inline void thin_fill_channel(const struct thin_pair &pair,
-                                                const struct thin_box &box, int channel, int sample,
-                                                const int (&first)[3], unsigned *words) {
-  constexpr int BATCH = 4;
-  const struct thin_channel &source = pair.thin[channel];
-  const S *from = static_cast<const S *>(source.data) + sample * source.sample;
-  const int rows = box.depth * box.height, margin = pair.kernel[2] - 1;
-  const int count = rows * (THIN_WIDTH + margin), by_height = 65536 / box.height + 1;
-  const int by_margin = 65536 / (margin + !margin) + 1;
-  for (int start = threadIdx.x; start < count; start += BATCH * THIN_THREADS) {
-    float value[BATCH];
-    int row[BATCH], column[BATCH];
+/* All loads of a channel are under way before the first value is stored. Channels that are not
+ * there are zeros. */
+template <typename T, class Words, int COUNT>
+static __device__ inline void thin_put(const struct thin_pair &pair, const struct thin_box &box,
+                                       int channels, int sample, const thin_voxels<COUNT> &own,
+                                       unsigned *words) {
+#pragma unroll 1
+  for (int c = 0; c < channels; c++) {
+    float value[COUNT] = {};
+    const struct thin_channel &source = pair.thin[c < pair.thin_channels ? c : 0];
+    if (c >= pair.thin_channels) {
+    } else if (source.wide) {
+      const float *from = static_cast<const float *>(source.data) + sample * source.sample;
 #pragma unroll
-    for (int b = 0; b < BATCH; b++) {
-      int i = start + b * THIN_THREADS, behind = i - rows * THIN_WIDTH;
-      row[b] = behind < 0 ? i / THIN_WIDTH : thin_divide(behind, by_margin);
-      column[b] = behind < 0 ? i % THIN_WIDTH : THIN_WIDTH + behind - row[b] * margin;
-      int down = thin_divide(row[b], by_height), d = first[0] + down;
-      int h = first[1] + row[b] - down * box.height, w = first[2] + column[b];
-      bool inside = i < count && (unsigned)d < (unsigned)pair.thin_extent[0] &&
-                    (unsigned)h < (unsigned)pair.thin_extent[1] &&
-                    (unsigned)w < (unsigned)pair.thin_extent[2];
-      int voxel = (d * pair.thin_extent[1] + h) * pair.thin_extent[2] + w;
-      value[b] = inside ? to_float(from[(int64_t)voxel * source.voxel]) : 0;
+      for (int i = 0; i < COUNT; i++)
+        if (own.voxel[i] >= 0) value[i] = from[(int64_t)own.voxel[i] * source.voxel];
+    } else {
+      const T *from = static_cast<const T *>(source.data) + sample * source.sample;
+#pragma unroll
+      for (int i = 0; i < COUNT; i++)
+        if (own.voxel[i] >= 0) value[i] = to_float(from[(int64_t)own.voxel[i] * source.voxel]);
     }
 #pragma unroll
-    for (int b = 0; b < BATCH; b++)
-      if (start + b * THIN_THREADS < count)
-        Words::put(words, box, channel, row[b] * THIN_PITCH + column[b], column[b], value[b]);
+    for (int i = 0; i < COUNT; i++)
+      if (own.written[i]) Words::put(words, box, c, own.at[i], own.column[i], value[i]);
   }
 }
 
-/* Fills the words of `channels` channels (those that are not there with zeros) for the tile that
- * begins at `start` (d h w). */
-template <typename T, class Words>
+/* Fills the words of `channels` channels for the tile that begins at `start` (d h w). A warp takes
+ * row after row, BATCH at once; the margins along w come last. */
+template <typename T, class Words, int BATCH>
 static __device__ inline void thin_fill(const struct thin_pair &pair, const struct thin_box &box,
                                         int channels, int sample, const int (&start)[3],
                                         unsigned *words) {
-  const int first[3] = {start[0] + pair.first[0], start[1] + pair.first[1],
-                        start[2] + pair.first[2]};
-  for (int channel = 0; channel < channels; channel++)
-    if (channel >= pair.thin_channels)
-      for (int at = threadIdx.x; at < box.plane; at += THIN_THREADS)
-        Words::put(words, box, channel, at, 0, 0);
-    else if (pair.thin[channel].wide)
-      thin_fill_channel<float, Words>(pair, box, channel, sample, first, words);
-    else
-      thin_fill_channel<T, Words>(pair, box, channel, sample, first, words);
+  const int rows = box.depth * box.height, margin = pair.kernel[2] - 1;
+  const int d = start[0] + pair.first[0], h = start[1] + pair.first[1];
+  const int w = start[2] + pair.first[2], column = threadIdx.x % 32;
+  int down = 0,
+      right = threadIdx.x / 32; /* along d, h: there are no more warps than rows of a plane */
+  for (int row = threadIdx.x / 32; row < rows; row += BATCH * THIN_WARPS) {
+    thin_voxels<BATCH> own;
+#pragma unroll
+    for (int b = 0; b < BATCH; b++) {
+      own.column[b] = column;
+      own.at[b] = (row + b * THIN_WARPS) * THIN_PITCH + column;
+      own.written[b] = row + b * THIN_WARPS < rows;
+      own.voxel[b] = own.written[b] ? thin_voxel(pair, d + down, h + right, w + column) : -1;
+      right += THIN_WARPS;
+      if (right >= box.height) right -= box.height, down++;
+    }
+    thin_put<T, Words, BATCH>(pair, box, channels, sample, own, words);
+  }
+#pragma unroll 1
+  for (int i = threadIdx.x; i < rows * margin; i += THIN_THREADS) {
+    int row = i / margin;
+    thin_voxels<1> own;
+    own.column[0] = THIN_WIDTH + i - row * margin;
+    own.at[0] = row * THIN_PITCH + own.column[0];
+    own.written[0] = true;
+    own.voxel[0] = thin_voxel(pair, d + row / box.height, h + row % box.height, w + own.column[0]);
+    thin_put<T, Words, 1>(pair, box, channels, sample, own, words);
+  }
 }
 
 /* Two numbers as a register of matrices of 16 bits has them; of floats the first. */
