@@ -32,6 +32,8 @@ enum { CONFORMANCE_TENSORS = OP_MAX_INPUTS + OP_MAX_PARAMETERS };
 /* DEVICE is what graphs have on the kernel's device; the others are for reference kernels. */
 enum conformance_layouts { LAYOUTS_DEVICE, LAYOUTS_PLANAR, LAYOUTS_BLOCKED, LAYOUTS_COUNT };
 
+struct rounded_trial;
+
 /* A case with its values, in the order n c d h w, exact in float. Differentiable tensors are
  * numbered: inputs first, then parameters from OP_MAX_INPUTS on. */
 struct trial {
@@ -39,7 +41,9 @@ struct trial {
   struct node node; /* float64, planar */
   double *value[CONFORMANCE_TENSORS], *prefill[OP_MAX_INPUTS], *dy;
   int64_t count[CONFORMANCE_TENSORS], y_count;
-  int variants; /* kernels times layouts that were tried */
+  const struct kernel *tried; /* the last kernel, and how many variants of its inputs before */
+  int variants;
+  struct rounded_trial *rounded; /* of this trial, for kernels of 16-bit types */
 };
 
 /* How a kernel is called once. */
@@ -48,7 +52,8 @@ struct attempt {
   enum conformance_layouts layouts;
   int threads;
   bool backward, add, in_place;
-  int only; /* the one input whose gradient is wanted; -1: all */
+  int only;        /* the one input whose gradient is wanted; -1: all */
+  const double *y; /* what backward reads as y; NULL: what forward wrote */
   /* sets of inputs, one bit each: float32 for a kernel of a 16-bit type, and planar on CUDA */
   unsigned wide, planar;
 };
@@ -371,6 +376,7 @@ static void outcome_backward(struct rig *rig, const struct trial *trial, struct 
 static void attempt_backward(struct rig *rig, const struct trial *trial,
                              const struct attempt *attempt, struct outcome *outcome) {
   rig_open_backward(rig, trial, attempt);
+  if (attempt->y) tensor_pack(&rig->node.y, attempt->y, rig->y.memory);
   uint64_t y_before = conformance_hash(0, &rig->y);
   rig_call(rig, attempt->kernel->backward);
   CHECK_SAY(conformance_hash(0, &rig->y) == y_before, " (%s: backward changed y)",
