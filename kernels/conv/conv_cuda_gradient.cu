@@ -6,8 +6,7 @@
  * of rows: planes of x with their margins lie in a ring in shared memory, and the next plane
  * arrives while one is worked on. A warp has one tap along d and w, and up to three along h: a row
  * of x that it has loaded serves these one after another. Every block writes its own sums; a second
- * kernel adds them in order and puts them where PyTorch has them.
- */
+ * kernel adds them in order and puts them where PyTorch has them. */
 #include "kernels/common/cuda.h"
 #include "kernels/common/cuda_matrix.h"
 #include "kernels/conv/conv_cuda_gradient.h"

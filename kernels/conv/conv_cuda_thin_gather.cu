@@ -15,9 +15,7 @@ enum {
   HEIGHT = ROWS * THIN_WARPS / SEGMENTS,
   CHUNK = 32, /* bytes of a voxel's channels that a multiply takes */
   COLUMNS = 8,
-  WANTED_BLOCKS = 1056,
-  LEAST_PLANES = 4,
-  MOST_PLANES = 32,
+  SLOTS = 264, /* blocks that an H100 or H200 runs side by side */
   MOST_SHARED = 100 << 10,
 };
 
@@ -35,6 +33,21 @@ struct gather_plan {
   int rows, columns; /* of a plane of the wide side in shared memory */
 };
 
+/* Into how many planes along d blocks are cut: what ends soonest where SLOTS of them run at a time
+ * and each has `margin` planes more to read. */
+static int planes_of(int64_t tiles, int extent, int margin) {
+  int best = extent;
+  int64_t least = INT64_MAX;
+  for (int cuts = 1; cuts <= extent; cuts++) {
+    int planes = (int)cuda_blocks(extent, cuts);
+    int64_t rounds = cuda_blocks(tiles * cuda_blocks(extent, planes), SLOTS);
+    if (rounds * (planes + margin) >= least) continue;
+    least = rounds * (planes + margin);
+    best = planes;
+  }
+  return best;
+}
+
 static struct gather_plan gather_plan_of(const struct thin_pair &pair, enum dtype type,
                                          const struct thin_source *sources, int count) {
   struct gather_plan plan;
@@ -50,9 +63,7 @@ static struct gather_plan gather_plan_of(const struct thin_pair &pair, enum dtyp
   plan.tiles[1] = (int)cuda_blocks(pair.thin_extent[1], HEIGHT);
   plan.tiles[2] = (int)cuda_blocks(pair.thin_extent[2], WIDTH);
   int64_t tiles = (int64_t)pair.samples * plan.tiles[1] * plan.tiles[2];
-  int64_t planes = tiles * pair.thin_extent[0] / WANTED_BLOCKS;
-  planes = planes < LEAST_PLANES ? (int64_t)LEAST_PLANES : planes;
-  plan.planes = (int)(planes < MOST_PLANES ? planes : (int64_t)MOST_PLANES);
+  plan.planes = planes_of(tiles, pair.thin_extent[0], pair.kernel[0] - 1);
   plan.tiles[0] = (int)cuda_blocks(pair.thin_extent[0], plan.planes);
   plan.rows = HEIGHT + pair.kernel[1] - 1;
   plan.columns = WIDTH + pair.kernel[2] - 1;

@@ -9,8 +9,8 @@ enum {
   PLANES = 4, /* of a tile */
   ROWS = PLANES * THIN_HEIGHT,
   SEGMENTS = THIN_WIDTH / 16,
-  WANTED_BLOCKS = 528,
-  LEAST_TILES = 2, /* of a block */
+  WANTED_BLOCKS = 264, /* two for each multiprocessor of an H100 or H200 */
+  LEAST_TILES = 2,     /* of a block */
   FOLD_SHARES = 8,
   FEW = 4, /* matrices of 16 taps and channels that a warp sums: as many as are needed of these */
   MANY = 6,

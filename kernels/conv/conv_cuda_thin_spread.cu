@@ -11,23 +11,45 @@ enum {
   ROWS = 2,            /* along h that a warp computes together */
   SEGMENTS = THIN_WIDTH / 16,
   MATRICES = ROWS * SEGMENTS,
-  TILES = 4, /* of a block */
+  MOST_TILES = 16,  /* of a block */
+  PROCESSORS = 132, /* multiprocessors of an H100 or H200: how tiles are dealt out */
   MOST_SHARED = 100 << 10,
 };
 
 struct spread_plan {
   struct thin_tiles tiles;
   int count;  /* of tiles, of all samples */
+  int each;   /* tiles of a block */
   int planes; /* of words */
   int depth;  /* words, a multiple of 8 */
   int groups; /* of 16 wide channels */
 };
+
+/* 16-bit types leave room for 3 blocks on a multiprocessor, float32 for 2. */
+static constexpr int blocks_side_by_side(size_t element) {
+  return element == 2 ? 3 : 2;
+}
+
+/* How many tiles a block takes: what ends soonest, and of that the most, as each block prepares the
+ * weights. */
+static int tiles_of_block(int64_t count, int slots) {
+  int best = 1;
+  int64_t least = INT64_MAX;
+  for (int each = 1; each <= MOST_TILES; each++) {
+    int64_t rounds = cuda_blocks(cuda_blocks(count, each), slots);
+    if (rounds * each > least) continue;
+    least = rounds * each;
+    best = each;
+  }
+  return best;
+}
 
 static struct spread_plan spread_plan_of(const struct thin_pair &pair, enum dtype type) {
   struct spread_plan plan;
   int each = (int)(4 / dtype_bytes(type));
   plan.tiles = thin_tiles_of(pair, PLANES);
   plan.count = (int)thin_tile_count(pair, PLANES);
+  plan.each = tiles_of_block(plan.count, PROCESSORS * blocks_side_by_side(dtype_bytes(type)));
   plan.planes = (pair.thin_channels + each - 1) / each;
   plan.depth = (pair.taps * plan.planes + 7) / 8 * 8;
   plan.groups = (pair.wide_channels + 15) / 16;
@@ -119,7 +141,7 @@ static __device__ __forceinline__ void finish(const struct thin_pair &pair,
                                               const float (&sum)[MATRICES][2][4], int64_t row,
                                               int channel, int h, int w) {
   const int stride = pair.wide_channels, width = pair.wide_extent[2], count = stride - channel;
-  const bool together = count >= 4 && stride % 4 == 0 && !result.add;
+  const bool together = stride % 4 == 0 && !result.add && count > 0;
   float bias[4] = {0, 0, 0, 0};
   for (int i = 0; i < 4 && result.bias; i++)
     if (i < count) bias[i] = result.bias[channel + i];
@@ -189,9 +211,9 @@ static __device__ __forceinline__ void spread_plane(const struct thin_pair &pair
     }
 }
 
-/* A block computes TILES tiles, one after another. */
+/* A block computes its tiles one after another. */
 template <typename T>
-static __global__ void __launch_bounds__(THIN_THREADS, sizeof(T) == 2 ? 3 : 2)
+static __global__ void __launch_bounds__(THIN_THREADS, blocks_side_by_side(sizeof(T)))
     spread(const struct thin_pair pair, const struct spread_plan plan, const float *weights,
            const struct thin_result result) {
   CUDA_DYNAMIC_SHARED(unsigned, words);
@@ -203,8 +225,9 @@ static __global__ void __launch_bounds__(THIN_THREADS, sizeof(T) == 2 ? 3 : 2)
     places[i] = i < pair.taps * plan.planes
                     ? i % plan.planes * box.plane + thin_tap_words(pair, box, i / plan.planes)
                     : 0;
-  for (int tile = blockIdx.x * TILES; tile < plan.count && tile < (int)(blockIdx.x + 1) * TILES;
-       tile++) {
+#pragma unroll 1
+  for (int tile = blockIdx.x * plan.each; tile < plan.count; tile++) {
+    if (tile == (int)(blockIdx.x + 1) * plan.each) break;
     int start[3], sample = thin_tile_find(plan.tiles, PLANES, tile, start);
     thin_fill<T, thin_channel_words<T>, 7>(pair, box, plan.planes * (4 / (int)sizeof(T)), sample,
                                            start, words);
@@ -226,8 +249,8 @@ static void launch(const struct thin_pair &pair, enum dtype type, const float *w
   struct spread_plan plan = spread_plan_of(pair, type);
   size_t shared = spread_shared(pair, plan);
   cudaFuncSetAttribute(spread<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
-  CUDA_LAUNCH((spread<T>), cuda_blocks(plan.count, TILES), THIN_THREADS, shared, stream, pair, plan,
-              weights, result);
+  CUDA_LAUNCH((spread<T>), cuda_blocks(plan.count, plan.each), THIN_THREADS, shared, stream, pair,
+              plan, weights, result);
 }
 
 void thin_spread(const struct thin_pair *pair, enum dtype type, const float *weights,
