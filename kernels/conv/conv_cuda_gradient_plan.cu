@@ -38,9 +38,8 @@ static void plan_axes(struct gradient_plan *plan, const struct node *node, int i
 static void plan_matrices(struct gradient_plan *plan, enum dtype dtype) {
   static const int choices[][2] = {{2, 2}, {1, 2}, {2, 1}, {1, 1}};
   int64_t least = INT64_MAX;
-  for (int i = dtype == DTYPE_F32 ? 3
-                                  : plan->taps_together > 2 || plan->columns > GRADIENT_LARGE_WARPS;
-       i < 4; i++) {
+  bool crowded = plan->taps_together > 2 || plan->columns > GRADIENT_LARGE_WARPS;
+  for (int i = dtype == DTYPE_F32 ? 3 : crowded; i < 4; i++) {
     int left = GRADIENT_LEFT * choices[i][0], right = GRADIENT_RIGHT * choices[i][1];
     int left_groups = round_up(plan->channels, left);
     int right_groups = round_up(plan->out_channels, right);
