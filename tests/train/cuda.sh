@@ -93,6 +93,17 @@ expect_status 85 ranks 1 small.cfg output.dir=moved train.stop_at=2 2> message
 ranks 1 small.cfg output.dir=moved device=cpu
 near "stopped on a GPU, resumed on the CPU" 1e-4 one/metrics.csv moved/metrics.csv
 
+# --- kernels chosen by measuring: kept in the run's folder, so that a resumed run is the same run
+if "$program" --list | grep -q "cudnn"; then
+  expect_status 85 ranks 2 small.cfg kernels.measure=true output.dir=measured train.stop_at=1 2> message
+  grep -q "^conv .* = " measured/kernels.txt || fail "kernels.txt"
+  mkdir again
+  cp measured/kernels.txt again
+  ranks 1 small.cfg kernels.measure=true output.dir=measured
+  ranks 1 small.cfg kernels.measure=true output.dir=again
+  same "measured kernels, stopped on 2 ranks, resumed on 1" again measured
+fi
+
 # --- a scale of the loss that is too large goes down, alike for all ranks, and survives a stop
 scaled="train.precision=fp16 train.loss_scale=1e15 train.steps=6 train.validate_every=0 train.loss_scale_steps=2"
 # shellcheck disable=SC2086
