@@ -29,7 +29,7 @@ struct fiber {
 };
 static fiber host; /* who launched */
 static fiber fibers[MOST_THREADS];
-static fiber *running, *left; /* left: who ran before */
+static fiber *running, *previous;
 
 #ifdef __x86_64__
 /* Saves what a call must keep on the stack of who leaves, and takes it from that of who goes on. */
@@ -63,13 +63,13 @@ static void arrived() {
   const void *bottom;
   size_t bytes;
   __sanitizer_finish_switch_fiber(running->fake_stack, &bottom, &bytes);
-  if (left == &host) host.stack = bottom, host.stack_bytes = bytes;
+  if (previous == &host) host.stack = bottom, host.stack_bytes = bytes;
 #endif
 }
 
 static void switch_to(fiber *to) {
   fiber *from = running;
-  left = from, running = to;
+  previous = from, running = to;
 #ifdef SHIM_ASAN
   __sanitizer_start_switch_fiber(&from->fake_stack, to->stack, to->stack_bytes);
 #endif
@@ -119,8 +119,14 @@ struct thread {
   alignas(16) unsigned char slot[2][CUDA_SHIM_EXCHANGE_BYTES];
 };
 
+/* The lanes of a warp that have not returned, and those that wait in a warp operation. */
+struct warp_lanes {
+  unsigned alive, waiting;
+};
+
 static const cuda_shim_launch *launch; /* NULL: no kernel runs */
 static thread threads[MOST_THREADS], *current;
+static warp_lanes warps[MOST_THREADS / 32];
 static int thread_count, returned, waiting; /* waiting: at the barrier */
 static int order[MOST_THREADS], cursor;
 static fiber *idle[MOST_THREADS];
@@ -200,7 +206,7 @@ static void yield() {
   if (t->stack != own) switch_to(t->stack);
 }
 
-static void release_warp(int first);
+static void leave_warp();
 
 /* Runs threads until there are none, one after another unless they wait, and then waits to be used
  * again. */
@@ -216,7 +222,7 @@ static void thread_main() {
                                      [](const thread &t) { return t.state == AT_BARRIER; })
                             ->barrier)
                     .c_str());
-    release_warp((int)(current - threads) / warpSize * warpSize);
+    leave_warp();
     idle[idle_count++] = running;
     yield();
   }
@@ -251,47 +257,43 @@ int cuda_shim_lane_id() {
   return (int)(current - threads) % warpSize;
 }
 
-unsigned __activemask() {
-  const thread *warp = current - cuda_shim_lane_id();
-  unsigned mask = 0;
-  for (int lane = 0; lane < warpSize && warp + lane < threads + thread_count; lane++)
-    mask |= (unsigned)(warp[lane].state != RETURNED) << lane;
-  return mask;
+static warp_lanes &own_warp() {
+  return warps[(current - threads) / warpSize];
 }
 
-/* Lets those lanes of a warp go on whose peers have all come. */
-static void release_warp(int first) {
-  int lanes = std::min((int)warpSize, thread_count - first);
-  thread *warp = &threads[first];
-  unsigned alive = 0, done = 0, blocked = 0; /* blocked: a mask that waits for others */
-  for (int lane = 0; lane < lanes; lane++)
-    alive |= (unsigned)(warp[lane].state != RETURNED) << lane;
-  for (int lane = 0; lane < lanes; lane++) {
-    unsigned mask = warp[lane].mask & alive, parity = 0;
-    if (warp[lane].state != IN_WARP || done >> lane & 1 || warp[lane].mask == blocked) continue;
-    bool complete = true;
-    for (int i = 0; i < lanes; i++) {
-      if (!(mask >> i & 1)) continue;
-      complete &= warp[i].state == IN_WARP;
-      parity |= (unsigned)warp[i].parity << i;
-    }
-    if (!complete) {
-      blocked = warp[lane].mask;
-      continue;
-    }
-    done |= mask;
-    for (int i = 0; i < lanes; i++) {
-      if (!(mask >> i & 1)) continue;
-      thread &peer = warp[i];
-      if (peer.mask != warp[lane].mask || peer.bytes != warp[lane].bytes ||
-          strcmp(peer.operation, warp[lane].operation) != 0)
-        shim_fail("lane %d is in %s of lanes %08x, lane %d in %s of lanes %08x", lane,
-                  warp[lane].operation, warp[lane].mask, i, peer.operation, peer.mask);
-      peer.state = READY;
-      peer.peers = mask;
-      peer.peer_parity = parity;
-    }
+unsigned __activemask() {
+  return own_warp().alive;
+}
+
+/* Lets the lanes go on that wait with the lane `of`, if all of them have come. */
+static void release_lanes(warp_lanes &warp, const thread &of) {
+  thread *lanes = &threads[(&of - threads) / warpSize * warpSize];
+  unsigned mask = of.mask & warp.alive, parities = 0;
+  if (mask & ~warp.waiting) return;
+  warp.waiting &= ~mask;
+  for (unsigned left = mask; left; left &= left - 1) {
+    const thread &peer = lanes[__builtin_ctz(left)];
+    parities |= (unsigned)peer.parity << (&peer - lanes);
+    if (peer.mask != of.mask || peer.bytes != of.bytes || strcmp(peer.operation, of.operation) != 0)
+      shim_fail("lane %td is in %s of lanes %08x, lane %td in %s of lanes %08x", &of - lanes,
+                of.operation, of.mask, &peer - lanes, peer.operation, peer.mask);
   }
+  for (unsigned left = mask; left; left &= left - 1) {
+    thread &peer = lanes[__builtin_ctz(left)];
+    peer.state = READY;
+    peer.peers = mask;
+    peer.peer_parity = parities;
+  }
+}
+
+/* The current thread has returned: others need not wait for it. */
+static void leave_warp() {
+  warp_lanes &warp = own_warp();
+  int first = (int)(current - threads) / warpSize * warpSize;
+  warp.alive &= ~(1U << cuda_shim_lane_id());
+  for (unsigned left = warp.waiting; left; left &= left - 1)
+    if (threads[first + __builtin_ctz(left)].state == IN_WARP)
+      release_lanes(warp, threads[first + __builtin_ctz(left)]);
 }
 
 void cuda_shim_warp(unsigned mask, const char *operation, const void *mine, size_t bytes) {
@@ -304,7 +306,8 @@ void cuda_shim_warp(unsigned mask, const char *operation, const void *mine, size
   current->parity = !current->parity;
   if (bytes) memcpy(current->slot[current->parity], mine, bytes);
   current->state = IN_WARP;
-  release_warp((int)(current - threads) - lane);
+  own_warp().waiting |= 1U << lane;
+  release_lanes(own_warp(), *current);
   yield();
 }
 
@@ -336,14 +339,14 @@ unsigned char *cuda_shim_dynamic_shared(size_t alignment) {
 
 static void open_shared() {
   size_t bytes = launch->shared_bytes;
-  ASAN_UNPOISON_MEMORY_REGION(shared, sizeof shared);
+  SHIM_UNPOISON(shared, sizeof shared);
   memset(shared, UNSET_BYTE, bytes);
   memset(shared + bytes, MARGIN_BYTE, SHARED_MARGIN);
-  ASAN_POISON_MEMORY_REGION(shared + bytes, sizeof shared - bytes);
+  SHIM_POISON(shared + bytes, sizeof shared - bytes);
 }
 
 static void close_shared() {
-  ASAN_UNPOISON_MEMORY_REGION(shared, sizeof shared);
+  SHIM_UNPOISON(shared, sizeof shared);
   for (size_t i = 0; i < SHARED_MARGIN; i++)
     if (shared[launch->shared_bytes + i] != MARGIN_BYTE)
       shim_fail("written behind the %zu bytes of dynamic shared memory", launch->shared_bytes);
@@ -380,6 +383,9 @@ static void run_block(order_kind kind) {
   open_shared();
   start_order(kind);
   for (int i = 0; i < thread_count; i++) threads[i].state = UNSTARTED;
+  for (int first = 0; first < thread_count; first += warpSize)
+    warps[first / warpSize] = {
+        thread_count - first < warpSize ? (1U << (thread_count - first)) - 1 : ~0U, 0};
   returned = waiting = votes = cursor = 0;
   running = &host;
   yield();

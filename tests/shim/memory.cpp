@@ -282,8 +282,8 @@ cudaError_t cudaMalloc(void **memory, size_t bytes) {
   char *start = end - round_up(bytes, ALIGNMENT);
   memset(pages, MARGIN_BYTE, mapped);
   memset(start, UNSET_BYTE, bytes);
-  ASAN_POISON_MEMORY_REGION(pages, (size_t)(start - pages));
-  ASAN_POISON_MEMORY_REGION(start + bytes, (size_t)(end - start) - bytes);
+  SHIM_POISON(pages, (size_t)(start - pages));
+  SHIM_POISON(start + bytes, (size_t)(end - start) - bytes);
   if (reach_depth == 0) mprotect(pages, mapped, PROT_NONE);
   allocations[start] = {bytes, pages, end, current_device};
   used_bytes += bytes;
@@ -301,7 +301,7 @@ cudaError_t cudaFree(void *memory) {
   if (found == allocations.end()) shim_fail("cudaFree of %p, which is no allocation", memory);
   const allocation &a = found->second;
   size_t mapped = (size_t)(a.end - a.pages);
-  ASAN_POISON_MEMORY_REGION(a.pages, mapped);
+  SHIM_POISON(a.pages, mapped);
   madvise(a.pages, mapped, MADV_DONTNEED);
   mprotect(a.pages, mapped, PROT_NONE);
   used_bytes -= a.bytes;

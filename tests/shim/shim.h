@@ -10,19 +10,15 @@
 #include <vector>
 #include "cuda_runtime_api.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SHIM_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SHIM_ASAN 1
-#endif
-#endif
+/* SHIM_ASAN: kernels are compiled with the address sanitizer; the shim itself never is. */
 #ifdef SHIM_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
+#define SHIM_POISON(memory, bytes) __asan_poison_memory_region(memory, bytes)
+#define SHIM_UNPOISON(memory, bytes) __asan_unpoison_memory_region(memory, bytes)
 #else
-#define ASAN_POISON_MEMORY_REGION(memory, bytes) ((void)(memory), (void)(bytes))
-#define ASAN_UNPOISON_MEMORY_REGION(memory, bytes) ((void)(memory), (void)(bytes))
+#define SHIM_POISON(memory, bytes) ((void)(memory), (void)(bytes))
+#define SHIM_UNPOISON(memory, bytes) ((void)(memory), (void)(bytes))
 #endif
 
 /* Held by every call of the API: calls of several threads take turns. */

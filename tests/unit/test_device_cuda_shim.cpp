@@ -359,7 +359,7 @@ static void wrong_barrier() {
 static __global__ void shim_masks(int kind) {
   int t = (int)threadIdx.x;
   if (kind == 0) __shfl_sync(0xfffffffe, t, 1);
-  if (kind == 1) __shfl_sync(t < 16 ? 0xffffffff : 0xffff0000, t, 1);
+  if (kind == 1) __shfl_sync(t < 16 ? 0xffffffff : 0xffff8000, t, 16);
   if (kind == 2 && t < 16) __syncwarp();
   if (kind == 2) __syncthreads();
 }
@@ -456,7 +456,7 @@ static const struct mistake {
     {"barrier_of_some", wrong_barrier<2>, "", "a thread returned while"},
     {"warp_and_barrier", wrong_barrier<3>, "", "thread 9 in __syncwarp of lanes ffffffff"},
     {"not_in_mask", wrong_mask<0>, "", "lane 0 is not in its mask fffffffe"},
-    {"two_masks", wrong_mask<1>, "", "__shfl_sync of lanes ffff0000"},
+    {"two_masks", wrong_mask<1>, "", "__shfl_sync of lanes ffff8000"},
     {"half_a_warp", wrong_mask<2>, "", "threads wait for ever; thread 0 in __syncwarp"},
     {"host_reads", host_reads, "", "the host touched device memory"},
     {"freed_argument", freed_argument, "", "not within one allocation"},
