@@ -139,7 +139,8 @@ refused "diverging training" 1 "is not finite (nan); the last checkpoint is kept
   tiny.cfg output.dir=diverging train.optimizer=sgd train.learning_rate=100 train.schedule=constant train.steps=100
 "$program" inspect diverging/checkpoints/last.medtrain > /dev/null
 refused "gradients beyond float16" 1 "float16 cannot hold this network's gradients" tiny.cfg output.dir=beyond \
-  train.precision=fp16 loss.lam_sim=1e9 train.learning_rate=0 train.loss_scale=0.001 train.steps=100
+  train.precision=fp16 loss.lam_sim=0 loss.lam_dice=0 loss.lam_smooth=1e9 train.loss_scale=1 train.optimizer=sgd \
+  train.learning_rate=1 train.schedule=constant train.steps=100
 
 # --- full disk: on file systems of our own, where that is allowed
 full_disk() {
