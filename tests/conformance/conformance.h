@@ -407,6 +407,7 @@ static void conformance_run(const struct op_case *cases, int count) {
     conformance_run_case(&cases[i], i);
     printf("  %s %s: %d checks, %d failed\n", cases[i].op->name, cases[i].label,
            check_count - before, check_failures - failed);
+    fflush(stdout); /* a run that is stopped shows how far it came */
   }
   omp_set_num_threads(threads);
 }
