@@ -15,8 +15,7 @@ void nccl_describe(char *text, size_t bytes) {
   snprintf(text, bytes, "nccl %d.%d.%d", version / 10000, version / 100 % 100, version % 100);
 }
 
-/* --- errors ------------------------------------------------------------------------------------
- */
+/* --- errors ---------------------------------------------------------------------------------- */
 
 void nccl_give_up(struct nccl_link *link) {
   if (link->grouping) ncclGroupEnd();
@@ -70,8 +69,7 @@ static enum status wait_until_ready(struct nccl_link *link, const char *what) {
   }
 }
 
-/* --- ranks that share a GPU --------------------------------------------------------------------
- */
+/* --- ranks that share a GPU ------------------------------------------------------------------ */
 
 struct place {
   char host[64], bus[32];
@@ -126,8 +124,7 @@ static enum status find_sharers(struct comm *comm, struct device *device) {
   return status;
 }
 
-/* --- opening and closing -----------------------------------------------------------------------
- */
+/* --- opening and closing --------------------------------------------------------------------- */
 
 static enum status share_id(struct nccl_link *link, ncclUniqueId *id) {
   enum status status = STATUS_OK;

@@ -4,8 +4,7 @@
 #include <string.h>
 #include "comm/tree_state.h"
 
-/* --- local -------------------------------------------------------------------------------------
- */
+/* --- local ----------------------------------------------------------------------------------- */
 
 static bool block_is_used(const struct tree_state *state, int block) {
   for (int i = 0; i < state->depth; i++)
@@ -48,8 +47,7 @@ static void plan_slot(struct tree_state *state, int slot, bool present, bool fin
   state->stack_block[state->depth++] = block;
 }
 
-/* --- across ranks ------------------------------------------------------------------------------
- */
+/* --- across ranks ---------------------------------------------------------------------------- */
 
 /* A message of no bytes stands for an absent node; where the chunk is empty there is no message. */
 static enum status start(struct tree *tree) {

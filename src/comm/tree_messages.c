@@ -30,8 +30,7 @@ static void give_up(struct tree *tree) {
     comm_cancel_all(tree->comm, state->buckets[i].arrivals, state->buckets[i].message_count);
 }
 
-/* --- host memory -------------------------------------------------------------------------------
- */
+/* --- host memory ----------------------------------------------------------------------------- */
 
 static enum status start_messages(struct tree *tree) {
   struct tree_state *state = tree->state;
@@ -66,8 +65,7 @@ const struct tree_transport tree_messages = {.name = "mpi",
                                              .advance = advance_messages,
                                              .pending = find_pending};
 
-/* --- device memory -----------------------------------------------------------------------------
- */
+/* --- device memory --------------------------------------------------------------------------- */
 
 static enum status start_staged(struct tree *tree) {
   const struct tree_method *method = tree->state->method;

@@ -62,8 +62,7 @@ static void close_link(struct tree *tree) {
   tree->state->link = NULL;
 }
 
-/* --- who has what ------------------------------------------------------------------------------
- */
+/* --- who has what ---------------------------------------------------------------------------- */
 
 static enum status start(struct tree *tree) {
   struct tree_link *link = link_of(tree);
@@ -94,8 +93,7 @@ static const struct comm_request *find_pending(const struct tree *tree, int *cou
   return link_of(tree)->requests;
 }
 
-/* --- a bucket ----------------------------------------------------------------------------------
- */
+/* --- a bucket -------------------------------------------------------------------------------- */
 
 static enum status launch(struct tree *tree, struct tree_bucket *bucket) {
   struct tree_state *state = tree->state;

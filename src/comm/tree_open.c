@@ -11,8 +11,7 @@ static const struct tree_method *const methods[] = {
     [TREE_FAST] = &tree_fast,
 };
 
-/* --- transports --------------------------------------------------------------------------------
- */
+/* --- transports ------------------------------------------------------------------------------ */
 
 #define TREE_TRANSPORT(name) extern const struct tree_transport tree_##name;
 #include "comm/tree_transports.def"
@@ -62,8 +61,7 @@ static enum status choose_transport(const char *name, const struct device *devic
        device->ops->name, known, name);
 }
 
-/* --- buckets -----------------------------------------------------------------------------------
- */
+/* --- buckets --------------------------------------------------------------------------------- */
 
 int64_t tree_round_up(int64_t elements) {
   return (elements + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -128,8 +126,7 @@ static enum status cut_buckets(struct tree *tree, int64_t bucket_elements, int64
   return STATUS_OK;
 }
 
-/* --- memory ------------------------------------------------------------------------------------
- */
+/* --- memory ---------------------------------------------------------------------------------- */
 
 /* Blocks in the device's memory; what messages arrive in there, too, or with copies of the blocks
  * and the sum in the host's. */
@@ -196,8 +193,7 @@ size_t tree_memory(enum tree_mode mode, int slots, int size, int64_t count) {
   return sizeof(float) * (size_t)most;
 }
 
-/* --- all of it ---------------------------------------------------------------------------------
- */
+/* --- all of it ------------------------------------------------------------------------------- */
 
 static enum status check_arguments(const struct tree_options *options) {
   size_t most = COMM_MESSAGE_BYTES / sizeof(float);

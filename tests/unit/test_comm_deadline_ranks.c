@@ -17,8 +17,7 @@ static const struct meeting {
   enum fault fault;
 } meetings[] = {
     {"cpu", "mpi", TREE_EXACT, BEFORE_BARRIER},   {"cpu", "mpi", TREE_EXACT, BEFORE_PUSHING},
-    {"cpu", "mpi", TREE_EXACT, WHILE_PUSHING},
-    {"cuda", "mpi", TREE_EXACT, WHILE_PUSHING},
+    {"cpu", "mpi", TREE_EXACT, WHILE_PUSHING},    {"cuda", "mpi", TREE_EXACT, WHILE_PUSHING},
 #ifdef MEDTRAIN_HAS_NCCL
     {"cuda", "nccl", TREE_EXACT, BEFORE_PUSHING}, {"cuda", "nccl", TREE_EXACT, WHILE_PUSHING},
     {"cuda", "nccl", TREE_FAST, WHILE_PUSHING},
