@@ -274,7 +274,8 @@ static void release_lanes(warp_lanes &warp, const thread &of) {
   for (unsigned left = mask; left; left &= left - 1) {
     const thread &peer = lanes[__builtin_ctz(left)];
     parities |= (unsigned)peer.parity << (&peer - lanes);
-    if (peer.mask != of.mask || peer.bytes != of.bytes || strcmp(peer.operation, of.operation) != 0)
+    bool same = peer.operation == of.operation || strcmp(peer.operation, of.operation) == 0;
+    if (!same || peer.mask != of.mask || peer.bytes != of.bytes)
       shim_fail("lane %td is in %s of lanes %08x, lane %td in %s of lanes %08x", &of - lanes,
                 of.operation, of.mask, &peer - lanes, peer.operation, peer.mask);
   }
