@@ -54,22 +54,40 @@ struct dim3 {
 
 /* --- bfloat16 and float16 --- */
 
-template <float (*decode)(uint16_t), uint16_t (*encode)(float)>
+/* How a type is coded; the types have external linkage, as CUDA's have. */
+struct shim_code_bf16 {
+  static float decode(uint16_t bits) {
+    return bf16_to_float(bits);
+  }
+  static uint16_t encode(float value) {
+    return bf16_from_float(value);
+  }
+};
+struct shim_code_f16 {
+  static float decode(uint16_t bits) {
+    return f16_to_float(bits);
+  }
+  static uint16_t encode(float value) {
+    return f16_from_float(value);
+  }
+};
+
+template <typename Code>
 struct shim_real16 {
   uint16_t bits;
   shim_real16() = default;
-  shim_real16(float value) : bits(encode(value)) {
+  shim_real16(float value) : bits(Code::encode(value)) {
   }
-  shim_real16(double value) : bits(encode((float)value)) {
+  shim_real16(double value) : bits(Code::encode((float)value)) {
   }
-  shim_real16(int value) : bits(encode((float)value)) {
+  shim_real16(int value) : bits(Code::encode((float)value)) {
   }
   operator float() const {
-    return decode(bits);
+    return Code::decode(bits);
   }
 };
-using __nv_bfloat16 = shim_real16<bf16_to_float, bf16_from_float>;
-using __half = shim_real16<f16_to_float, f16_from_float>;
+using __nv_bfloat16 = shim_real16<shim_code_bf16>;
+using __half = shim_real16<shim_code_f16>;
 using nv_bfloat16 = __nv_bfloat16;
 using half = __half;
 
@@ -142,8 +160,8 @@ CUDA_SHIM_REAL16(__half, __half2, half)
 
 /* One definition for both types: of one value, and of pairs under the name with a 2. */
 #define CUDA_SHIM_BINARY(name, expression)                           \
-  template <float (*D)(uint16_t), uint16_t (*E)(float)>              \
-  shim_real16<D, E> name(shim_real16<D, E> l, shim_real16<D, E> r) { \
+  template <typename Code>                                           \
+  shim_real16<Code> name(shim_real16<Code> l, shim_real16<Code> r) { \
     float a = l, b = r;                                              \
     return expression;                                               \
   }                                                                  \
@@ -157,8 +175,8 @@ CUDA_SHIM_BINARY(__hmul, a *b)
 CUDA_SHIM_BINARY(__hmax, fmaxf(a, b))
 CUDA_SHIM_BINARY(__hmin, fminf(a, b))
 #undef CUDA_SHIM_BINARY
-template <float (*D)(uint16_t), uint16_t (*E)(float)>
-shim_real16<D, E> __hfma(shim_real16<D, E> a, shim_real16<D, E> b, shim_real16<D, E> c) {
+template <typename Code>
+shim_real16<Code> __hfma(shim_real16<Code> a, shim_real16<Code> b, shim_real16<Code> c) {
   return fmaf(a, b, c);
 }
 template <typename T>
