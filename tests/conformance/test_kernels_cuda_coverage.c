@@ -10,7 +10,7 @@
 
 enum { SKIPPED = 77, LARGEST_SOURCE = 1 << 20 };
 
-static char kernel_lines[1 << 20], launch_lines[1 << 20];
+static char kernel_lines[1 << 20];
 
 /* Appends the files of the reports' folder whose names end in `suffix`, each line between line
  * ends. */
@@ -58,6 +58,8 @@ TEST(every_kernel_was_tried) {
 }
 
 #ifdef MEDTRAIN_CUDA_SHIM
+static char launch_lines[1 << 20];
+
 /* "\nN name" ends before a template's arguments or the line's end. */
 static bool was_launched(const char *name) {
   size_t length = strlen(name);
