@@ -2,7 +2,7 @@
 #include "kernels/common/cuda_elements.h"
 
 template <typename T>
-struct add_up {
+struct add_sum {
   const T *x[OP_MAX_INPUTS];
   T *y;
   int count;
@@ -23,7 +23,7 @@ struct add_up {
 
 /* Every input's gradient from one reading of dy. */
 template <typename T>
-struct hand_back {
+struct add_give {
   const T *dy;
   T *dx[OP_MAX_INPUTS];
   bool add[OP_MAX_INPUTS];
@@ -45,7 +45,7 @@ struct hand_back {
 template <typename T>
 static enum status add_forward(const struct node *node, const struct io *io,
                                struct stream *stream) {
-  add_up<T> each = {{}, (T *)io->y, node->input_count};
+  add_sum<T> each = {{}, (T *)io->y, node->input_count};
   bool aligned = cuda_aligned(io->y);
   for (int k = 0; k < node->input_count; k++) {
     each.x[k] = (const T *)io->x[k];
@@ -57,7 +57,7 @@ static enum status add_forward(const struct node *node, const struct io *io,
 template <typename T>
 static enum status add_backward(const struct node *node, const struct io *io,
                                 struct stream *stream) {
-  hand_back<T> each = {(const T *)io->dy, {}, {}};
+  add_give<T> each = {(const T *)io->dy, {}, {}};
   bool aligned = cuda_aligned(io->dy);
   for (int k = 0; k < node->input_count; k++) {
     each.dx[k] = (T *)io->dx[k];

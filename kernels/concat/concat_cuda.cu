@@ -9,7 +9,7 @@ extern "C" {
 enum { THREADS = 256 };
 
 /* From one tensor to another, both as [samples][voxels][groups of LANES channels]. */
-struct strip {
+struct concat_strip {
   struct cuda_strides from, to; /* the voxel's and channel's; `channel` counts elements */
   int64_t voxels;
   int groups;
@@ -17,7 +17,8 @@ struct strip {
 };
 
 template <typename T, int LANES>
-__global__ void __launch_bounds__(THREADS) move_strip(const T *from, T *to, struct strip strip) {
+__global__ void __launch_bounds__(THREADS)
+    move_strip(const T *from, T *to, struct concat_strip strip) {
   int64_t voxel = (int64_t)blockIdx.x * blockDim.y + threadIdx.y;
   if (voxel >= strip.voxels) return;
   from += blockIdx.y * strip.from.sample + voxel * strip.from.voxel;
@@ -29,13 +30,13 @@ __global__ void __launch_bounds__(THREADS) move_strip(const T *from, T *to, stru
   }
 }
 
-static dim3 block_for(const struct strip *strip, bool last) {
+static dim3 block_for(const struct concat_strip *strip, bool last) {
   int across = !last ? 1 : strip->groups < THREADS ? strip->groups : THREADS;
   return dim3((unsigned)across, (unsigned)(THREADS / across));
 }
 
 template <typename T, int LANES>
-static void launch(const T *from, T *to, const struct strip *strip, dim3 block, int samples,
+static void launch(const T *from, T *to, const struct concat_strip *strip, dim3 block, int samples,
                    struct stream *stream) {
   dim3 grid(cuda_blocks(strip->voxels, block.y), (unsigned)samples);
   CUDA_LAUNCH((move_strip<T, LANES>), grid, block, 0, stream, from, to, *strip);
@@ -59,8 +60,8 @@ static void move_input(const struct node *node, int input, T *x, T *y, bool forw
   bool wide = is_wide<T>(node, input, x, y), last = tensor->layout == LAYOUT_LAST;
   int lanes = wide ? cuda_most_lanes<T> : 1;
   struct cuda_strides own = cuda_strides_of(tensor), joined = cuda_strides_of(&node->y);
-  struct strip strip = {forward ? own : joined, forward ? joined : own, shape_voxels(tensor->shape),
-                        tensor->shape.c / lanes, add};
+  struct concat_strip strip = {forward ? own : joined, forward ? joined : own,
+                               shape_voxels(tensor->shape), tensor->shape.c / lanes, add};
   y += concat_first_channel(node, input) * joined.channel;
   (wide ? launch<T, cuda_most_lanes<T>> : launch<T, 1>)(forward ? x : y, forward ? y : x, &strip,
                                                         block_for(&strip, last), tensor->shape.n,

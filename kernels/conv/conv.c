@@ -207,10 +207,14 @@ static void slab(const struct node *node, struct slices wanted, struct slab *sla
 REAL_DECLARE(conv_reference);
 SIMD_DECLARE(conv_direct);
 CUDA_DECLARE(conv_cuda);
+CUDNN_DECLARE(conv_cudnn_first);
+CUDNN_DECLARE(conv_cudnn_second);
+CUDNN_DECLARE(conv_cudnn_third);
 
 static const struct kernel *const conv_kernels[] = {
-    CUDA_KERNELS(conv_cuda) SIMD_KERNELS(conv_direct), WIDENED_KERNELS,
-    REAL_KERNELS(conv_reference), NULL};
+    CUDA_KERNELS(conv_cuda) CUDNN_KERNELS(conv_cudnn_first) CUDNN_KERNELS(conv_cudnn_second)
+        CUDNN_KERNELS(conv_cudnn_third) SIMD_KERNELS(conv_direct),
+    WIDENED_KERNELS, REAL_KERNELS(conv_reference), NULL};
 
 const struct op op_conv = {
     .name = "conv",

@@ -11,8 +11,8 @@ struct conv_arguments {
   int kernel[3], stride[3], padding[3]; /* d h w */
   int out_channels;
   bool bias;
-  bool head; /* y is float32 (float64) also where activations are of a 16-bit type */
-  float slope;                  /* of the LeakyReLU below 0; 1: no activation; above 0 */
+  bool head;   /* y is float32 (float64) also where activations are of a 16-bit type */
+  float slope; /* of the LeakyReLU below 0; 1: no activation; above 0 */
   bool upsample[OP_MAX_INPUTS]; /* stride must be 1 where any is set */
   /* 0: PyTorch's default, weight and bias uniform in +-1/sqrt(fan in); above 0: normal weights of
    * this deviation and a bias of 0 */

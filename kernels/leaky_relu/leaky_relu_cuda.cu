@@ -5,7 +5,7 @@ extern "C" {
 }
 
 template <typename T>
-struct activate {
+struct leaky_forward {
   const T *x;
   T *y;
   float slope;
@@ -20,7 +20,7 @@ struct activate {
 };
 
 template <typename T>
-struct activate_backward {
+struct leaky_backward {
   const T *y, *dy;
   T *dx;
   float slope;
@@ -44,7 +44,7 @@ template <typename T>
 static enum status leaky_relu_forward(const struct node *node, const struct io *io,
                                       struct stream *stream) {
   bool aligned = cuda_aligned(io->x[0]) && cuda_aligned(io->y);
-  activate<T> each = {(const T *)io->x[0], (T *)io->y, slope_of(node)};
+  leaky_forward<T> each = {(const T *)io->x[0], (T *)io->y, slope_of(node)};
   return cuda_each_element<T>(node, each, tensor_elements(&node->y), aligned, stream);
 }
 
@@ -53,8 +53,8 @@ static enum status leaky_relu_backward(const struct node *node, const struct io 
                                        struct stream *stream) {
   if (!io->dx[0]) return STATUS_OK;
   bool aligned = cuda_aligned(io->y) && cuda_aligned(io->dy) && cuda_aligned(io->dx[0]);
-  activate_backward<T> each = {(const T *)io->y, (const T *)io->dy, (T *)io->dx[0], slope_of(node),
-                               io->dx_add[0]};
+  leaky_backward<T> each = {(const T *)io->y, (const T *)io->dy, (T *)io->dx[0], slope_of(node),
+                            io->dx_add[0]};
   return cuda_each_element<T>(node, each, tensor_elements(&node->y), aligned, stream);
 }
 

@@ -7,7 +7,7 @@ extern "C" {
 
 enum { THICK = 2 }; /* slices per thread */
 
-struct pool {
+struct max_pool_cut {
   struct cuda_tiles tiles; /* over y in forward, over x in backward */
   struct shape in, out;    /* d h w count */
   int groups, kernel[3], stride[3];
@@ -23,7 +23,7 @@ __device__ static inline int64_t element_at(const struct shape &shape, int group
 /* One window: the largest value and its number per lane. HALVES: the usual 2x2x2, written out so
  * that all of it is loaded at once. */
 template <typename T, int LANES, bool HALVES>
-__device__ static inline void find_largest(const struct pool &pool, const T *corner, T *y,
+__device__ static inline void find_largest(const struct max_pool_cut &pool, const T *corner, T *y,
                                            unsigned char *winner) {
   cuda_lanes<T, LANES> best;
   cuda_lanes<unsigned char, LANES> at;
@@ -55,7 +55,7 @@ __device__ static inline void find_largest(const struct pool &pool, const T *cor
 
 template <typename T, int LANES, bool HALVES>
 __global__ void __launch_bounds__(CUDA_TILE_THREADS, 4)
-    pool_forward(const T *x, T *y, unsigned char *winner, struct pool pool) {
+    pool_forward(const T *x, T *y, unsigned char *winner, struct max_pool_cut pool) {
   struct cuda_column column = cuda_column_find(pool.tiles);
   if (!column.inside) return;
   int w = column.item / pool.groups, group = column.item - w * pool.groups;
@@ -82,8 +82,9 @@ __device__ static inline struct span windows_of(int i, int kernel, int stride, i
 /* What the windows along w of one row of windows hand to a voxel; `number` is that of the voxel at
  * the row's first place in a window. */
 template <typename T, int LANES>
-__device__ static void gather_row(const struct pool &pool, const T *dy, const unsigned char *winner,
-                                  struct span span, int w, int number, float (&sum)[LANES]) {
+__device__ static void gather_row(const struct max_pool_cut &pool, const T *dy,
+                                  const unsigned char *winner, struct span span, int w, int number,
+                                  float (&sum)[LANES]) {
   for (int o = span.first; o < span.end; o++) {
     const int64_t at = (int64_t)o * pool.groups * LANES;
     float gradient[LANES];
@@ -97,7 +98,8 @@ __device__ static void gather_row(const struct pool &pool, const T *dy, const un
 
 template <typename T, int LANES>
 __global__ void __launch_bounds__(CUDA_TILE_THREADS, 4)
-    pool_backward(const T *dy, const unsigned char *winner, T *dx, bool add, struct pool pool) {
+    pool_backward(const T *dy, const unsigned char *winner, T *dx, bool add,
+                  struct max_pool_cut pool) {
   struct cuda_column column = cuda_column_find(pool.tiles);
   if (!column.inside) return;
   int w = column.item / pool.groups, group = column.item - w * pool.groups, h = column.row;
@@ -120,12 +122,12 @@ __global__ void __launch_bounds__(CUDA_TILE_THREADS, 4)
 
 /* The launch over `over`, which is x or y. */
 template <typename T>
-static struct pool pool_make(const struct node *node, const struct tensor *over, int *lanes,
-                             int64_t *planes) {
+static struct max_pool_cut pool_make(const struct node *node, const struct tensor *over, int *lanes,
+                                     int64_t *planes) {
   const struct max_pool_arguments *arguments = (const struct max_pool_arguments *)node->arguments;
   const struct shape *shape = &over->shape;
   struct cuda_split split = cuda_split_of(over, over->layout == LAYOUT_LAST, cuda_most_lanes<T>);
-  struct pool pool = {};
+  struct max_pool_cut pool = {};
   pool.groups = split.groups;
   pool.tiles = cuda_tiles_make((int64_t)shape->w * split.groups, shape->h, shape->d, THICK);
   pool.in = node->x[0].shape;
@@ -138,7 +140,7 @@ static struct pool pool_make(const struct node *node, const struct tensor *over,
 }
 
 template <typename T, int LANES>
-static void launch_forward(const struct io *io, const struct pool *pool, int64_t planes,
+static void launch_forward(const struct io *io, const struct max_pool_cut *pool, int64_t planes,
                            struct stream *stream) {
   const int *kernel = pool->kernel;
   bool halves = kernel[0] == 2 && kernel[1] == 2 && kernel[2] == 2;
@@ -148,7 +150,7 @@ static void launch_forward(const struct io *io, const struct pool *pool, int64_t
 }
 
 template <typename T, int LANES>
-static void launch_backward(const struct io *io, const struct pool *pool, int64_t planes,
+static void launch_backward(const struct io *io, const struct max_pool_cut *pool, int64_t planes,
                             struct stream *stream) {
   CUDA_LAUNCH((pool_backward<T, LANES>), cuda_tiles_grid(&pool->tiles, planes),
               cuda_tiles_block(&pool->tiles), 0, stream, (const T *)io->dy,
@@ -160,7 +162,7 @@ static enum status max_pool_forward(const struct node *node, const struct io *io
                                     struct stream *stream) {
   int lanes;
   int64_t planes;
-  struct pool pool = pool_make<T>(node, &node->y, &lanes, &planes);
+  struct max_pool_cut pool = pool_make<T>(node, &node->y, &lanes, &planes);
   (lanes > 1 ? launch_forward<T, cuda_most_lanes<T>> : launch_forward<T, 1>)(io, &pool, planes,
                                                                              stream);
   return cuda_launched(node->name);
@@ -172,7 +174,7 @@ static enum status max_pool_backward(const struct node *node, const struct io *i
   int lanes;
   int64_t planes;
   if (!io->dx[0]) return STATUS_OK;
-  struct pool pool = pool_make<T>(node, &node->x[0], &lanes, &planes);
+  struct max_pool_cut pool = pool_make<T>(node, &node->x[0], &lanes, &planes);
   (lanes > 1 ? launch_backward<T, cuda_most_lanes<T>> : launch_backward<T, 1>)(io, &pool, planes,
                                                                                stream);
   return cuda_launched(node->name);
