@@ -150,16 +150,26 @@ static std::string line_of(const cuda_shim_line &here) {
   return std::string(here.file) + ":" + std::to_string(here.line);
 }
 
+/* Where a thread waits; empty for one that does not. */
+static std::string wait_of(const thread &t) {
+  char lanes[24];
+  if (t.state == AT_BARRIER) return "at " + line_of(t.barrier);
+  if (t.state != IN_WARP) return "";
+  snprintf(lanes, sizeof lanes, " of lanes %08x", t.mask);
+  return std::string("in ") + t.operation + lanes;
+}
+
+/* Neighbours that wait in the same place are named together: the odd one out is what one looks for.
+ */
 [[noreturn]] static void report_deadlock() {
   std::string text;
-  for (int i = 0; i < thread_count && text.size() < 600; i++) {
-    const thread &t = threads[i];
-    char line[160] = "";
-    if (t.state == IN_WARP)
-      snprintf(line, sizeof line, "; thread %d in %s of lanes %08x", i, t.operation, t.mask);
-    if (t.state == AT_BARRIER)
-      text += "; thread " + std::to_string(i) + " at " + line_of(t.barrier);
-    text += line;
+  for (int first = 0, last; first < thread_count && text.size() < 2000; first = last + 1) {
+    std::string wait = wait_of(threads[first]);
+    for (last = first; last + 1 < thread_count && wait_of(threads[last + 1]) == wait;) last++;
+    if (wait.empty()) continue;
+    text += first == last ? "; thread " : "; threads ";
+    text +=
+        std::to_string(first) + (first == last ? " " : " to " + std::to_string(last) + " ") + wait;
   }
   current = nullptr;
   shim_fail("threads wait for ever%s", text.c_str());
