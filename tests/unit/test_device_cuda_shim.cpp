@@ -457,7 +457,7 @@ static const struct mistake {
     {"warp_and_barrier", wrong_barrier<3>, "", "thread 9 in __syncwarp of lanes ffffffff"},
     {"not_in_mask", wrong_mask<0>, "", "lane 0 is not in its mask fffffffe"},
     {"two_masks", wrong_mask<1>, "", "__shfl_sync of lanes ffff8000"},
-    {"half_a_warp", wrong_mask<2>, "", "threads wait for ever; thread 0 in __syncwarp"},
+    {"half_a_warp", wrong_mask<2>, "", "threads wait for ever; threads 0 to 15 in __syncwarp"},
     {"host_reads", host_reads, "", "the host touched device memory"},
     {"freed_argument", freed_argument, "", "not within one allocation"},
     {"freed_memory", freed_memory, "", ASAN ? "AddressSanitizer" : "a kernel left its device"},
