@@ -1,5 +1,5 @@
-/* Every kernel against PyTorch and MONAI: outputs and all gradients of tests/golden/operators.
- */
+/* Every kernel against PyTorch and MONAI: outputs and all gradients of the cases of tests/golden, one
+ * table per file. */
 #include "conformance_call.h"
 #include "golden.h"
 #include "kernels/conv/conv.h"
@@ -29,7 +29,7 @@ struct golden_case {
   ARGUMENTS(resize_arguments, RESIZE_TRILINEAR, {d, h, w}, true, factor)
 #define DICE(background, pad) ARGUMENTS(loss_dice_warp_arguments, 5, background, pad, 1e-5, 1e-5)
 
-static const struct golden_case cases[] = {
+static const struct golden_case operators[] = {
     {"warp_zeros", "warp", ARGUMENTS(warp_arguments, WARP_ZEROS, WARP_LINEAR), 2},
     {"warp_border", "warp", ARGUMENTS(warp_arguments, WARP_BORDER, WARP_LINEAR), 2},
     {"warp_nearest", "warp", ARGUMENTS(warp_arguments, WARP_ZEROS, WARP_NEAREST), 2},
@@ -173,8 +173,9 @@ static int try_kernels(const struct trial *trial, enum conformance_layouts layou
   return tried;
 }
 
-TEST(kernels_agree_with_pytorch) {
-  for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+static void check_cases(const char *file, const struct golden_case *cases, size_t count) {
+  golden_open(&golden, file);
+  for (size_t c = 0; c < count; c++) {
     struct op_case test = case_of(&cases[c]);
     struct trial trial;
     open_trial(&trial, &test);
@@ -182,11 +183,14 @@ TEST(kernels_agree_with_pytorch) {
     CHECK_SAY(tried >= 4, " (%s: %d kernels)", test.label, tried);
     close_trial(&trial);
   }
+  golden_close(&golden);
+}
+
+TEST(operators_agree_with_pytorch) {
+  check_cases("operators", operators, sizeof operators / sizeof *operators);
 }
 
 int main(void) {
-  golden_open(&golden, "operators");
-  RUN(kernels_agree_with_pytorch);
-  golden_close(&golden);
+  RUN(operators_agree_with_pytorch);
   return check_result();
 }
