@@ -144,9 +144,9 @@ static void launch_forward(const struct io *io, const struct max_pool_cut *pool,
                            struct stream *stream) {
   const int *kernel = pool->kernel;
   bool halves = kernel[0] == 2 && kernel[1] == 2 && kernel[2] == 2;
-  auto forward = halves ? pool_forward<T, LANES, true> : pool_forward<T, LANES, false>;
-  CUDA_LAUNCH(forward, cuda_tiles_grid(&pool->tiles, planes), cuda_tiles_block(&pool->tiles), 0,
-              stream, (const T *)io->x[0], (T *)io->y, (unsigned char *)io->saved[0], *pool);
+  CUDA_LAUNCH((halves ? pool_forward<T, LANES, true> : pool_forward<T, LANES, false>),
+              cuda_tiles_grid(&pool->tiles, planes), cuda_tiles_block(&pool->tiles), 0, stream,
+              (const T *)io->x[0], (T *)io->y, (unsigned char *)io->saved[0], *pool);
 }
 
 template <typename T, int LANES>

@@ -3,14 +3,16 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "kernels/common/cuda_table.h"
 #include "kernels/common/simd.h"
 
 enum { ROUNDS = 4 };
 static const size_t ARRAY_BYTES = (size_t)128 << 20;
 
-extern const struct peak_kernel peak_avx512, peak_avx2, peak_plain;
+CUDA_DECLARE_OTHER(peak_kernel, peak_cuda);
+SIMD_DECLARE_OTHER(peak_kernel, peak);
 
-static const struct peak_kernel *const kernels[] = {SIMD_KERNELS(peak), NULL};
+static const struct peak_kernel *const kernels[] = {CUDA_OTHER(peak_cuda) SIMD_KERNELS(peak), NULL};
 
 static enum status seconds_between(struct stream *stream, const struct event events[2],
                                    double *seconds) {

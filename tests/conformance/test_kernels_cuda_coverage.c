@@ -60,14 +60,15 @@ TEST(every_kernel_was_tried) {
 #ifdef MEDTRAIN_CUDA_SHIM
 static char launch_lines[1 << 20];
 
-/* "\nN name" ends before a template's arguments or the line's end. */
+static bool is_word(char c) {
+  return isalnum((unsigned char)c) || c == '_';
+}
+
+/* Lines are counts and what was given to CUDA_LAUNCH: a function, or a choice between some. */
 static bool was_launched(const char *name) {
   size_t length = strlen(name);
-  for (const char *at = launch_lines; (at = strchr(at, '\n')) && at[1]; at++) {
-    const char *text = strchr(at + 1, ' ');
-    if (text && strncmp(text + 1, name, length) == 0 && strchr("< \n", text[1 + length]))
-      return true;
-  }
+  for (const char *at = launch_lines; (at = strstr(at, name)); at++)
+    if (!is_word(at[-1]) && !is_word(at[length])) return true;
   return false;
 }
 
@@ -76,7 +77,7 @@ static void function_name(const char *at, char *name, size_t bytes) {
   size_t length = 0;
   for (;;) {
     while (*at && !isalpha((unsigned char)*at) && *at != '_') at++;
-    for (length = 0; isalnum((unsigned char)at[length]) || at[length] == '_';) length++;
+    for (length = 0; is_word(at[length]);) length++;
     bool attribute = strncmp(at, "__launch_bounds__", length) == 0;
     if (at[length] == '(' && !attribute) break;
     at += length;

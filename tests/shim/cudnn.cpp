@@ -23,7 +23,8 @@ struct shim_descriptor {
   std::shared_ptr<shim_bag> bag;
 };
 
-static const int ENGINES = 3;
+static const int ENGINES = 5;
+static const cudnnBackendNumericalNote_t NO_NOTE = CUDNN_NUMERICAL_NOTE_TYPE_COUNT;
 static const int64_t WORKSPACE = 4096;
 
 size_t cudnnGetVersion(void) {
@@ -109,9 +110,9 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t descriptor,
     engine.finalized = true;
   } else if (name == CUDNN_ATTR_ENGINE_NUMERICAL_NOTE) {
     static const cudnnBackendNumericalNote_t notes[ENGINES] = {
-        CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC, CUDNN_NUMERICAL_NOTE_TYPE_COUNT,
-        CUDNN_NUMERICAL_NOTE_TENSOR_CORE};
-    *count = bag.engine != 1;
+        CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC, NO_NOTE, CUDNN_NUMERICAL_NOTE_TENSOR_CORE, NO_NOTE,
+        NO_NOTE};
+    *count = notes[bag.engine] != NO_NOTE;
     if (*count) *(cudnnBackendNumericalNote_t *)values = notes[bag.engine];
   } else if (name == CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE) {
     *(int64_t *)values = WORKSPACE;

@@ -1,6 +1,6 @@
 /* cuDNN's graph API as far as this project calls it, for the shim's devices: one convolution per
- * graph, computed by definition. It stands in for three engines: the first does not repeat its bits
- * (and aborts when it is run all the same), the second is plain, the third uses tensor cores. */
+ * graph, computed by definition. It stands in for five engines: the first does not repeat its bits
+ * (and aborts when it is run all the same), the third uses tensor cores, the others are plain. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
