@@ -18,8 +18,12 @@ struct dataset_subject {
   enum split split;
   struct affine affine; /* voxel -> RAS+ mm of the stored grid */
   double spacing[3];    /* mm */
-  char *source;         /* the image file it was made from */
-  int map;              /* which shard, and which row of it */
+  /* Where the subject's own voxels are: all of them, but for data.grid = "own", where subjects are
+   * padded at the end of each axis to one extent. */
+  int box_first[3], box_count[3];
+  double centroid[3]; /* RAS+ mm: of the voxels of any class but 0; NaN without any */
+  char *source;       /* the image file it was made from */
+  int map;            /* which shard, and which row of it */
   int row;
   uint32_t checksum_image, checksum_label; /* CRC-32C of the stored bytes */
 };
@@ -63,8 +67,8 @@ int dataset_select(const struct dataset *dataset, enum split split, int *subject
 /* The subject of that id, or -1. */
 int dataset_find(const struct dataset *dataset, const char *id);
 
-/* What the data is: a hash of ids, checksums of the stored bytes, splits, affines, extents and
- * classes. The same subjects in another number of shards give the same one. Never 0. */
+/* What the data is: a hash of ids, checksums of the stored bytes, splits, affines, boxes, extents
+ * and classes. The same subjects in another number of shards give the same one. Never 0. */
 uint64_t dataset_manifest(const struct dataset *dataset);
 
 /* Gives the subject's pages back to the system, so that resident memory stays bounded; they are

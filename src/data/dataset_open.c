@@ -140,6 +140,9 @@ static void take_subject(struct dataset_subject *to, struct shard_subject *from,
                                  .checksum_label = from->checksum_label};
   memcpy(to->affine.m, from->affine, sizeof to->affine.m);
   memcpy(to->spacing, from->spacing, sizeof to->spacing);
+  memcpy(to->box_first, from->box_first, sizeof to->box_first);
+  memcpy(to->box_count, from->box_count, sizeof to->box_count);
+  memcpy(to->centroid, from->centroid, sizeof to->centroid);
   from->id = from->source = NULL;
 }
 

@@ -54,6 +54,9 @@ static enum status check_config(const struct config *config) {
   TRY(check_triple("data.spacing", config->data.spacing.count));
   TRY(check_triple("data.resample", config->data.resample.count));
   TRY(check_triple("data.size", config->data.size.count));
+  REQUIRE(config->data.relabel.count % 2 == 0, STATUS_USAGE,
+          "data.relabel: expected pairs of an old and a new value, found %d numbers",
+          config->data.relabel.count);
   REQUIRE(config->data.shards[0], STATUS_USAGE, "data.shards: expected a path, found nothing");
   return STATUS_OK;
 }

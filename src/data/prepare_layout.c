@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "data/prepare_parts.h"
 #include "data/split.h"
+#include "data/subject.h"
 
 static bool same_extent(const int a[3], const int b[3]) {
   return a[0] == b[0] && a[1] == b[1] && a[2] == b[2];
@@ -15,6 +16,15 @@ static int count_extent(const struct preparation *preparation, const int extent[
   for (int i = 0; i < preparation->source_count; i++)
     count += !preparation->records[i].reason && same_extent(preparation->records[i].extent, extent);
   return count;
+}
+
+/* The smallest extent that holds every good subject. */
+static void largest_extent(const struct preparation *preparation, int extent[3]) {
+  for (int a = 0; a < 3; a++) extent[a] = 1;
+  for (int i = 0; i < preparation->source_count; i++)
+    for (int a = 0; a < 3 && !preparation->records[i].reason; a++)
+      if (preparation->records[i].extent[a] > extent[a])
+        extent[a] = preparation->records[i].extent[a];
 }
 
 /* The extent that most good subjects have, of equals the first by id; NULL without any. */
@@ -48,7 +58,7 @@ static enum status refuse_extents(struct preparation *preparation) {
 }
 
 enum status prepare_judge(struct preparation *preparation) {
-  TRY(refuse_extents(preparation));
+  if (!subject_keeps_grid(preparation->config)) TRY(refuse_extents(preparation));
   int bad = 0, first = -1;
   for (int i = preparation->source_count - 1; i >= 0; i--)
     if (preparation->records[i].reason) {
@@ -106,7 +116,7 @@ static enum status fill_shard(const struct preparation *preparation, struct shar
                           .recipe = strdup(preparation->recipe),
                           .config = strdup(preparation->config_text),
                           .subjects = calloc((size_t)count, sizeof *shard->subjects)};
-  memcpy(shard->extent, preparation->records[good[0]].extent, sizeof shard->extent);
+  largest_extent(preparation, shard->extent);
   if (labels->count) shard->label_values = malloc(sizeof labels->value);
   REQUIRE(shard->path && shard->recipe && shard->config && shard->subjects &&
               (!labels->count || shard->label_values),
@@ -126,9 +136,9 @@ static bool same_subject(const struct shard_subject *a, const struct shard_subje
 }
 
 static bool is_fresh(const struct shard *wanted, const struct shard *found) {
-  bool same = strcmp(wanted->path, found->path) == 0 && wanted->index == found->index &&
-              wanted->count == found->count && wanted->classes == found->classes &&
-              wanted->subject_count == found->subject_count &&
+  bool same = found->complete && strcmp(wanted->path, found->path) == 0 &&
+              wanted->index == found->index && wanted->count == found->count &&
+              wanted->classes == found->classes && wanted->subject_count == found->subject_count &&
               same_extent(wanted->extent, found->extent) &&
               wanted->has_labels == found->has_labels && wanted->compressed == found->compressed &&
               strcmp(wanted->recipe, found->recipe) == 0;

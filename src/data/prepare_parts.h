@@ -9,7 +9,7 @@
 struct survey_record {
   char *reason; /* why it cannot be used; NULL when it can */
   uint32_t source_checksum, label_source_checksum;
-  int extent[3]; /* of its target grid */
+  int extent[3]; /* of its target grid, without padding */
 };
 
 struct preparation {
@@ -37,8 +37,9 @@ CHECKED enum status prepare_find_existing(struct preparation *preparation);
  * again. */
 CHECKED enum status prepare_survey(struct preparation *preparation);
 
-/* Gives a reason to subjects whose extent differs from that of most; fails, naming the first by id,
- * when there is a bad one and data.bad_volume is "fail", or no good one. */
+/* Gives a reason to subjects whose extent differs from that of most, unless data.grid is "own";
+ * fails, naming the first by id, when there is a bad one and data.bad_volume is "fail", or no good
+ * one. */
 CHECKED enum status prepare_judge(struct preparation *preparation);
 
 /* Divides the good subjects into splits and shards, and finds out which shards are stale. */

@@ -1,5 +1,6 @@
 /* prepare.json: what became of every subject, from what the shards say and what the survey refused.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
@@ -20,6 +21,18 @@ static void add_bad(json_t *entry, const struct preparation *preparation, int in
   json_object_set_new(entry, "reason", json_text(preparation->records[index].reason));
 }
 
+/* JSON has no NaN: a subject without labelled voxels has no centroid. */
+static void add_place(json_t *entry, const struct shard_subject *subject) {
+  const int32_t *first = subject->box_first, *count = subject->box_count;
+  const double *centroid = subject->centroid;
+  json_object_set_new(entry, "box_first", json_pack("[i,i,i]", first[0], first[1], first[2]));
+  json_object_set_new(entry, "box_count", json_pack("[i,i,i]", count[0], count[1], count[2]));
+  json_object_set_new(entry, "centroid",
+                      isnan(centroid[0])
+                          ? json_null()
+                          : json_pack("[f,f,f]", centroid[0], centroid[1], centroid[2]));
+}
+
 static void add_stored(json_t *entry, const struct shard *shard, int row) {
   const struct shard_subject *subject = &shard->subjects[row];
   const char *slash = strrchr(shard->path, '/');
@@ -28,6 +41,7 @@ static void add_stored(json_t *entry, const struct shard *shard, int row) {
   json_object_set_new(entry, "split", json_string(split_name((enum split)subject->split)));
   json_object_set_new(entry, "shard", json_text(slash ? slash + 1 : shard->path));
   json_object_set_new(entry, "row", json_integer(row));
+  add_place(entry, subject);
   json_object_set_new(entry, "checksum_image", checksum_of(subject->checksum_image));
   if (shard->has_labels) {
     json_object_set_new(entry, "checksum_label", checksum_of(subject->checksum_label));

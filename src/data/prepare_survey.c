@@ -21,10 +21,10 @@ static const struct shard_subject *find_row(const struct shard *shard, const cha
   return NULL;
 }
 
-/* The shard that holds what would be made of this subject now, or NULL. */
-static const struct shard *find_known(const struct preparation *preparation,
-                                      const struct subject_source *source,
-                                      const struct survey_record *record) {
+/* The row that holds what would be made of this subject now, or NULL. */
+static const struct shard_subject *find_known(const struct preparation *preparation,
+                                              const struct subject_source *source,
+                                              const struct survey_record *record) {
   for (int i = 0; i < preparation->existing_count; i++) {
     const struct shard *shard = &preparation->existing[i];
     const struct shard_subject *row = find_row(shard, source->id);
@@ -32,7 +32,7 @@ static const struct shard *find_known(const struct preparation *preparation,
         row->label_source_checksum == record->label_source_checksum &&
         shard->has_labels == (source->label != NULL) &&
         strcmp(shard->recipe, preparation->recipe) == 0)
-      return shard;
+      return row;
   }
   return NULL;
 }
@@ -41,9 +41,9 @@ static enum status look(const struct preparation *preparation, const struct subj
                         struct survey_record *record) {
   TRY(subject_checksum(source->image, &record->source_checksum));
   if (source->label) TRY(subject_checksum(source->label, &record->label_source_checksum));
-  const struct shard *known = find_known(preparation, source, record);
+  const struct shard_subject *known = find_known(preparation, source, record);
   if (known) {
-    memcpy(record->extent, known->extent, sizeof record->extent);
+    memcpy(record->extent, known->box_count, sizeof record->extent);
     return STATUS_OK;
   }
   struct subject_volumes volumes;

@@ -14,7 +14,8 @@
 
 /* What a rank found out about a subject while processing it, as it travels in its group. */
 struct outcome {
-  double affine[4][4], spacing[3];
+  double affine[4][4], spacing[3], centroid[3];
+  int box_count[3];
   uint32_t checksum_image, checksum_label;
   uint8_t largest_label;
   char history[SUBJECT_HISTORY_BYTES];
@@ -39,12 +40,14 @@ static void free_voxels(struct voxels *voxels) {
   *voxels = (struct voxels){0};
 }
 
-static void fill_outcome(const struct subject_volumes *volumes, const struct voxels *voxels,
-                         struct outcome *outcome) {
-  size_t count = (size_t)grid_count(&volumes->target);
+static void fill_outcome(const struct subject_volumes *volumes, const int extent[3],
+                         const struct voxels *voxels, struct outcome *outcome) {
+  size_t count = (size_t)extent[0] * (size_t)extent[1] * (size_t)extent[2];
   memcpy(outcome->affine, volumes->target.affine.m, sizeof volumes->target.affine.m);
   outcome->affine[3][3] = 1;
   affine_get_spacing(&volumes->target.affine, outcome->spacing);
+  memcpy(outcome->box_count, volumes->target.extent, sizeof outcome->box_count);
+  subject_find_centroid(&volumes->target.affine, extent, voxels->label, outcome->centroid);
   outcome->checksum_image = file_checksum(0, voxels->image, count * sizeof *voxels->image);
   if (voxels->label) outcome->checksum_label = file_checksum(0, voxels->label, count);
   outcome->largest_label = (uint8_t)volumes->largest_label;
@@ -66,14 +69,15 @@ static const struct subject_source *find_source(const struct preparation *prepar
 static enum status process(const struct preparation *preparation, const struct shard *shard,
                            int row, struct voxels *voxels, struct outcome *outcome) {
   const struct subject_source *source = find_source(preparation, shard->subjects[row].id);
+  const int *extent = preparation->records[source - preparation->sources].extent;
   struct subject_volumes volumes;
   TRY(subject_read(preparation->config, source, &volumes));
   enum status status = STATUS_OK;
-  if (memcmp(volumes.target.extent, shard->extent, sizeof shard->extent) != 0)
+  if (memcmp(volumes.target.extent, extent, sizeof volumes.target.extent) != 0)
     status = status_fail(STATUS_FAILED, __FILE__, __LINE__, "%s: changed while it was prepared",
                          source->image);
-  if (!status) status = subject_resample(&volumes, &voxels->image, &voxels->label);
-  if (!status) fill_outcome(&volumes, voxels, outcome);
+  if (!status) status = subject_resample(&volumes, shard->extent, &voxels->image, &voxels->label);
+  if (!status) fill_outcome(&volumes, shard->extent, voxels, outcome);
   if (!status) status = subject_describe(preparation->config, &volumes, outcome->history);
   subject_close(&volumes);
   return status;
@@ -89,6 +93,8 @@ static bool agree(const struct group *group, enum status mine) {
 static enum status keep_outcome(struct shard_subject *subject, const struct outcome *outcome) {
   memcpy(subject->affine, outcome->affine, sizeof subject->affine);
   memcpy(subject->spacing, outcome->spacing, sizeof subject->spacing);
+  memcpy(subject->centroid, outcome->centroid, sizeof subject->centroid);
+  memcpy(subject->box_count, outcome->box_count, sizeof subject->box_count);
   subject->checksum_image = outcome->checksum_image;
   subject->checksum_label = outcome->checksum_label;
   subject->largest_label = outcome->largest_label;

@@ -6,6 +6,8 @@
  *   id, source, label_source, history      fixed-length UTF-8 strings [n]; history is JSON
  *   affine          float64 [n][4][4]      voxel -> RAS+ mm of the stored grid
  *   spacing         float64 [n][3]         mm
+ *   box_first, box_count  int32 [n][3]     the subject's own voxels; the rest is padding
+ *   centroid        float64 [n][3]         RAS+ mm, of the labelled voxels; NaN without any
  *   split           uint8   [n]            0 train, 1 validation, 2 test
  *   largest_label   uint8   [n]            the highest class that occurs
  *   source_checksum, label_source_checksum uint32 [n]  CRC-32C of the source files' bytes
@@ -36,6 +38,8 @@ enum { SHARD_FORMAT = 1 };
 struct shard_subject {
   char *id, *source, *label_source, *history; /* label_source: "" without a label */
   double affine[4][4], spacing[3];
+  int32_t box_first[3], box_count[3];
+  double centroid[3];
   uint8_t split, largest_label;
   uint32_t source_checksum, label_source_checksum, checksum_image, checksum_label;
 };
@@ -46,6 +50,7 @@ struct shard {
   int index, count; /* this shard, of so many */
   int subject_count, extent[3], classes;
   bool has_labels, compressed;
+  bool complete; /* no field is missing, as box and centroid are in shards of earlier versions */
   int label_value_count;
   int64_t *label_values;
   char *recipe, *config;
@@ -76,7 +81,7 @@ CHECKED enum status shard_read_master(const char *master_path, int *shard_count,
                                       uint64_t *manifest);
 
 /* What the data of all shards is: a hash of ids, checksums of the stored bytes, splits, affines,
- * extents and classes, the same for the same subjects in any number of shards. Never 0. */
+ * boxes, extents and classes, the same for the same subjects in any number of shards. Never 0. */
 uint64_t shard_manifest(const struct shard *shards, int count);
 
 /* The number of classes of the data of all shards, with the background; 1 without labels. */

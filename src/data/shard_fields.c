@@ -5,6 +5,10 @@ static hid_t type_double(void) {
   return H5T_NATIVE_DOUBLE;
 }
 
+static hid_t type_int(void) {
+  return H5T_NATIVE_INT32;
+}
+
 static hid_t type_checksum(void) {
   return H5T_NATIVE_UINT32;
 }
@@ -18,12 +22,10 @@ hid_t shard_type_byte(void) {
 }
 
 #define MEMBER(name) offsetof(struct shard_subject, name), sizeof(((struct shard_subject *)0)->name)
-#define FIELD(name, type, axes, ...)   \
-  {                                    \
-#name, MEMBER(name), type, axes, { \
-      __VA_ARGS__                      \
-    }                                  \
-  }
+#define FIELD(name, type, axes, ...) \
+  { #name, MEMBER(name), type, axes, {__VA_ARGS__ }, false }
+#define NEWER(name, type, axes, ...) \
+  { #name, MEMBER(name), type, axes, {__VA_ARGS__ }, true }
 
 const struct shard_field shard_fields[] = {
     FIELD(id, NULL, 0, 0),
@@ -32,6 +34,9 @@ const struct shard_field shard_fields[] = {
     FIELD(history, NULL, 0, 0),
     FIELD(affine, type_double, 2, 4, 4),
     FIELD(spacing, type_double, 1, 3),
+    NEWER(box_first, type_int, 1, 3),
+    NEWER(box_count, type_int, 1, 3),
+    NEWER(centroid, type_double, 1, 3),
     FIELD(split, shard_type_byte, 0, 0),
     FIELD(largest_label, shard_type_byte, 0, 0),
     FIELD(source_checksum, type_checksum, 0, 0),

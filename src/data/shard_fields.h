@@ -9,6 +9,7 @@ struct shard_field {
   size_t offset, bytes; /* of the member of struct shard_subject */
   hid_t (*type)(void);  /* native element type; NULL: a string */
   int axes, shape[2];   /* per subject */
+  bool optional;        /* shards of earlier versions have none */
 };
 
 extern const struct shard_field shard_fields[];

@@ -1,5 +1,6 @@
 /* A shard or a master file in words. */
 #include <fcntl.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,6 +37,19 @@ static void print_recipe(const struct shard *shard, FILE *out) {
   }
 }
 
+/* What a subject's own voxels are, where some are padding, and where its labelled ones are. */
+static void print_place(const struct shard *shard, const struct shard_subject *subject, FILE *out) {
+  const int32_t *first = subject->box_first, *count = subject->box_count;
+  bool whole = true;
+  for (int i = 0; i < 3; i++) whole = whole && count[i] == shard->extent[i];
+  if (!whole)
+    fprintf(out, "  own voxels %d x %d x %d from %d %d %d", count[0], count[1], count[2], first[0],
+            first[1], first[2]);
+  if (!isnan(subject->centroid[0]))
+    fprintf(out, "  centroid %.1f %.1f %.1f mm", subject->centroid[0], subject->centroid[1],
+            subject->centroid[2]);
+}
+
 static void print_subjects(const struct shard *shard, FILE *out) {
   for (int row = 0; row < shard->subject_count; row++) {
     const struct shard_subject *subject = &shard->subjects[row];
@@ -45,6 +59,7 @@ static void print_subjects(const struct shard *shard, FILE *out) {
     if (shard->has_labels)
       fprintf(out, " %08x  largest class %d", (unsigned)subject->checksum_label,
               subject->largest_label);
+    print_place(shard, subject, out);
     fprintf(out, "  %s\n", subject->source);
   }
 }

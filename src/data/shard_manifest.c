@@ -14,11 +14,24 @@ static uint64_t feed_number(uint64_t hash, uint64_t number) {
   return feed(hash, bytes, sizeof bytes);
 }
 
-static uint64_t feed_subject(uint64_t hash, const struct shard_subject *subject) {
+/* A box that is everything adds nothing: such data is what it was before there were boxes. */
+static uint64_t feed_box(uint64_t hash, const struct shard_subject *subject, const int extent[3]) {
+  bool whole = true;
+  for (int i = 0; i < 3; i++) whole = whole && subject->box_count[i] == extent[i];
+  for (int i = 0; i < 3 && !whole; i++) {
+    hash = feed_number(hash, (uint64_t)subject->box_first[i]);
+    hash = feed_number(hash, (uint64_t)subject->box_count[i]);
+  }
+  return hash;
+}
+
+static uint64_t feed_subject(uint64_t hash, const struct shard_subject *subject,
+                             const int extent[3]) {
   hash = feed(hash, subject->id, strlen(subject->id) + 1);
   hash = feed_number(hash, subject->split);
   hash = feed(hash, subject->affine, sizeof subject->affine);
   hash = feed(hash, subject->spacing, sizeof subject->spacing);
+  hash = feed_box(hash, subject, extent);
   hash = feed_number(hash, subject->checksum_image);
   return feed_number(hash, subject->checksum_label);
 }
@@ -41,6 +54,6 @@ uint64_t shard_manifest(const struct shard *shards, int count) {
   hash = feed_number(hash, shards[0].has_labels);
   for (int i = 0; i < count; i++)
     for (int row = 0; row < shards[i].subject_count; row++)
-      hash = feed_subject(hash, &shards[i].subjects[row]);
+      hash = feed_subject(hash, &shards[i].subjects[row], shards[i].extent);
   return hash ? hash : 1;
 }

@@ -1,5 +1,6 @@
 /* Reading a shard: nothing is believed before it was compared with the file's size. */
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
@@ -55,6 +56,32 @@ static enum status read_texts(struct shard *shard, struct h5_file *file,
   return status;
 }
 
+/* What a shard of an earlier version does not say: all voxels are the subject's own, and where the
+ * labelled ones are is not known. */
+static void fill_missing(struct shard *shard) {
+  for (int row = 0; row < shard->subject_count; row++)
+    for (int i = 0; i < 3; i++) {
+      shard->subjects[row].box_first[i] = 0;
+      shard->subjects[row].box_count[i] = shard->extent[i];
+      shard->subjects[row].centroid[i] = NAN;
+    }
+}
+
+static enum status check_box(const struct shard *shard, int row) {
+  const struct shard_subject *subject = &shard->subjects[row];
+  for (int i = 0; i < 3; i++) {
+    int first = subject->box_first[i], count = subject->box_count[i], extent = shard->extent[i];
+    REQUIRE(first >= 0 && count >= 1 && first < extent && count <= extent - first, STATUS_FAILED,
+            "%s: fields box_first, box_count: expected voxels from 0 to %d on axis %d, found %d "
+            "from %d for subject %s",
+            shard->path, extent - 1, i, count, first, subject->id);
+    REQUIRE(!isinf(subject->centroid[i]), STATUS_FAILED,
+            "%s: field centroid: expected finite mm or NaN, found infinity for subject %s",
+            shard->path, subject->id);
+  }
+  return STATUS_OK;
+}
+
 static enum status check_subject(const struct shard *shard, int row) {
   const struct shard_subject *subject = &shard->subjects[row];
   REQUIRE(subject->id[0] && (row == 0 || strcmp(subject[-1].id, subject->id) < 0), STATUS_FAILED,
@@ -66,15 +93,20 @@ static enum status check_subject(const struct shard *shard, int row) {
   REQUIRE(!shard->classes || subject->largest_label < shard->classes, STATUS_FAILED,
           "%s: field largest_label: expected less than %d classes, found %d for subject %s",
           shard->path, shard->classes, subject->largest_label, subject->id);
-  return STATUS_OK;
+  return check_box(shard, row);
 }
 
 static enum status read_subjects(struct shard *shard, struct h5_file *file) {
   shard->subjects = calloc((size_t)shard->subject_count, sizeof *shard->subjects);
   REQUIRE(shard->subjects, STATUS_FAILED, "%s: out of memory for %d subjects", shard->path,
           shard->subject_count);
+  fill_missing(shard);
+  shard->complete = true;
   for (int i = 0; i < shard_field_count; i++) {
     const struct shard_field *field = &shard_fields[i];
+    bool missing = field->optional && !h5_has_field(file, field->name);
+    shard->complete = shard->complete && !missing;
+    if (missing) continue;
     TRY(field->type ? read_numbers(shard, file, field) : read_texts(shard, file, field));
   }
   for (int row = 0; row < shard->subject_count; row++) TRY(check_subject(shard, row));

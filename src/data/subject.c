@@ -1,5 +1,6 @@
 /* Reading and checking a subject, and bringing it to its target grid in one interpolation. */
 #include "data/subject.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "volume/intensity.h"
@@ -80,6 +81,17 @@ static void remap(const struct int_list *labels, struct volume *label) {
   }
 }
 
+/* Pairs: an old value, and the one that takes its place. */
+static void replace_values(const struct int_list *pairs, struct volume *label) {
+  size_t count = volume_count(label);
+  for (size_t i = 0; pairs->count && i < count; i++)
+    for (int pair = 0; pair + 1 < pairs->count; pair += 2)
+      if (label->values[i] == (float)pairs->value[pair]) {
+        label->values[i] = (float)pairs->value[pair + 1];
+        break;
+      }
+}
+
 static enum status check_classes(struct subject_volumes *volumes) {
   struct volume *label = &volumes->label;
   float highest, lowest = lowest_of(label, &highest);
@@ -120,6 +132,7 @@ static enum status read_label(const struct config *config, const struct subject_
   policy.nonfinite = NONFINITE_ERROR;
   TRY(volume_read(&volumes->label, source->label, &policy));
   TRY(check_same_grid(&volumes->image, &volumes->label));
+  replace_values(&config->data.relabel, &volumes->label);
   if (config->data.labels.count) remap(&config->data.labels, &volumes->label);
   return check_classes(volumes);
 }
@@ -128,13 +141,21 @@ static void copy_sizes(const struct int_list *list, int sizes[3]) {
   for (int i = 0; i < 3 && list->count == 3; i++) sizes[i] = (int)list->value[i];
 }
 
-static enum status plan_target(const struct config *config, struct subject_volumes *volumes) {
-  struct grid_request request = {.orientation = config->data.orientation,
-                                 .multiple = (int)config->data.multiple};
+static void request_common_grid(const struct config *config, struct grid_request *request) {
+  request->multiple = (int)config->data.multiple;
   for (int i = 0; i < 3 && config->data.spacing.count == 3; i++)
-    request.spacing[i] = config->data.spacing.value[i];
-  copy_sizes(&config->data.resample, request.resize);
-  copy_sizes(&config->data.size, request.extent);
+    request->spacing[i] = config->data.spacing.value[i];
+  copy_sizes(&config->data.resample, request->resize);
+  copy_sizes(&config->data.size, request->extent);
+}
+
+bool subject_keeps_grid(const struct config *config) {
+  return strcmp(config->data.grid, "own") == 0;
+}
+
+static enum status plan_target(const struct config *config, struct subject_volumes *volumes) {
+  struct grid_request request = {.orientation = config->data.orientation};
+  if (!subject_keeps_grid(config)) request_common_grid(config, &request);
   struct grid grid = volume_get_grid(&volumes->image);
   return grid_plan(&grid, &request, &volumes->target);
 }
@@ -155,12 +176,13 @@ void subject_close(struct subject_volumes *volumes) {
   *volumes = (struct subject_volumes){0};
 }
 
-static enum status resample_label(const struct subject_volumes *volumes, uint8_t **label) {
+static enum status resample_label(const struct subject_volumes *volumes, const struct grid *padded,
+                                  uint8_t **label) {
   *label = NULL;
   if (!volumes->label.values) return STATUS_OK;
   const struct resample_options options = {.method = RESAMPLE_NEAREST};
   struct volume result;
-  TRY(volume_resample(&volumes->label, &volumes->target, &options, &result));
+  TRY(volume_resample(&volumes->label, padded, &options, &result));
   size_t count = volume_count(&result);
   uint8_t *classes = malloc(count);
   for (size_t i = 0; classes && i < count; i++) classes[i] = (uint8_t)result.values[i];
@@ -170,12 +192,14 @@ static enum status resample_label(const struct subject_volumes *volumes, uint8_t
   return STATUS_OK;
 }
 
-enum status subject_resample(const struct subject_volumes *volumes, float **image,
-                             uint8_t **label) {
+enum status subject_resample(const struct subject_volumes *volumes, const int extent[3],
+                             float **image, uint8_t **label) {
   const struct resample_options options = {.fill = volumes->lowest};
+  struct grid padded = volumes->target; /* voxels behind the end are outside the field of view */
+  memcpy(padded.extent, extent, sizeof padded.extent);
   struct volume result;
-  TRY(resample_label(volumes, label));
-  enum status status = volume_resample(&volumes->image, &volumes->target, &options, &result);
+  TRY(resample_label(volumes, &padded, label));
+  enum status status = volume_resample(&volumes->image, &padded, &options, &result);
   if (status) {
     free(*label);
     *label = NULL;
@@ -185,4 +209,23 @@ enum status subject_resample(const struct subject_volumes *volumes, float **imag
   result.values = NULL;
   volume_close(&result);
   return STATUS_OK;
+}
+
+/* Sums of whole numbers: exact in any order. */
+void subject_find_centroid(const struct affine *affine, const int extent[3], const uint8_t *label,
+                           double centroid[3]) {
+  int64_t count = 0, sum[3] = {0};
+  for (int i = 0; label && i < extent[0]; i++)
+    for (int j = 0; j < extent[1]; j++)
+      for (int k = 0; k < extent[2]; k++) {
+        if (!label[((size_t)i * (size_t)extent[1] + (size_t)j) * (size_t)extent[2] + (size_t)k])
+          continue;
+        count++;
+        sum[0] += i;
+        sum[1] += j;
+        sum[2] += k;
+      }
+  double middle[3];
+  for (int a = 0; a < 3; a++) middle[a] = count ? (double)sum[a] / (double)count : NAN;
+  affine_apply(affine, middle, centroid);
 }

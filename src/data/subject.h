@@ -1,5 +1,6 @@
 /* One subject's way from files to what a shard holds. */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include "base/status.h"
 #include "config/config.h"
@@ -13,10 +14,14 @@ enum { SUBJECT_HISTORY_BYTES = 4096 };
  */
 struct subject_volumes {
   struct volume image, label; /* label zeroed when the subject has none */
-  struct grid target;         /* where it is going */
+  struct grid target;         /* where it is going: its own voxels, padding excluded */
   float lowest;               /* the image's smallest value, for voxels outside the field of view */
   int largest_label;
 };
+
+/* data.grid "own": volumes are turned to data.orientation by permutation and flips only, and keep
+ * their spacing and extent. */
+bool subject_keeps_grid(const struct config *config);
 
 /* How files are read: data.nonfinite, data.unknown_orientation and data.maximum_gib. */
 struct volume_policy subject_policy(const struct config *config, bool labels);
@@ -29,10 +34,16 @@ CHECKED enum status subject_read(const struct config *config, const struct subje
 /* Accepts a zeroed one. */
 void subject_close(struct subject_volumes *volumes);
 
-/* Brings the volumes to `target`: image float32 and label uint8 [d][h][w] (caller frees both; label
- * NULL without one). */
-CHECKED enum status subject_resample(const struct subject_volumes *volumes, float **image,
-                                     uint8_t **label);
+/* Brings the volumes to `target`, then pads the end of each axis up to `extent` (each at least
+ * target's) with `lowest` and class 0: image float32 and label uint8 [d][h][w] (caller frees both;
+ * label NULL without one). */
+CHECKED enum status subject_resample(const struct subject_volumes *volumes, const int extent[3],
+                                     float **image, uint8_t **label);
+
+/* Where the middle of the voxels of any class but 0 is, in RAS+ mm; NaN without any. label: as
+ * subject_resample made it for `extent`, or NULL. */
+void subject_find_centroid(const struct affine *affine, const int extent[3], const uint8_t *label,
+                           double centroid[3]);
 
 /* What was done, as JSON in at most SUBJECT_HISTORY_BYTES with its 0 byte. */
 CHECKED enum status subject_describe(const struct config *config,

@@ -60,19 +60,28 @@ static void print_ints(FILE *out, const char *name, const struct int_list *list)
   fputc('\n', out);
 }
 
+static void print_common_grid(FILE *out, const struct config *config) {
+  print_reals(out, "data.spacing", &config->data.spacing);
+  print_ints(out, "data.resample", &config->data.resample);
+  print_ints(out, "data.size", &config->data.size);
+  fprintf(out, "data.multiple = %lld\n", (long long)config->data.multiple);
+}
+
+/* Settings that came later are named only where they are used, so that older shards stay fresh. */
 enum status subject_recipe(const struct config *config, char **recipe) {
   size_t bytes;
   *recipe = NULL;
   FILE *out = open_memstream(recipe, &bytes);
   REQUIRE(out, STATUS_FAILED, "out of memory for the settings' text");
   fprintf(out, "data.orientation = %s\n", config->data.orientation);
-  print_reals(out, "data.spacing", &config->data.spacing);
-  print_ints(out, "data.resample", &config->data.resample);
-  print_ints(out, "data.size", &config->data.size);
-  fprintf(out, "data.multiple = %lld\n", (long long)config->data.multiple);
+  if (subject_keeps_grid(config))
+    fprintf(out, "data.grid = own\n");
+  else
+    print_common_grid(out, config);
   fprintf(out, "data.intensity = %s %.15g %.15g\n", config->data.intensity,
           config->data.intensity_low, config->data.intensity_high);
   print_ints(out, "data.labels", &config->data.labels);
+  if (config->data.relabel.count) print_ints(out, "data.relabel", &config->data.relabel);
   fprintf(out, "data.nonfinite = %s\n", config->data.nonfinite);
   fprintf(out, "data.unknown_orientation = %s\n", config->data.unknown_orientation);
   REQUIRE(fclose(out) == 0 && *recipe, STATUS_FAILED, "out of memory for the settings' text");
