@@ -21,6 +21,13 @@ void metrics_dice(const uint8_t *fixed, const uint8_t *moving, const uint8_t *wa
 /* The mean of the values that are not NaN; NaN if there are none. */
 double metrics_mean(const double *values, int count);
 
+/* Sorts the values that are not NaN to the front and returns their count. */
+int metrics_sort(double *values, int count);
+
+/* The value below which a share (0 to 1) of sorted values lies, interpolated linearly between
+ * neighbours as numpy.quantile does; NaN if there are none. */
+double metrics_quantile(const double *sorted, int count, double share);
+
 /* Distances between the surfaces of a label in two label maps, in the unit of the spacing. Each
  * surface is made of surfels, one for each cell of 2x2x2 voxels that is partly inside, weighted by
  * its area (surfel.h); a surfel's distance is that to the nearest surfel of the other surface, cell

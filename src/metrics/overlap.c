@@ -35,14 +35,3 @@ void metrics_dice(const uint8_t *fixed, const uint8_t *moving, const uint8_t *wa
     dice[c] = in_fixed[c] && in_moving[c] ? 2.0 * (double)in_both[c] / size : NAN;
   }
 }
-
-double metrics_mean(const double *values, int count) {
-  double sum = 0;
-  int counted = 0;
-  for (int i = 0; i < count; i++) {
-    if (isnan(values[i])) continue;
-    sum += values[i];
-    counted++;
-  }
-  return counted ? sum / counted : NAN;
-}

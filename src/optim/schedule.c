@@ -18,13 +18,12 @@ static double poly_rate(const struct schedule *schedule, double done) {
   return schedule->options.rate * pow(1 - done, schedule->options.power);
 }
 
-static const struct schedule_kind schedule_constant = {"constant", "the same rate in all steps",
-                                                       constant_rate},
-                                  schedule_cosine = {"cosine",
-                                                     "half a cosine from the rate to the minimum",
-                                                     cosine_rate},
-                                  schedule_poly = {"poly", "a power of the share of steps left",
-                                                   poly_rate};
+static const struct schedule_kind
+    schedule_constant = {"constant", "the same rate in all steps", constant_rate, false},
+    schedule_cosine = {"cosine", "half a cosine from the rate to the minimum", cosine_rate, false},
+    schedule_poly = {"poly", "a power of the share of steps left", poly_rate, false},
+    schedule_plateau = {"plateau", "lowered when validation stops getting better", constant_rate,
+                        true};
 
 const struct schedule_kind *const schedules[] = {
 #define SCHEDULE(name) &schedule_##name,

@@ -1,6 +1,7 @@
-/* The learning rate as a function of the step and nothing else, so that a run resumes anywhere with
- * the same rate. */
+/* The learning rate as a function of the step and (plateau) of the validations so far, so that a
+ * run resumes anywhere with the same rate. */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include "base/status.h"
 
@@ -12,13 +13,14 @@ struct schedule_kind {
   const char *help; /* one line, for --list */
   /* done: the share of the steps after the warm-up that is over, 0..1. */
   double (*rate)(const struct schedule *schedule, double done);
+  bool by_validation; /* the rate is also bounded by that of a plateau (plateau.h) */
 };
 
 /* All kinds, NULL-terminated. */
 extern const struct schedule_kind *const schedules[];
 
 struct schedule_options {
-  const char *kind; /* "constant", "cosine", "poly": a name of schedules.def */
+  const char *kind; /* "constant", "cosine", ...: a name of schedules.def */
   double rate;      /* the highest learning rate */
   double minimum;   /* cosine: where it ends */
   double power;     /* poly: (1 - t/T)^power */

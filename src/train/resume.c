@@ -64,20 +64,24 @@ static enum status compare_data(const struct trainer *trainer, const char *path,
 }
 
 static enum status take_metadata(struct trainer *trainer, const struct checkpoint *checkpoint) {
-  json_int_t step, best_step, without_better, good_steps = 0, skipped_steps = 0;
+  json_int_t step, best_step, without_better, good_steps = 0, skipped_steps = 0, not_better = 0;
   double best, loss_scale = trainer->state.loss_scale;
+  struct plateau plateau = trainer->state.plateau;
   const char *data, *config;
-  int bad =
-      json_unpack(checkpoint->metadata, "{s:I, s:F, s:I, s:I, s:s, s:s, s?F, s?I, s?I}", "step",
-                  &step, "best", &best, "best_step", &best_step, "validations_without_better",
-                  &without_better, "data", &data, "config", &config, "loss_scale", &loss_scale,
-                  "good_steps", &good_steps, "skipped_steps", &skipped_steps);
+  int bad = json_unpack(
+      checkpoint->metadata, "{s:I, s:F, s:I, s:I, s:s, s:s, s?F, s?I, s?I, s?F, s?F, s?I}", "step",
+      &step, "best", &best, "best_step", &best_step, "validations_without_better", &without_better,
+      "data", &data, "config", &config, "loss_scale", &loss_scale, "good_steps", &good_steps,
+      "skipped_steps", &skipped_steps, "plateau_rate", &plateau.rate, "plateau_best", &plateau.best,
+      "plateau_not_better", &not_better);
   REQUIRE(!bad, STATUS_FAILED,
           "%s: expected metadata of a training run, found none (imported weights "
           "are given as model.weights)",
           checkpoint->path);
   TRY(compare_config(trainer, checkpoint->path, config));
   TRY(compare_data(trainer, checkpoint->path, data));
+  plateau.not_better = not_better;
+  if (!best_step) plateau.best = -INFINITY;
   trainer->state = (struct progress_state){
       .step = step,
       .best = best_step ? best : -INFINITY,
@@ -86,6 +90,7 @@ static enum status take_metadata(struct trainer *trainer, const struct checkpoin
       .loss_scale = loss_scale,
       .good_steps = good_steps,
       .skipped_steps = skipped_steps,
+      .plateau = plateau,
   };
   return STATUS_OK;
 }

@@ -42,13 +42,15 @@ enum status state_metadata(const struct trainer *trainer, json_t **metadata) {
   snprintf(manifest, sizeof manifest, "%016llx",
            (unsigned long long)dataset_manifest(&trainer->task_run.dataset));
   *metadata = json_pack(
-      "{s:s, s:s, s:I, s:I, s:f, s:I, s:I, s:f, s:I, s:I, s:b, s:s, s:s}", "program",
+      "{s:s, s:s, s:I, s:I, s:f, s:I, s:I, s:f, s:I, s:I, s:f, s:f, s:I, s:b, s:s, s:s}", "program",
       "medtrain-dist " MEDTRAIN_VERSION, "task", trainer->task->name, "step",
       (json_int_t)state->step, "epoch", (json_int_t)(state->step / trainer->time.steps_per_epoch),
       "best", state->best_step ? state->best : 0.0, "best_step", (json_int_t)state->best_step,
       "validations_without_better", (json_int_t)state->validations_without_better, "loss_scale",
       state->loss_scale, "good_steps", (json_int_t)state->good_steps, "skipped_steps",
-      (json_int_t)state->skipped_steps, "averaged", trainer->blocks.average != NULL, "data",
+      (json_int_t)state->skipped_steps, "plateau_rate", state->plateau.rate, "plateau_best",
+      state->best_step ? state->plateau.best : 0.0, "plateau_not_better",
+      (json_int_t)state->plateau.not_better, "averaged", trainer->blocks.average != NULL, "data",
       manifest, "config", config);
   free(config);
   REQUIRE(*metadata, STATUS_FAILED, "checkpoint: out of memory");

@@ -109,6 +109,12 @@ static enum status agree(struct trainer *trainer, enum status mine, bool *stop) 
   return *stop ? STATUS_OK : all;
 }
 
+static double learning_rate(const struct trainer *trainer) {
+  double rate = schedule_rate(&trainer->schedule, trainer->state.step);
+  bool bounded = trainer->schedule.kind->by_validation;
+  return bounded ? fmin(rate, trainer->state.plateau.rate) : rate;
+}
+
 enum status trainer_step(struct trainer *trainer, struct step_result *result) {
   struct state_blocks *blocks = &trainer->blocks;
   double sums[STEP_ROW];
@@ -123,7 +129,7 @@ enum status trainer_step(struct trainer *trainer, struct step_result *result) {
   name_losses(trainer, result);
   result->total = sums[0] / filled;
   for (int i = 0; i < result->loss_count; i++) result->loss[i] = sums[1 + i] / filled;
-  result->learning_rate = schedule_rate(&trainer->schedule, trainer->state.step);
+  result->learning_rate = learning_rate(trainer);
   result->loss_scale = trainer->state.loss_scale;
   double squared;
   bool good;

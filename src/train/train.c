@@ -77,6 +77,14 @@ static enum status open_optimizer(struct trainer *trainer) {
       .steps = trainer->time.steps,
       .warmup = config->train.warmup_steps,
   };
+  trainer->plateau = (struct plateau_options){
+      .rate = config->train.learning_rate,
+      .factor = config->train.plateau_factor,
+      .threshold = config->train.plateau_threshold,
+      .minimum = config->train.minimum_rate,
+      .patience = config->train.plateau_patience,
+  };
+  TRY(plateau_start(&trainer->state.plateau, &trainer->plateau));
   return schedule_make(&trainer->schedule, &curve);
 }
 
@@ -173,6 +181,7 @@ static bool judge(struct trainer *trainer, const struct evaluation *validation) 
   double score = NAN, deviation;
   int column = evaluation_column(validation, trainer->task->best(&trainer->task_run));
   if (column >= 0) evaluation_mean(validation, column, &score, &deviation);
+  plateau_judge(&state->plateau, &trainer->plateau, score);
   bool better = score > state->best; /* false for NaN */
   state->validations_without_better = better ? 0 : state->validations_without_better + 1;
   if (better) {

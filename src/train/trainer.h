@@ -7,6 +7,7 @@
 #include "data/prefetch.h"
 #include "kernels/grad_norm/grad_norm.h"
 #include "optim/optim.h"
+#include "optim/plateau.h"
 #include "optim/schedule.h"
 #include "store/checkpoint.h"
 #include "task/task.h"
@@ -23,9 +24,10 @@ struct progress_state {
   double best;  /* best validation score so far; -infinity before the first */
   int64_t best_step;
   int64_t validations_without_better;
-  double loss_scale;     /* what losses are multiplied by before backward; 1 but for float16 */
-  int64_t good_steps;    /* since it last changed */
-  int64_t skipped_steps; /* without an update, since the gradient was too large */
+  double loss_scale;      /* what losses are multiplied by before backward; 1 but for float16 */
+  int64_t good_steps;     /* since it last changed */
+  int64_t skipped_steps;  /* without an update, since the gradient was too large */
+  struct plateau plateau; /* what validations have made of the learning rate */
 };
 
 /* How training is cut into epochs, steps and slots. */
@@ -88,6 +90,7 @@ struct trainer {
   struct optimizer optimizer;
   struct grad_norm norm;
   struct schedule schedule;
+  struct plateau_options plateau;
   struct tree tree;
   struct slot_range own;
   struct timetable time;

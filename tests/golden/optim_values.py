@@ -34,3 +34,19 @@ run("sgd momentum", lambda w: torch.optim.SGD(w, lr=0.1, momentum=0.9, weight_de
 run("sgd nesterov", lambda w: torch.optim.SGD(w, lr=0.1, momentum=0.9, nesterov=True))
 rates("cosine", lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, T_max=8, eta_min=0.1), 9)
 rates("poly", lambda o: torch.optim.lr_scheduler.PolynomialLR(o, total_iters=8, power=0.9), 9)
+
+
+def plateau(name, mode, scores):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, mode=mode, factor=0.3, patience=1, threshold=1e-4, min_lr=0.02)
+    rates = []
+    for score in scores:
+        schedule.step(score)
+        rates.append(optimizer.param_groups[0]["lr"])
+    print(name, ", ".join(f"{x:.15g}" for x in rates))
+
+
+plateau("plateau, higher is better", "max",
+        [0.5, 0.50004, 0.5001, 0.50006, 0.7, 0.6, float("nan"), 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.8, 0.8, 0.8])
+plateau("plateau, lower is better", "min", [10, 9.9995, 9.998, 9.997, 9.9971, 9.9972, 9.9973, 8])
