@@ -13,6 +13,8 @@ enum random_purpose {
   RANDOM_SPLIT = 5,
   RANDOM_TEST = 6,
   RANDOM_AUGMENT = 7,
+  RANDOM_POSES = 8,
+  RANDOM_POSE_NOISE = 9,
 };
 
 /* A stream: numbers are read one after another from `index` on. Copy it to replay it. */
