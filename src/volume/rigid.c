@@ -90,7 +90,7 @@ static struct pose directed(const struct pose *pose, enum rigid_direction direct
   return direction == RIGID_INVERSE ? rigid_inverse(pose) : *pose;
 }
 
-/* Numbers of files are kept as a text file would: no signed zeros. */
+/* Takes the text over. */
 static enum status write_text(const char *path, char *text) {
   enum status status =
       text ? file_replace(path, text, strlen(text))
@@ -100,7 +100,7 @@ static enum status write_text(const char *path, char *text) {
   return STATUS_OK;
 }
 
-/* RAS to LPS, S = diag(-1, -1, 1): S R(rx, ry, rz) S = R(-rx, -ry, rz). */
+/* RAS to LPS, S = diag(-1, -1, 1): S R(rx, ry, rz) S = R(-rx, -ry, rz). Adding 0 turns -0 to 0. */
 enum status rigid_write_itk(const char *path, const struct pose *pose, const double centre[3],
                             enum rigid_direction direction) {
   static const double sign[3] = {-1, -1, 1};
