@@ -1,28 +1,10 @@
 /* Philox4x32-10 and the few distributions the program needs. */
 #include "base/random.h"
 #include <math.h>
-
-enum { ROUNDS = 10 };
+#include "base/philox.h"
 
 void random_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
-  uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
-  uint32_t k0 = key[0], k1 = key[1];
-  for (int round = 0; round < ROUNDS; round++) {
-    uint64_t product0 = (uint64_t)0xD2511F53u * c0;
-    uint64_t product1 = (uint64_t)0xCD9E8D57u * c2;
-    uint32_t next0 = (uint32_t)(product1 >> 32) ^ c1 ^ k0;
-    uint32_t next2 = (uint32_t)(product0 >> 32) ^ c3 ^ k1;
-    c1 = (uint32_t)product1;
-    c3 = (uint32_t)product0;
-    c0 = next0;
-    c2 = next2;
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  out[0] = c0;
-  out[1] = c1;
-  out[2] = c2;
-  out[3] = c3;
+  philox_block(counter, key, out);
 }
 
 struct random random_stream(uint64_t seed, enum random_purpose purpose, uint32_t a, uint32_t b) {

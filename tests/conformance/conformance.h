@@ -42,6 +42,12 @@ static void trial_fill_input(struct trial *trial, int i, struct random *random) 
     trial->value[i][k] = label ? floor(trial->value[i][k]) : (float)trial->value[i][k];
 }
 
+/* Around its initial value, so that a variance is above 0. */
+static void fill_statistic(struct random *random, int64_t count, const struct parameter *parameter,
+                           double *values) {
+  fill_range(random, parameter->scale - 0.5, parameter->scale + 0.5, count, values);
+}
+
 static bool trial_open(struct trial *trial, const struct op_case *test, int number) {
   memset(trial, 0, sizeof *trial);
   trial->test = test;
@@ -56,7 +62,10 @@ static bool trial_open(struct trial *trial, const struct op_case *test, int numb
     trial->count[t] = conformance_parameter_count(parameter);
     double bound = 1 / sqrt((double)trial->count[t] / parameter->extent[0]);
     trial->value[t] = conformance_doubles(trial->count[t]);
-    fill_range(&random, -bound, bound, trial->count[t], trial->value[t]);
+    if (parameter->statistic)
+      fill_statistic(&random, trial->count[t], parameter, trial->value[t]);
+    else
+      fill_range(&random, -bound, bound, trial->count[t], trial->value[t]);
   }
   trial->y_count = logical_count(&trial->node.y.shape);
   trial->dy = conformance_doubles(trial->y_count);
@@ -89,10 +98,11 @@ static const struct kernel *conformance_reference(const struct op *op) {
 }
 
 static struct attempt reference_attempt(const struct trial *trial, bool backward) {
-  return (struct attempt){.kernel = conformance_reference(trial->test->op),
+  const struct kernel *reference = conformance_reference(trial->test->op);
+  return (struct attempt){.kernel = reference,
                           .layouts = LAYOUTS_PLANAR,
                           .threads = 1,
-                          .backward = backward,
+                          .backward = backward && reference->training,
                           .only = -1};
 }
 
@@ -136,13 +146,18 @@ static int sample_count(const struct trial *trial) {
   return much ? CONFORMANCE_FEW_SAMPLES : CONFORMANCE_SAMPLES;
 }
 
+/* Whether a tensor's gradient is one. */
+static bool is_trained(const struct trial *trial, int t) {
+  return t < OP_MAX_INPUTS || !trial->node.parameter[t - OP_MAX_INPUTS].statistic;
+}
+
 static void check_differences(struct trial *trial, const struct outcome *reference) {
   int samples = sample_count(trial);
   struct random random = random_stream(7, RANDOM_TEST, 1, 1);
   for (int t = 0; t < CONFORMANCE_TENSORS; t++) {
     const double *gradient = reference->gradient[t];
     int64_t count = trial->count[t];
-    if (!gradient) continue;
+    if (!gradient || !is_trained(trial, t)) continue;
     double *direction = conformance_doubles(count);
     double norm = sqrt(conformance_dot(gradient, gradient, count));
     for (int s = 0; s < CONFORMANCE_SAMPLES; s++) {
@@ -224,8 +239,8 @@ static void check_close(const struct trial *trial, const struct attempt *attempt
 
 static void check_outcome(const struct trial *trial, const struct attempt *attempt,
                           const struct outcome *outcome, const struct outcome *reference) {
-  static const char *const names[CONFORMANCE_TENSORS] = {"dx[0]", "dx[1]", "dx[2]", "dx[3]",
-                                                         "dx[4]", "dx[5]", "dw[0]", "dw[1]"};
+  static const char *const names[CONFORMANCE_TENSORS] = {
+      "dx[0]", "dx[1]", "dx[2]", "dx[3]", "dx[4]", "dx[5]", "dw[0]", "dw[1]", "dw[2]", "dw[3]"};
   check_close(trial, attempt, "y", outcome->y, reference->y, NULL, trial->y_count);
   for (int t = 0; t < CONFORMANCE_TENSORS; t++) {
     if (!outcome->gradient[t]) continue;
