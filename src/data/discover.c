@@ -23,6 +23,7 @@ void discover_free(struct subject_source *subjects, int count) {
     free(subjects[i].id);
     free(subjects[i].image);
     free(subjects[i].label);
+    free(subjects[i].patient);
   }
   free(subjects);
 }
@@ -40,7 +41,8 @@ static enum status add(struct list *list, const char *id, char *image, char *lab
     FAIL(STATUS_FAILED, "out of memory for the list of subjects");
   }
   list->subjects = longer;
-  longer[list->count++] = (struct subject_source){name, image, label, split};
+  longer[list->count++] =
+      (struct subject_source){.id = name, .image = image, .label = label, .split = split};
   return STATUS_OK;
 }
 
@@ -54,6 +56,15 @@ static size_t stem_length(const char *name) {
   return 0;
 }
 
+/* The name without its suffix; returns its length, 0 for what is no volume. */
+static size_t copy_stem(const char *name, char stem[256]) {
+  size_t length = stem_length(name);
+  if (length > 255) return 0; /* longer than a file name can be */
+  memcpy(stem, name, length);
+  stem[length] = 0;
+  return length;
+}
+
 /* folder/stem with whichever suffix exists (caller frees); NULL when none does. */
 static char *find_volume(const char *folder, const char *stem) {
   for (int i = 0; i < SUFFIX_COUNT; i++) {
@@ -64,38 +75,75 @@ static char *find_volume(const char *folder, const char *stem) {
   return NULL;
 }
 
-static enum status add_from_folders(struct list *list, const char *images, const char *labels,
+/* Where a layout looks: folders of data.source. */
+struct places {
+  char *images, *labels;
+};
+
+/* Calls `add_one` for every name in places->images; frees the places. */
+static enum status walk(struct list *list, struct places *places,
+                        enum status (*add_one)(struct list *list, const struct places *places,
+                                               const char *name)) {
+  char **names = NULL;
+  int count = 0;
+  enum status status = places->images && places->labels
+                           ? file_list(places->images, "", &names, &count)
+                           : status_fail(STATUS_FAILED, __FILE__, __LINE__, "out of memory");
+  for (int i = 0; !status && i < count; i++) status = add_one(list, places, names[i]);
+  file_list_free(names, count);
+  free(places->images);
+  free(places->labels);
+  return status;
+}
+
+static enum status add_from_folders(struct list *list, const struct places *places,
                                     const char *name) {
-  size_t length = stem_length(name);
-  if (!length) return STATUS_OK;
   char stem[256];
-  memcpy(stem, name, length);
-  stem[length] = 0;
+  if (!copy_stem(name, stem)) return STATUS_OK;
   char *label = NULL;
-  if (file_is_directory(labels)) {
-    label = find_volume(labels, stem);
-    REQUIRE(label, STATUS_FAILED, "%s/%s: expected its label map %s/%s.nii.gz, found none", images,
-            name, labels, stem);
+  if (file_is_directory(places->labels)) {
+    label = find_volume(places->labels, stem);
+    REQUIRE(label, STATUS_FAILED, "%s/%s: expected its label map %s/%s.nii.gz, found none",
+            places->images, name, places->labels, stem);
   }
-  return add(list, stem, file_join(images, name), label, -1);
+  return add(list, stem, file_join(places->images, name), label, -1);
 }
 
 static enum status find_in_folders(const struct config *config, struct list *list) {
-  char *images = file_join(config->data.source, "images");
-  char *labels = file_join(config->data.source, "labels");
-  char **names = NULL;
-  int count = 0;
-  enum status status;
-  if (images && labels)
-    status = file_list(images, "", &names, &count);
-  else
-    status = status_fail(STATUS_FAILED, __FILE__, __LINE__, "out of memory");
-  for (int i = 0; !status && i < count; i++)
-    status = add_from_folders(list, images, labels, names[i]);
-  file_list_free(names, count);
-  free(images);
-  free(labels);
-  return status;
+  struct places places = {file_join(config->data.source, "images"),
+                          file_join(config->data.source, "labels")};
+  return walk(list, &places, add_from_folders);
+}
+
+static enum status add_plain(struct list *list, const struct places *places, const char *name) {
+  char stem[256];
+  return copy_stem(name, stem) ? add(list, stem, file_join(places->images, name), NULL, -1)
+                               : STATUS_OK;
+}
+
+static enum status find_plain(const struct config *config, struct list *list) {
+  struct places places = {strdup(config->data.source), strdup("")};
+  return walk(list, &places, add_plain);
+}
+
+static enum status add_from_mmwhs(struct list *list, const struct places *places,
+                                  const char *name) {
+  static const char mark[] = "_image";
+  char stem[256];
+  size_t length = copy_stem(name, stem), tail = sizeof mark - 1;
+  if (length <= tail || strcmp(stem + length - tail, mark) != 0) return STATUS_OK;
+  stem[length - tail] = 0;
+  char *partner = file_format("%s_label", stem);
+  REQUIRE(partner, STATUS_FAILED, "out of memory");
+  char *label = find_volume(places->labels, partner);
+  free(partner);
+  return add(list, stem, file_join(places->images, name), label, -1);
+}
+
+static enum status find_in_mmwhs(const struct config *config, struct list *list) {
+  const char *source = config->data.source, *subset = config->data.subset;
+  struct places places = {file_join(source, subset), file_join(source, subset)};
+  return walk(list, &places, add_from_mmwhs);
 }
 
 static enum status add_from_oasis(struct list *list, const struct config *config,
@@ -132,7 +180,7 @@ static char *place(const struct config *config, const char *path) {
 }
 
 struct columns {
-  int subject, image, label, split;
+  int subject, image, label, split, patient;
 };
 
 static enum status add_from_row(struct list *list, const struct config *config,
@@ -151,16 +199,26 @@ static enum status add_from_row(struct list *list, const struct config *config,
   }
   char *label_path = label[0] ? place(config, label) : NULL;
   REQUIRE(label_path || !label[0], STATUS_FAILED, "%s: out of memory", csv->path);
-  return add(list, id, place(config, image), label_path, split);
+  TRY(add(list, id, place(config, image), label_path, split));
+  if (columns->patient < 0) return STATUS_OK;
+  const char *patient = csv_get(csv, row, columns->patient);
+  REQUIRE(patient[0], STATUS_FAILED, "%s:%d: patient: expected a name, found nothing", csv->path,
+          line);
+  struct subject_source *subject = &list->subjects[list->count - 1];
+  subject->patient = strdup(patient);
+  REQUIRE(subject->patient, STATUS_FAILED, "out of memory for the list of subjects");
+  return STATUS_OK;
 }
 
 static enum status find_in_rows(const struct config *config, const struct csv *csv,
                                 struct list *list) {
   struct columns columns = {csv_find(csv, "subject"), csv_find(csv, "image"),
-                            csv_find(csv, "label"), csv_find(csv, "split")};
-  REQUIRE(columns.subject >= 0 && columns.image >= 0, STATUS_FAILED,
-          "%s: expected a header with the columns subject,image,label[,split], found no \"%s\"",
-          csv->path, columns.subject < 0 ? "subject" : "image");
+                            csv_find(csv, "label"), csv_find(csv, "split"),
+                            csv_find(csv, "patient")};
+  REQUIRE(
+      columns.subject >= 0 && columns.image >= 0, STATUS_FAILED,
+      "%s: expected a header with the columns subject,image,label[,split,patient], found no \"%s\"",
+      csv->path, columns.subject < 0 ? "subject" : "image");
   for (int row = 0; row < csv->rows; row++) TRY(add_from_row(list, config, csv, &columns, row));
   return STATUS_OK;
 }
@@ -181,7 +239,9 @@ static const struct layout {
   enum status (*find)(const struct config *config, struct list *list);
 } layouts[] = {
     {"folders", "images/*.nii.gz", true, find_in_folders},
+    {"plain", "*.nii.gz", true, find_plain},
     {"oasis", "*/aligned_norm.nii.gz", true, find_in_oasis},
+    {"mmwhs", "*_image.nii.gz in the folder data.subset", true, find_in_mmwhs},
     {"csv", "a line per subject", false, find_in_csv},
 };
 
@@ -225,6 +285,24 @@ static enum status check(const struct list *list) {
   return STATUS_OK;
 }
 
+/* The length of the id's part that says whose volume it is. */
+static size_t patient_length(const char *id, const char *separator) {
+  size_t length = strlen(id);
+  const char *last = NULL, *next = separator[0] ? strstr(id, separator) : NULL;
+  for (; next; next = strstr(next + 1, separator)) last = next;
+  return last && last != id ? (size_t)(last - id) : length;
+}
+
+static enum status find_patients(const struct config *config, struct list *list) {
+  for (int i = 0; i < list->count; i++) {
+    struct subject_source *subject = &list->subjects[i];
+    if (subject->patient) continue; /* the csv says it */
+    subject->patient = strndup(subject->id, patient_length(subject->id, config->data.patient));
+    REQUIRE(subject->patient, STATUS_FAILED, "out of memory for the list of subjects");
+  }
+  return STATUS_OK;
+}
+
 static const struct layout *find_layout(const char *name) {
   for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
     if (strcmp(layouts[i].name, name) == 0) return &layouts[i];
@@ -234,7 +312,8 @@ static const struct layout *find_layout(const char *name) {
 static enum status find_all(const struct config *config, struct list *list) {
   const struct layout *layout = find_layout(config->data.layout);
   const char *source = config->data.source;
-  REQUIRE(layout, STATUS_USAGE, "data.layout: expected folders, oasis or csv, found \"%s\"",
+  REQUIRE(layout, STATUS_USAGE,
+          "data.layout: expected folders, plain, oasis, mmwhs or csv, found \"%s\"",
           config->data.layout);
   REQUIRE(source[0] || !layout->needs_source, STATUS_USAGE,
           "data.source: expected the folder of the volumes, found nothing");
@@ -244,7 +323,8 @@ static enum status find_all(const struct config *config, struct list *list) {
   REQUIRE(list->count > 0, STATUS_FAILED, "%s: expected %s (data.layout = \"%s\"), found none",
           layout->needs_source ? source : config->data.list, layout->expected, layout->name);
   qsort(list->subjects, (size_t)list->count, sizeof *list->subjects, compare_ids);
-  return check(list);
+  TRY(check(list));
+  return find_patients(config, list);
 }
 
 enum status discover_subjects(const struct config *config, struct subject_source **subjects,

@@ -1,19 +1,27 @@
 /* Which subjects there are: finds images and label maps under data.source by data.layout.
  *   folders  images/NAME.nii.gz (.nii, .hdr) and labels/NAME with the same stem; no labels folder:
- * no labels. The subject's id is NAME without its suffix. oasis    one folder per subject (its id)
- * with aligned_norm.nii.gz and aligned_seg4.nii.gz or aligned_seg35.nii.gz; folders without
- * aligned_norm are passed over. csv      data.list: a header line subject,image,label[,split] and
- * one line per subject; paths relative to data.source; fields may be quoted as in RFC 4180. Names
- * that begin with a dot ("._x" of macOS) are passed over. */
+ *            no labels. The subject's id is NAME without its suffix.
+ *   plain    every volume in data.source, without labels; ids as above.
+ *   oasis    one folder per subject (its id) with aligned_norm.nii.gz and aligned_seg4.nii.gz or
+ *            aligned_seg35.nii.gz; folders without aligned_norm are passed over.
+ *   mmwhs    ID_image.nii.gz and, beside it or for none, ID_label.nii.gz in the folder data.subset;
+ *            other files are passed over.
+ *   csv      data.list: a header line subject,image,label[,split,patient] and one line per subject;
+ *            paths relative to data.source; fields may be quoted as in RFC 4180.
+ * Names that begin with a dot ("._x" of macOS) are passed over.
+ *
+ * A subject is one volume; several may be of one patient, who stays in one split: the csv's column
+ * says which, or data.patient, a text: what is before its last occurrence in the id. */
 #pragma once
 #include "base/status.h"
 #include "config/config.h"
 
 struct subject_source {
-  char *id;    /* unique; not empty; no '/', no control characters; at most 255 bytes */
-  char *image; /* path; the file exists */
-  char *label; /* path, or NULL; all subjects have one or none has */
-  int split;   /* enum split from the csv's column, else -1; all subjects have one or none has */
+  char *id;      /* unique; not empty; no '/', no control characters; at most 255 bytes */
+  char *image;   /* path; the file exists */
+  char *label;   /* path, or NULL; all subjects have one or none has */
+  char *patient; /* whose volume it is; never NULL */
+  int split;     /* enum split from the csv's column, else -1; all subjects have one or none has */
 };
 
 /* The subjects sorted by id (byte values). Duplicate ids, missing files and an empty result are

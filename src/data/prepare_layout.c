@@ -156,17 +156,47 @@ static void keep_fresh(struct preparation *preparation) {
   }
 }
 
-static enum status assign_splits(const struct preparation *preparation, const int *good, int count,
-                                 uint8_t *splits) {
-  if (preparation->sources[0].split < 0) return split_assign(preparation->config, count, splits);
-  int training = 0;
-  for (int i = 0; i < count; i++) {
-    splits[i] = (uint8_t)preparation->sources[good[i]].split;
+/* The list's own splits. No patient may be in two of them: scores of patients that were trained on
+ * mean nothing. */
+static enum status take_splits(const struct preparation *preparation, const int *good,
+                               const char *const *patients, int count, uint8_t *splits) {
+  int *groups = malloc(sizeof *groups * (size_t)count), group_count, training = 0;
+  REQUIRE(groups, STATUS_FAILED, "out of memory");
+  enum status status = split_group(patients, count, groups, &group_count);
+  int *first = calloc((size_t)count, sizeof *first); /* of each patient: a subject, plus 1 */
+  if (!status && !first) status = status_fail(STATUS_FAILED, __FILE__, __LINE__, "out of memory");
+  for (int i = 0; i < count && !status; i++) {
+    const struct subject_source *source = &preparation->sources[good[i]];
+    if (!first[groups[i]]) first[groups[i]] = i + 1;
+    const struct subject_source *before = &preparation->sources[good[first[groups[i]] - 1]];
+    splits[i] = (uint8_t)source->split;
     training += splits[i] == SPLIT_TRAIN;
+    if (source->split != before->split)
+      status = status_fail(STATUS_USAGE, __FILE__, __LINE__,
+                           "%s: column split: expected one split for all subjects of patient %s, "
+                           "found %s for %s and %s for %s",
+                           preparation->config->data.list, source->patient,
+                           split_name((enum split)before->split), before->id,
+                           split_name((enum split)source->split), source->id);
   }
+  free(groups);
+  free(first);
+  if (status) return status;
   REQUIRE(training > 0, STATUS_USAGE, "%s: column split: expected subjects to train on, found none",
           preparation->config->data.list);
   return STATUS_OK;
+}
+
+static enum status assign_splits(const struct preparation *preparation, const int *good, int count,
+                                 uint8_t *splits) {
+  const char **patients = malloc(sizeof *patients * (size_t)count);
+  REQUIRE(patients, STATUS_FAILED, "out of memory");
+  for (int i = 0; i < count; i++) patients[i] = preparation->sources[good[i]].patient;
+  enum status status = preparation->sources[0].split < 0
+                           ? split_assign(preparation->config, patients, count, splits)
+                           : take_splits(preparation, good, patients, count, splits);
+  free(patients);
+  return status;
 }
 
 static enum status fill_shards(struct preparation *preparation, const int *good,

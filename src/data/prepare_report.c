@@ -56,6 +56,8 @@ static json_t *start_entry(const struct preparation *preparation, int index) {
   const struct survey_record *record = &preparation->records[index];
   json_t *entry = json_object();
   json_object_set_new(entry, "id", json_text(source->id));
+  if (strcmp(source->patient, source->id) != 0)
+    json_object_set_new(entry, "patient", json_text(source->patient));
   json_object_set_new(entry, "image", json_text(source->image));
   json_object_set_new(entry, "image_checksum", checksum_of(record->source_checksum));
   if (!source->label) return entry;

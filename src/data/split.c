@@ -1,6 +1,7 @@
 /* Cuts the subjects in three: train first, then validation, then test. */
 #include "data/split.h"
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/random.h"
@@ -40,7 +41,40 @@ static void fill_order(const struct config *config, int count, int *order) {
   random_permutation(&stream, order, count);
 }
 
-enum status split_assign(const struct config *config, int count, uint8_t *splits) {
+struct entry {
+  const char *name;
+  int subject;
+};
+
+static int compare_entries(const void *a, const void *b) {
+  const struct entry *x = a, *y = b;
+  int order = strcmp(x->name, y->name);
+  return order ? order : (x->subject > y->subject) - (x->subject < y->subject);
+}
+
+/* Entries of one name are neighbours, the first subject first: it stands for the group. */
+static void number_groups(struct entry *entries, int count, int *groups, int *group_count) {
+  qsort(entries, (size_t)count, sizeof *entries, compare_entries);
+  for (int i = 0; i < count; i++) {
+    bool same = i > 0 && strcmp(entries[i].name, entries[i - 1].name) == 0;
+    groups[entries[i].subject] = same ? groups[entries[i - 1].subject] : entries[i].subject;
+  }
+  *group_count = 0;
+  for (int i = 0; i < count; i++) groups[i] = groups[i] == i ? (*group_count)++ : groups[groups[i]];
+}
+
+enum status split_group(const char *const *patients, int count, int *groups, int *group_count) {
+  struct entry *entries = malloc(sizeof *entries * (size_t)count);
+  REQUIRE(entries, STATUS_FAILED, "out of memory for the order of %d subjects", count);
+  for (int i = 0; i < count; i++) entries[i] = (struct entry){patients[i], i};
+  number_groups(entries, count, groups, group_count);
+  free(entries);
+  return STATUS_OK;
+}
+
+/* splits[0..count) of patients. */
+static enum status assign_patients(const struct config *config, int count, int *order,
+                                   uint8_t *splits) {
   int validation, test;
   TRY(count_of(config->data.validation, "data.validation", count, &validation));
   TRY(count_of(config->data.test, "data.test", count, &test));
@@ -49,8 +83,6 @@ enum status split_assign(const struct config *config, int count, uint8_t *splits
       "data.validation and data.test: expected them to leave subjects to train on, found %d for "
       "validation and %d for testing of %d",
       validation, test, count);
-  int *order = malloc(sizeof(int) * (size_t)count);
-  REQUIRE(order, STATUS_FAILED, "out of memory for the order of %d subjects", count);
   fill_order(config, count, order);
   for (int i = 0; i < count; i++) {
     enum split split = i >= count - test                ? SPLIT_TEST
@@ -58,6 +90,22 @@ enum status split_assign(const struct config *config, int count, uint8_t *splits
                                                         : SPLIT_TRAIN;
     splits[order[i]] = (uint8_t)split;
   }
-  free(order);
   return STATUS_OK;
+}
+
+/* Spreads the patients' splits over their subjects, last first: a group's number is at most that of
+ * its subject, so that nothing is overwritten before it is read. */
+static void spread(const int *groups, int count, uint8_t *splits) {
+  for (int i = count - 1; i >= 0; i--) splits[i] = splits[groups[i]];
+}
+
+enum status split_assign(const struct config *config, const char *const *patients, int count,
+                         uint8_t *splits) {
+  int *groups = malloc(sizeof *groups * 2 * (size_t)count), group_count = 0;
+  REQUIRE(groups, STATUS_FAILED, "out of memory for the order of %d subjects", count);
+  enum status status = split_group(patients, count, groups, &group_count);
+  if (!status) status = assign_patients(config, group_count, groups + count, splits);
+  if (!status) spread(groups, count, splits);
+  free(groups);
+  return status;
 }

@@ -19,36 +19,49 @@ TEST(order_is_a_function_of_seed_and_epoch) {
   CHECK(memcmp(a, b, sizeof a) != 0);
 }
 
+enum { MOST_SUBJECTS = 200 };
+
+/* Every subject a patient of its own. */
+static enum status assign(struct config *config, int count, uint8_t *splits) {
+  static char names[MOST_SUBJECTS][12];
+  const char *patients[MOST_SUBJECTS];
+  for (int i = 0; i < count; i++) {
+    snprintf(names[i], sizeof names[i], "%d", i);
+    patients[i] = names[i];
+  }
+  return split_assign(config, patients, count, splits);
+}
+
 static void count_splits(struct config *config, int count, int counts[3]) {
-  uint8_t splits[200];
+  uint8_t splits[MOST_SUBJECTS];
   counts[0] = counts[1] = counts[2] = 0;
-  CHECK_OK(split_assign(config, count, splits));
+  CHECK_OK(assign(config, count, splits));
   for (int i = 0; i < count; i++) counts[splits[i]]++;
 }
 
 TEST(splits_by_share_and_count) {
   struct config config;
-  uint8_t splits[200], again[200];
+  uint8_t splits[MOST_SUBJECTS], again[MOST_SUBJECTS];
   int counts[3];
   CHECK_OK(config_defaults(&config));
   count_splits(&config, 100, counts);
   CHECK(counts[0] == 70 && counts[1] == 10 && counts[2] == 20);
   count_splits(&config, 65, counts); /* 6.5 and 13 */
   CHECK(counts[0] == 45 && counts[1] == 7 && counts[2] == 13);
-  CHECK_OK(split_assign(&config, 200, splits));
-  CHECK_OK(split_assign(&config, 200, again));
+  CHECK_OK(assign(&config, 200, splits));
+  CHECK_OK(assign(&config, 200, again));
   CHECK(memcmp(splits, again, 200) == 0);
   CHECK_OK(config_override(&config, "seed=2"));
-  CHECK_OK(split_assign(&config, 200, again));
+  CHECK_OK(assign(&config, 200, again));
   CHECK(memcmp(splits, again, 200) != 0);
   CHECK_OK(config_override(&config, "data.split=sorted"));
   CHECK_OK(config_override(&config, "data.test=3"));
   CHECK_OK(config_override(&config, "data.validation=2"));
-  CHECK_OK(split_assign(&config, 10, splits));
+  CHECK_OK(assign(&config, 10, splits));
   CHECK(splits[4] == SPLIT_TRAIN && splits[5] == SPLIT_VALIDATION && splits[7] == SPLIT_TEST);
-  CHECK_FAILS(split_assign(&config, 5, splits), "found 2 for validation and 3 for testing of 5");
+  CHECK_FAILS(assign(&config, 5, splits), "found 2 for validation and 3 for testing of 5");
   CHECK_OK(config_override(&config, "data.test=2.5"));
-  CHECK_FAILS(split_assign(&config, 9, splits), "data.test: expected a share below 1 or a whole");
+  CHECK_FAILS(assign(&config, 9, splits), "data.test: expected a share below 1 or a whole");
   CHECK(split_find("val") == SPLIT_VALIDATION && split_find("tes") == -1);
   config_close(&config);
 }
@@ -57,6 +70,34 @@ static char *put_text(const struct data_place *place, const char *name, const ch
   char *path = file_join(place->folder, name);
   CHECK_OK(file_replace(path, text, strlen(text)));
   return path;
+}
+
+/* 60 subjects of 20 patients, whose names do not come in order. */
+TEST(patients_stay_in_one_split) {
+  struct config config;
+  char names[60][12];
+  const char *patients[60];
+  uint8_t splits[60], alone[20];
+  int groups[60], group_count, counts[3] = {0};
+  CHECK_OK(config_defaults(&config));
+  for (int i = 0; i < 60; i++) {
+    snprintf(names[i], sizeof names[i], "p%d", (i * 7 + i / 20) % 20);
+    patients[i] = names[i];
+  }
+  CHECK_OK(split_group(patients, 60, groups, &group_count));
+  CHECK(group_count == 20 && groups[0] == 0 && groups[1] == 1);
+  CHECK_OK(split_assign(&config, patients, 60, splits));
+  CHECK_OK(assign(&config, 20, alone));
+  for (int i = 0; i < 60; i++) {
+    for (int k = 0; k < i; k++)
+      CHECK((strcmp(names[i], names[k]) == 0) == (groups[i] == groups[k]));
+    CHECK(splits[i] == alone[groups[i]]);
+    counts[splits[i]]++;
+  }
+  CHECK(counts[SPLIT_TRAIN] == 42 && counts[SPLIT_VALIDATION] == 6 && counts[SPLIT_TEST] == 12);
+  CHECK_OK(config_override(&config, "data.test=19"));
+  CHECK_FAILS(split_assign(&config, patients, 60, splits), "for testing of 20");
+  config_close(&config);
 }
 
 TEST(csv_is_read_and_checked) {
@@ -146,6 +187,110 @@ TEST(finds_oasis) {
   data_close_place(&place);
 }
 
+static void touch(const struct data_place *place, const char *names) {
+  char command[2048];
+  snprintf(command, sizeof command,
+           "cd '%s' && for f in %s; do mkdir -p $(dirname $f) && touch $f; done", place->source,
+           names);
+  CHECK(system(command) == 0);
+}
+
+TEST(finds_mmwhs) {
+  struct data_place place = data_open_place(0, NULL);
+  struct subject_source *subjects;
+  int count;
+  data_override(&place, "data.layout=mmwhs");
+  CHECK_FAILS(discover_subjects(&place.config, &subjects, &count), "mr_train");
+  touch(&place,
+        "mr_train/mr_train_1002_image.nii.gz mr_train/mr_train_1001_image.nii "
+        "mr_train/mr_train_1002_label.nii.gz mr_train/mr_train_1001_label.nii.gz "
+        "mr_train/._mr_train_1001_image.nii.gz mr_train/notes.txt mr_train/_image.nii "
+        "mr_test/mr_test_2001_image.nii.gz ct_train/readme");
+  CHECK_OK(discover_subjects(&place.config, &subjects, &count));
+  CHECK(count == 2 && strcmp(subjects[0].id, "mr_train_1001") == 0);
+  CHECK(strcmp(subjects[0].patient, "mr_train_1001") == 0 && subjects[0].split == -1);
+  CHECK(strstr(subjects[0].image, "/mr_train/mr_train_1001_image.nii"));
+  CHECK(strstr(subjects[1].label, "/mr_train/mr_train_1002_label.nii.gz"));
+  discover_free(subjects, count);
+  data_override(&place, "data.subset=mr_test");
+  CHECK_OK(discover_subjects(&place.config, &subjects, &count));
+  CHECK(count == 1 && !subjects[0].label);
+  discover_free(subjects, count);
+  data_override(&place, "data.subset=ct_train");
+  CHECK_FAILS(discover_subjects(&place.config, &subjects, &count), "expected *_image.nii.gz");
+  data_override(&place, "data.subset=mr_train");
+  touch(&place, "mr_train/mr_train_1003_image.nii.gz");
+  CHECK_FAILS(discover_subjects(&place.config, &subjects, &count),
+              "subject mr_train_1001 has a label map but subject mr_train_1003 has none");
+  data_close_place(&place);
+}
+
+TEST(finds_plain_folders_and_patients) {
+  struct data_place place = data_open_place(0, NULL);
+  struct subject_source *subjects;
+  int count;
+  data_override(&place, "data.layout=plain");
+  CHECK_FAILS(discover_subjects(&place.config, &subjects, &count), "expected *.nii.gz");
+  touch(&place, "a_1.nii.gz b_x_2.nii a_2.hdr a_2.img _c.nii .hidden.nii text.txt");
+  data_override(&place, "data.patient=_");
+  CHECK_OK(discover_subjects(&place.config, &subjects, &count));
+  static const char *const expected[][2] = {
+      {"_c", "_c"}, {"a_1", "a"}, {"a_2", "a"}, {"b_x_2", "b_x"}};
+  CHECK(count == 4);
+  for (int i = 0; i < 4 && count == 4; i++) {
+    CHECK(strcmp(subjects[i].id, expected[i][0]) == 0 && !subjects[i].label);
+    CHECK(strcmp(subjects[i].patient, expected[i][1]) == 0);
+  }
+  discover_free(subjects, count);
+  data_close_place(&place);
+}
+
+TEST(finds_patients_by_csv) {
+  struct data_place place = data_open_place(3, NULL);
+  struct subject_source *subjects;
+  int count;
+  data_override(&place, "data.layout=csv");
+  char *path = put_text(&place, "list.csv",
+                        "subject,image,patient,split\n"
+                        "a,images/subject_00.nii.gz,zoe,train\n"
+                        "b,images/subject_01.nii.gz,eve,train\n"
+                        "c,images/subject_02.nii.gz,zoe,test\n");
+  char *list = file_format("data.list=%s", path);
+  data_override(&place, list);
+  CHECK_OK(discover_subjects(&place.config, &subjects, &count));
+  CHECK(count == 3 && strcmp(subjects[2].patient, "zoe") == 0);
+  discover_free(subjects, count);
+  CHECK_FAILS(data_prepare(&place),
+              "expected one split for all subjects of patient zoe, found "
+              "train for a and test for c");
+  free(path);
+  path = put_text(&place, "list.csv",
+                  "subject,image,patient\n"
+                  "a,images/subject_00.nii.gz,\n");
+  CHECK_FAILS(discover_subjects(&place.config, &subjects, &count),
+              ":2: patient: expected a name, found nothing");
+  free(path);
+  path = put_text(&place, "list.csv",
+                  "subject,image,patient\n"
+                  "a,images/subject_00.nii.gz,zoe\n"
+                  "b,images/subject_01.nii.gz,eve\n"
+                  "c,images/subject_02.nii.gz,zoe\n");
+  data_override(&place, "data.test=1");
+  data_override(&place, "data.validation=0");
+  CHECK_OK(data_prepare(&place));
+  struct dataset dataset;
+  CHECK_OK(dataset_open(&dataset, place.master, NULL));
+  CHECK(dataset.subjects[0].split == dataset.subjects[2].split);
+  CHECK(dataset.subjects[0].split != dataset.subjects[1].split);
+  dataset_close(&dataset);
+  char *text = data_read_report(&place);
+  CHECK(strstr(text, "\"patient\": \"zoe\""));
+  free(text);
+  free(path);
+  free(list);
+  data_close_place(&place);
+}
+
 TEST(finds_by_csv) {
   struct data_place place = data_open_place(3, NULL);
   struct subject_source *subjects;
@@ -191,9 +336,13 @@ TEST(finds_by_csv) {
 int main(void) {
   RUN(order_is_a_function_of_seed_and_epoch);
   RUN(splits_by_share_and_count);
+  RUN(patients_stay_in_one_split);
   RUN(csv_is_read_and_checked);
   RUN(finds_folders);
   RUN(finds_oasis);
+  RUN(finds_mmwhs);
+  RUN(finds_plain_folders_and_patients);
+  RUN(finds_patients_by_csv);
   RUN(finds_by_csv);
   return check_result();
 }
