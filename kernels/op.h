@@ -12,7 +12,7 @@
 
 enum {
   OP_MAX_INPUTS = 6,
-  OP_MAX_PARAMETERS = 2,
+  OP_MAX_PARAMETERS = 4,
   OP_MAX_SAVED = 2,
   OP_ARGUMENT_BYTES = 192,
   OP_NAME_BYTES = 96,
@@ -29,7 +29,8 @@ enum initial {
   INITIAL_CONSTANT,       /* scale */
 };
 
-/* A trainable tensor of a node: stored in PyTorch's own order, in the flat parameter block. */
+/* A tensor of a node that outlives a step: stored in PyTorch's own order, in the flat parameter
+ * block. */
 struct parameter {
   const char *suffix; /* "weight", "bias": follows the node's name and a dot */
   int extent[5];      /* as PyTorch shows it; `rank` of them count */
@@ -37,6 +38,9 @@ struct parameter {
   enum initial initial;
   double scale;
   int fan_in;
+  /* Not trained: what backward writes as its gradient is what it measured, and a step moves the
+   * parameter towards the mean of that. */
+  bool statistic;
 };
 int64_t parameter_count(const struct parameter *parameter);
 

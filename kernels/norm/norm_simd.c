@@ -1,0 +1,169 @@
+/* norm on vectors: the statistics, forward, and the kernel. */
+#include <math.h>
+#include "kernels/norm/moments.h"
+#include "kernels/norm/norm_vectors.h"
+
+/* --- moments --- */
+
+/* Two passes over rows that are in the cache. */
+static void chunk_moments(const float *x, int rows, float *mean, float *squares) {
+  simd sum[IN_FLIGHT] = {{0}}, square[IN_FLIGHT] = {{0}};
+  int vectors = rows * SIMD_PER_BLOCK;
+  for (int i = 0; i < vectors; i += IN_FLIGHT)
+    SIMD_UNROLL for (int k = 0; k < IN_FLIGHT; k++) if (i + k < vectors) sum[k] +=
+        simd_load(x + (i + k) * SIMD_WIDTH);
+  fold_in_flight(sum);
+  for (int v = 0; v < SIMD_PER_BLOCK; v++) sum[v] *= simd_all(1.0F / (float)rows);
+  for (int i = 0; i < vectors; i += IN_FLIGHT)
+    SIMD_UNROLL for (int k = 0; k < IN_FLIGHT; k++) if (i + k < vectors) {
+      simd apart = simd_load(x + (i + k) * SIMD_WIDTH) - sum[k % SIMD_PER_BLOCK];
+      square[k] += apart * apart;
+    }
+  fold_in_flight(square);
+  for (int v = 0; v < SIMD_PER_BLOCK; v++) {
+    simd_store(mean + v * SIMD_WIDTH, sum[v]);
+    simd_store(squares + v * SIMD_WIDTH, square[v]);
+  }
+}
+
+static void measure_chunks(const struct cut *cut, const float *x) {
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < cut->planes * cut->chunks; i++) {
+    int64_t plane = i / cut->chunks, chunk = i % cut->chunks;
+    float *to = partial_of(cut, plane, chunk);
+    chunk_moments(x + plane * floats_of(cut) + chunk * CHUNK * ROW, rows_of(cut, chunk), to,
+                  to + ROW);
+  }
+}
+
+/* The moments of the 16 columns of a plane, from its chunks. */
+static void column_moments(const struct cut *cut, int64_t plane, double mean[ROW],
+                           double squares[ROW]) {
+  for (int c = 0; c < ROW; c++) mean[c] = squares[c] = 0;
+  for (int64_t k = 0; k < cut->chunks; k++) {
+    const float *from = partial_of(cut, plane, k);
+    double share = (double)rows_of(cut, k) / (double)cut->rows;
+    for (int c = 0; c < ROW; c++) mean[c] += (double)from[c] * share;
+  }
+  for (int64_t k = 0; k < cut->chunks; k++) {
+    const float *from = partial_of(cut, plane, k);
+    double count = rows_of(cut, k);
+    for (int c = 0; c < ROW; c++) {
+      double apart = (double)from[c] - mean[c];
+      squares[c] += (double)from[ROW + c] + apart * apart * count;
+    }
+  }
+}
+
+/* Of a planar channel: its columns and the rest. */
+static void planar_moments(const struct cut *cut, const float *x, int64_t plane,
+                           const double mean[ROW], const double squares[ROW], double *total) {
+  struct moments all = {0};
+  const float *rest = x + plane * floats_of(cut) + cut->rows * ROW;
+  for (int c = 0; c < ROW && cut->rows > 0; c++)
+    all = moments_join(all, moments_make((double)cut->rows, mean[c], squares[c]));
+  for (int i = 0; i < cut->rest; i++) all = moments_join(all, moments_make(1, (double)rest[i], 0));
+  total[0] = all.mean;
+  total[1] = all.squares;
+}
+
+static void measure_planes(const struct cut *cut, const float *x) {
+  int per_sample = (int)(cut->planes / cut->node->x[0].shape.n);
+#pragma omp parallel for schedule(static)
+  for (int64_t plane = 0; plane < cut->planes; plane++) {
+    double mean[ROW], squares[ROW];
+    int n = (int)(plane / per_sample), first = (int)(plane % per_sample) * ROW;
+    column_moments(cut, plane, mean, squares);
+    if (!cut->blocked) planar_moments(cut, x, plane, mean, squares, cut->total + 2 * plane);
+    for (int c = 0; cut->blocked && c < ROW && first + c < cut->channels; c++) {
+      total_of(cut, n, first + c)[0] = mean[c];
+      total_of(cut, n, first + c)[1] = squares[c];
+    }
+  }
+}
+
+/* --- statistics --- */
+
+static void measure_group(const struct cut *cut, int number, float *mean, float *deviation) {
+  struct group group = find_group(cut->node, number);
+  struct moments all = {0};
+  double voxels = (double)shape_voxels(cut->node->x[0].shape);
+  for (int n = group.from; n < group.from + group.samples; n++)
+    for (int c = group.first; c < group.first + group.count; c++) {
+      const double *own = total_of(cut, n, c);
+      all = moments_join(all, moments_make(voxels, own[0], own[1]));
+    }
+  mean[number] = (float)all.mean;
+  deviation[number] =
+      (float)(1 / sqrt(all.squares / all.count + norm_arguments_of(cut->node)->epsilon));
+}
+
+static void take_running(const struct cut *cut, const struct io *io) {
+  const float *mean = norm_w(cut->node, io, NORM_RUNNING_MEAN);
+  const float *variance = norm_w(cut->node, io, NORM_RUNNING_VARIANCE);
+  for (int c = 0; c < cut->channels; c++) {
+    ((float *)io->saved[NORM_MEAN])[c] = mean[c];
+    ((float *)io->saved[NORM_DEVIATION])[c] =
+        (float)(1 / sqrt((double)variance[c] + norm_arguments_of(cut->node)->epsilon));
+  }
+}
+
+static void find_statistics(const struct cut *cut, const struct io *io) {
+  if (norm_is_running(cut->node)) {
+    take_running(cut, io);
+    return;
+  }
+  measure_chunks(cut, io->x[0]);
+  measure_planes(cut, io->x[0]);
+  for (int g = 0; g < norm_groups(cut->node); g++)
+    measure_group(cut, g, io->saved[NORM_MEAN], io->saved[NORM_DEVIATION]);
+}
+
+/* --- forward --- */
+
+static void apply_rows(const struct cut *cut, const struct io *io, const struct lines *lines,
+                       const struct rows *rows) {
+  (void)io;
+  const float *x = rows->at[X], *residual = rows->at[RESIDUAL];
+  float *y = rows->at[Y];
+  simd slope = simd_all(norm_arguments_of(cut->node)->slope);
+  for (int r = 0; r < rows->count; r++) SIMD_UNROLL for (int v = 0; v < SIMD_PER_BLOCK; v++) {
+      int64_t i = r * ROW + v * SIMD_WIDTH;
+      simd z = (simd_load(x + i) - lines->at[MEAN][v]) * lines->at[SCALE][v] + lines->at[SHIFT][v];
+      if (residual) z += simd_load(residual + i);
+      simd_store(y + i, above_or(z, z, z * slope));
+    }
+}
+
+static enum status norm_forward(const struct node *node, const struct io *io,
+                                struct stream *stream) {
+  (void)stream;
+  struct cut cut;
+  lay_out(node, io->workspace, &cut);
+  find_statistics(&cut, io);
+  set_lines(&cut, io);
+  each_piece(&cut, io, 1U << Y, apply_rows);
+  return STATUS_OK;
+}
+
+static bool norm_applies(const struct node *node) {
+  return simd_available() && node->y.layout == node->x[0].layout &&
+         node->x[0].layout != LAYOUT_LAST;
+}
+
+static void norm_prepare(struct node *node) {
+  struct cut cut;
+  node->forward_workspace = node->backward_workspace = lay_out(node, NULL, &cut);
+}
+
+extern const struct kernel SIMD_NAME(norm_simd);
+const struct kernel SIMD_NAME(norm_simd) = {
+    .name = SIMD_LABEL("simd"),
+    .device = DEVICE_CPU,
+    .dtype = DTYPE_F32,
+    .training = true,
+    .applies = norm_applies,
+    .prepare = norm_prepare,
+    .forward = norm_forward,
+    .backward = SIMD_NAME(norm_backward),
+};

@@ -1,0 +1,212 @@
+/* How norm's kernels on vectors see a tensor: a plane (a block of 16 channels, or one planar
+ * channel) is rows of 16 floats, cut into pieces that stay in the cache; the floats after a planar
+ * plane's last row are a piece of their own. What pieces give is joined in a fixed order in double.
+ */
+#pragma once
+#include <string.h>
+#include "kernels/common/simd.h"
+#include "kernels/norm/norm.h"
+
+enum { ROW = CHANNEL_BLOCK, CHUNK = 256 /* rows of a piece */ };
+
+/* What an element is computed from, by column (stored channel): z = (x - MEAN) * SCALE + SHIFT, and
+ * its gradient g becomes g * SCALE + (x - MEAN) * ALONG + CONSTANT. */
+enum { MEAN, SCALE, SHIFT, ALONG, CONSTANT, LINES };
+
+/* How x lies, and where its statistics are in the workspace. */
+struct cut {
+  const struct node *node;
+  bool blocked;
+  int channels, columns; /* columns: stored channels of a sample */
+  int64_t planes, rows, chunks, pieces;
+  int rest;       /* floats of a plane after its last row */
+  float *partial; /* [plane][piece][2][16] */
+  double *total;  /* [sample][channel][2] */
+  float *line;    /* [sample][column / 16][LINES][16], or [sample][column][LINES] */
+};
+
+static inline size_t align(size_t bytes) {
+  return (bytes + 63) / 64 * 64;
+}
+
+/* The layout; returns the bytes of workspace. */
+static inline size_t lay_out(const struct node *node, unsigned char *workspace, struct cut *cut) {
+  const struct tensor *x = &node->x[0];
+  int64_t step = tensor_voxel_stride(x), floats = shape_voxels(x->shape) * step;
+  *cut = (struct cut){.node = node, .blocked = step == ROW, .channels = x->shape.c};
+  cut->columns = tensor_stored_channels(x);
+  cut->planes = x->shape.n * cut->columns / step;
+  cut->rows = floats / ROW;
+  cut->rest = (int)(floats % ROW);
+  cut->chunks = (cut->rows + CHUNK - 1) / CHUNK;
+  cut->pieces = cut->chunks + (cut->rest > 0);
+  size_t partial = align((size_t)(cut->planes * cut->pieces) * 2 * ROW * sizeof(float));
+  size_t total = align(2 * sizeof(double) * (size_t)x->shape.n * (size_t)cut->channels);
+  size_t line = align(sizeof(float) * LINES * (size_t)x->shape.n * (size_t)cut->columns);
+  if (workspace) {
+    cut->partial = (float *)workspace;
+    cut->total = (double *)(workspace + partial);
+    cut->line = (float *)(workspace + partial + total);
+  }
+  return partial + total + line;
+}
+
+static inline int rows_of(const struct cut *cut, int64_t chunk) {
+  int64_t left = cut->rows - chunk * CHUNK;
+  return left < CHUNK ? (int)left : CHUNK;
+}
+
+static inline int64_t floats_of(const struct cut *cut) {
+  return cut->rows * ROW + cut->rest;
+}
+
+static inline float *partial_of(const struct cut *cut, int64_t plane, int64_t piece) {
+  return cut->partial + (plane * cut->pieces + piece) * 2 * ROW;
+}
+
+/* Both numbers of a channel of a sample. */
+static inline double *total_of(const struct cut *cut, int n, int c) {
+  return cut->total + 2 * ((int64_t)n * cut->channels + c);
+}
+
+static inline int group_of(const struct cut *cut, int n, int c) {
+  return norm_group_of(norm_arguments_of(cut->node), cut->channels, n, c);
+}
+
+/* The channels [first, first + count) of samples [from, from + samples) that are a group. */
+struct group {
+  int from, samples, first, count;
+};
+
+static inline struct group find_group(const struct node *node, int number) {
+  const struct shape *x = &node->x[0].shape;
+  if (norm_arguments_of(node)->kind == NORM_BATCH) return (struct group){0, x->n, number, 1};
+  int per_sample = norm_groups(node) / x->n, width = x->c / per_sample;
+  return (struct group){number / per_sample, 1, number % per_sample * width, width};
+}
+
+/* --- lines --- */
+
+static inline float *line_of(const struct cut *cut, int n, int c, int line) {
+  int64_t column = (int64_t)n * cut->columns + c;
+  if (!cut->blocked) return cut->line + column * LINES + line;
+  return cut->line + (column / ROW * LINES + line) * ROW + column % ROW;
+}
+
+static inline float weight_of(const struct cut *cut, const struct io *io,
+                              enum norm_parameter parameter, int channel, float otherwise) {
+  const float *w = norm_w(cut->node, io, parameter);
+  return w ? w[channel] : otherwise;
+}
+
+/* From what is saved; padding channels get 0 everywhere. */
+static inline void set_lines(const struct cut *cut, const struct io *io) {
+  const float *mean = io->saved[NORM_MEAN], *deviation = io->saved[NORM_DEVIATION];
+  for (int n = 0; n < cut->node->x[0].shape.n; n++)
+    for (int c = 0; c < cut->columns; c++) {
+      bool real = c < cut->channels;
+      int group = real ? group_of(cut, n, c) : 0;
+      for (int l = 0; l < LINES; l++) *line_of(cut, n, c, l) = 0;
+      if (!real) continue;
+      *line_of(cut, n, c, MEAN) = mean[group];
+      *line_of(cut, n, c, SCALE) = deviation[group] * weight_of(cut, io, NORM_WEIGHT, c, 1);
+      *line_of(cut, n, c, SHIFT) = weight_of(cut, io, NORM_BIAS, c, 0);
+    }
+}
+
+/* The lines of a plane as vectors. */
+struct lines {
+  simd at[LINES][SIMD_PER_BLOCK];
+};
+
+static inline struct lines load_lines(const struct cut *cut, int64_t plane) {
+  struct lines lines;
+  const float *from = cut->line + plane * LINES * (cut->blocked ? ROW : 1);
+  for (int l = 0; l < LINES; l++)
+    for (int v = 0; v < SIMD_PER_BLOCK; v++)
+      lines.at[l][v] =
+          cut->blocked ? simd_load(from + l * ROW + v * SIMD_WIDTH) : simd_all(from[l]);
+  return lines;
+}
+
+static inline simd above_or(simd sign, simd value, simd otherwise) {
+  simd_int above = (simd_int)(sign > 0);
+  return (simd)((above & (simd_int)value) | (~above & (simd_int)otherwise));
+}
+
+/* --- pieces --- */
+
+enum { X, RESIDUAL, Y, DY, DX, DRESIDUAL, TENSORS };
+
+/* The rows of a piece in each tensor, NULL where the call has none. */
+struct rows {
+  float *at[TENSORS];
+  int count;
+  float *partial;
+};
+
+typedef void handle_rows(const struct cut *cut, const struct io *io, const struct lines *lines,
+                         const struct rows *rows);
+
+static inline struct rows find_rows(const struct cut *cut, const struct io *io, int64_t plane,
+                                    int64_t piece) {
+  float *const first[TENSORS] = {(float *)(uintptr_t)io->x[0],
+                                 (float *)(uintptr_t)io->x[1],
+                                 io->y,
+                                 io->dy,
+                                 io->dx[0],
+                                 io->dx[1]};
+  int64_t at = plane * floats_of(cut) + piece * CHUNK * ROW;
+  if (piece == cut->chunks) at = plane * floats_of(cut) + cut->rows * ROW;
+  struct rows rows = {.count = rows_of(cut, piece), .partial = partial_of(cut, plane, piece)};
+  for (int t = 0; t < TENSORS; t++) rows.at[t] = first[t] ? first[t] + at : NULL;
+  return rows;
+}
+
+/* The last piece of a planar plane as one row, filled up with zeros. */
+static inline void handle_rest(const struct cut *cut, const struct io *io,
+                               const struct lines *lines, struct rows rows, unsigned writes,
+                               handle_rows *handle) {
+  float copy[TENSORS][ROW] = {{0}}, *const *at = rows.at;
+  struct rows row = {.count = 1, .partial = rows.partial};
+  size_t bytes = sizeof(float) * (size_t)cut->rest;
+  for (int t = 0; t < TENSORS; t++) {
+    if (!at[t]) continue;
+    memcpy(copy[t], at[t], bytes);
+    row.at[t] = copy[t];
+  }
+  handle(cut, io, lines, &row);
+  for (int t = 0; t < TENSORS; t++)
+    if (at[t] && (writes >> t & 1)) memcpy(at[t], copy[t], bytes);
+}
+
+/* Calls `handle` on every piece of every plane; writes: the tensors that it writes, one bit each.
+ */
+static inline void each_piece(const struct cut *cut, const struct io *io, unsigned writes,
+                              handle_rows *handle) {
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < cut->planes * cut->pieces; i++) {
+    int64_t plane = i / cut->pieces, piece = i % cut->pieces;
+    struct lines lines = load_lines(cut, plane);
+    struct rows rows = find_rows(cut, io, plane, piece);
+    if (piece == cut->chunks)
+      handle_rest(cut, io, &lines, rows, writes, handle);
+    else
+      handle(cut, io, &lines, &rows);
+  }
+}
+
+/* --- sums over rows --- */
+
+/* Vectors of consecutive floats in flight, so that no sum waits for the one before it. */
+enum { IN_FLIGHT = SIMD_PER_BLOCK > 4 ? SIMD_PER_BLOCK : 4 };
+
+/* Those of one column together. */
+static inline void fold_in_flight(simd sum[IN_FLIGHT]) {
+  for (int half = IN_FLIGHT / 2; half >= SIMD_PER_BLOCK; half /= 2)
+    for (int k = 0; k < half; k++) sum[k] += sum[k + half];
+}
+
+/* Backward, in a file of its own. */
+enum status SIMD_NAME(norm_backward)(const struct node *node, const struct io *io,
+                                     struct stream *stream);
