@@ -1,5 +1,5 @@
-/* Every kernel against PyTorch and MONAI: outputs and all gradients of the cases of tests/golden, one
- * table per file. */
+/* Every kernel against PyTorch and MONAI: outputs and all gradients of the cases of tests/golden,
+ * one table per file. */
 #include "conformance_call.h"
 #include "golden.h"
 #include "kernels/conv/conv.h"
@@ -9,6 +9,7 @@
 #include "kernels/loss_lncc/loss_lncc.h"
 #include "kernels/loss_smooth/loss_smooth.h"
 #include "kernels/max_pool/max_pool.h"
+#include "kernels/norm/norm.h"
 #include "kernels/resize/resize.h"
 #include "kernels/warp/warp.h"
 
@@ -68,6 +69,19 @@ static const struct golden_case operators[] = {
     {"dice_warp", "loss_dice_warp", DICE(false, WARP_ZEROS), 3},
     {"dice_warp_border", "loss_dice_warp", DICE(false, WARP_BORDER), 3},
     {"dice_warp_background", "loss_dice_warp", DICE(true, WARP_ZEROS), 3},
+};
+
+#define NORM(...) ARGUMENTS(norm_arguments, __VA_ARGS__)
+
+static const struct golden_case layers[] = {
+    {"instance_norm", "norm", NORM(NORM_INSTANCE, 0, true, 1e-5, 1, false), 1},
+    {"instance_norm_leaky", "norm", NORM(NORM_INSTANCE, 0, false, 1e-5, 0.01F, false), 1},
+    {"instance_norm_residual", "norm", NORM(NORM_INSTANCE, 0, false, 1e-5, 0.01F, false), 2},
+    {"group_norm_relu", "norm", NORM(NORM_GROUP, 6, true, 1e-5, 0, false), 1},
+    {"batch_norm", "norm", NORM(NORM_BATCH, 0, true, 1e-3, 1, false), 1},
+    {"batch_norm_relu", "norm", NORM(NORM_BATCH, 0, false, 1e-5, 0, false), 1},
+    {"batch_norm_residual", "norm", NORM(NORM_BATCH, 0, true, 1e-5, 0, false), 2},
+    {"batch_norm_running", "norm", NORM(NORM_BATCH, 0, true, 1e-5, 0.2F, true), 1},
 };
 
 /* LABEL.PARTindex, NULL if the file has none. */
@@ -190,7 +204,12 @@ TEST(operators_agree_with_pytorch) {
   check_cases("operators", operators, sizeof operators / sizeof *operators);
 }
 
+TEST(layers_agree_with_pytorch) {
+  check_cases("layers", layers, sizeof layers / sizeof *layers);
+}
+
 int main(void) {
   RUN(operators_agree_with_pytorch);
+  RUN(layers_agree_with_pytorch);
   return check_result();
 }
