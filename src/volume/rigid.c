@@ -76,13 +76,13 @@ double rigid_between(const double a[9], const double b[9]) {
 
 enum status rigid_source_map(const struct pose *pose, const double centre[3],
                              const struct affine *source, const struct affine *output,
-                             float map[12]) {
+                             float map[3][4]) {
   struct affine motion = rigid_affine(pose, centre), back, locate;
   TRY(affine_invert(&motion, &back));
   TRY(affine_invert(source, &locate));
   struct affine world = affine_compose(&back, output), voxels = affine_compose(&locate, &world);
   for (int a = 0; a < 3; a++)
-    for (int b = 0; b < 4; b++) map[4 * a + b] = (float)voxels.m[a][b];
+    for (int b = 0; b < 4; b++) map[a][b] = (float)voxels.m[a][b];
   return STATUS_OK;
 }
 

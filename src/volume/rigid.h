@@ -36,11 +36,12 @@ struct affine rigid_affine(const struct pose *pose, const double centre[3]);
 double rigid_between(const double a[9], const double b[9]);
 
 /* Where the voxels of a moved image come from: voxel of `output` -> voxel of `source`,
- * source^-1 T^-1 output, row after row [3][4]; computed in double. Fails when `source` is singular.
+ * source^-1 T^-1 output, rows (matrix | shift); computed in double. Fails when `source` is
+ * singular.
  */
 CHECKED enum status rigid_source_map(const struct pose *pose, const double centre[3],
                                      const struct affine *source, const struct affine *output,
-                                     float map[12]);
+                                     float map[3][4]);
 
 enum rigid_direction {
   RIGID_FORWARD, /* T: moves points with the anatomy */

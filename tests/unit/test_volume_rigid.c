@@ -123,18 +123,18 @@ TEST(finds_source_voxels) {
   CHECK_OK(affine_invert(&output, &back));
   for (int i = 0; i < SAMPLE_COUNT; i++) {
     const struct sample *sample = &samples[i];
-    float map[12];
+    float map[3][4];
     CHECK_OK(rigid_source_map(&sample->pose, sample->centre, &source, &output, map));
     double voxel[3], expected[3], found[3];
     affine_apply(&back, sample->point, voxel);
     affine_apply(&locate, sample->inverse, expected);
     for (int a = 0; a < 3; a++)
-      found[a] = (double)map[4 * a] * voxel[0] + (double)map[4 * a + 1] * voxel[1] +
-                 (double)map[4 * a + 2] * voxel[2] + (double)map[4 * a + 3];
+      found[a] = (double)map[a][0] * voxel[0] + (double)map[a][1] * voxel[1] +
+                 (double)map[a][2] * voxel[2] + (double)map[a][3];
     CHECK_SAY(distance(expected, found) < 1e-4, ": %g voxels", distance(expected, found));
   }
   struct affine flat = affine_scaling((double[]){1, 0, 1}, (double[]){0, 0, 0});
-  float map[12];
+  float map[3][4];
   CHECK_FAILS(rigid_source_map(&samples[0].pose, samples[0].centre, &flat, &output, map),
               "expected three independent voxel axes");
 }
