@@ -5,3 +5,11 @@
 /* Opens data.shards and sorts its subjects into splits. On failure the caller closes with
  * task_close. */
 CHECKED enum status task_open_dataset(struct task_run *run, const struct config *config);
+
+/* Makes room for epochs of so many samples in task_shuffle. */
+CHECKED enum status task_reserve_order(struct task_run *run, int64_t samples);
+
+/* Where sample `index` of a training epoch of `samples` falls in its shuffled order. A slot that is
+ * filled up beyond the epoch borrows from the next one, which *epoch then is. The order is kept
+ * until another epoch is asked for. */
+int task_shuffle(struct task_run *run, int64_t *epoch, int64_t index, int samples);

@@ -2,7 +2,6 @@
 #include "task/registration.h"
 #include <string.h>
 #include "base/random.h"
-#include "data/order.h"
 #include "model/deformation.h"
 #include "task/common.h"
 
@@ -40,21 +39,10 @@ static struct pair random_pair(const struct task_run *run, int64_t epoch, int64_
   return (struct pair){run->subjects[SPLIT_TRAIN][moving], run->subjects[SPLIT_TRAIN][fixed]};
 }
 
-/* Where sample `index` falls in the shuffled order of its epoch; the order is kept until another
- * epoch is asked for. */
-static int shuffled(struct task_run *run, int64_t epoch, int64_t index, int pairs) {
-  epoch += index / pairs; /* a slot that is filled up beyond the epoch borrows from the next one */
-  if (run->order_epoch != epoch + 1) {
-    order_epoch((uint64_t)run->config->root.seed, epoch, pairs, run->order);
-    run->order_epoch = epoch + 1;
-  }
-  return run->order[index % pairs];
-}
-
 struct pair registration_training_pair(struct task_run *run, int64_t epoch, int64_t index) {
   if (mode_is(run, "random")) return random_pair(run, epoch, index);
   int pairs = fixed_pairs(run, SPLIT_TRAIN);
-  return registration_fixed_pair(run, SPLIT_TRAIN, shuffled(run, epoch, index, pairs));
+  return registration_fixed_pair(run, SPLIT_TRAIN, task_shuffle(run, &epoch, index, pairs));
 }
 
 /* The atlas on itself teaches nothing and scores perfectly. */

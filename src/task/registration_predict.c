@@ -51,7 +51,7 @@ static enum status match_extents(const struct config *config, struct side *a, st
 
 static enum status resample_side(struct side *side) {
   uint8_t *label;
-  return subject_resample(&side->volumes, &side->image, &label);
+  return subject_resample(&side->volumes, side->volumes.target.extent, &side->image, &label);
 }
 
 static enum status read_inputs(struct work *work, const char *moving, const char *fixed) {

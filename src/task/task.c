@@ -1,7 +1,9 @@
 /* The table of tasks, and what opening has in common: the data set and its split. */
 #include "task/task.h"
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include "data/order.h"
 #include "task/common.h"
 
 #define TASK(name) extern const struct task task_##name;
@@ -27,8 +29,7 @@ enum status task_open_dataset(struct task_run *run, const struct config *config)
   *run = (struct task_run){.config = config, .atlas = -1};
   TRY(dataset_open(&run->dataset, config->data.shards, config->data.cache));
   size_t bytes = sizeof(int) * (size_t)(run->dataset.subject_count + 1);
-  run->order = malloc(bytes);
-  REQUIRE(run->order, STATUS_FAILED, "%s: out of memory", config->data.shards);
+  TRY(task_reserve_order(run, run->dataset.subject_count + 1));
   for (int split = 0; split < SPLIT_COUNT; split++) {
     run->subjects[split] = malloc(bytes);
     REQUIRE(run->subjects[split], STATUS_FAILED, "%s: out of memory", config->data.shards);
@@ -36,6 +37,24 @@ enum status task_open_dataset(struct task_run *run, const struct config *config)
         dataset_select(&run->dataset, (enum split)split, run->subjects[split]);
   }
   return STATUS_OK;
+}
+
+enum status task_reserve_order(struct task_run *run, int64_t samples) {
+  REQUIRE(samples <= INT_MAX, STATUS_USAGE, "expected at most %d samples in an epoch, found %lld",
+          INT_MAX, (long long)samples);
+  int *order = realloc(run->order, sizeof(int) * (size_t)samples);
+  REQUIRE(order, STATUS_FAILED, "%s: out of memory", run->config->data.shards);
+  run->order = order;
+  return STATUS_OK;
+}
+
+int task_shuffle(struct task_run *run, int64_t *epoch, int64_t index, int samples) {
+  *epoch += index / samples;
+  if (run->order_epoch != *epoch + 1) {
+    order_epoch((uint64_t)run->config->root.seed, *epoch, samples, run->order);
+    run->order_epoch = *epoch + 1;
+  }
+  return run->order[index % samples];
 }
 
 void task_close(struct task_run *run) {

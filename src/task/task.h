@@ -28,7 +28,7 @@ struct task_run {
   int *subjects[SPLIT_COUNT]; /* by enum split: subject numbers, in order of their ids */
   int subject_count[SPLIT_COUNT];
   int atlas;           /* subject number, -1: none */
-  int *order;          /* scratch of fill: the order of samples in epoch order_epoch - 1 */
+  int *order;          /* scratch of task_shuffle: the order of samples in epoch order_epoch - 1 */
   int64_t order_epoch; /* 0: none yet */
 };
 
@@ -37,6 +37,31 @@ struct task_columns {
   int count;
   char name[TASK_MAX_COLUMNS][TASK_COLUMN_BYTES];
 };
+
+/* The scores of a split, for a task's own report. */
+struct task_scores {
+  const char *split, *checkpoint; /* which one; the file the weights came from */
+  const char *name;               /* for names of files: the split's unless told otherwise */
+  const struct task_columns *columns;
+  int count;          /* samples */
+  const double *rows; /* [count][columns->count] */
+  const char *labels; /* [count][TASK_LABEL_BYTES] */
+};
+
+/* The column of that name, or -1. */
+int task_scores_column(const struct task_scores *scores, const char *name);
+
+/* A column's values (caller frees). */
+CHECKED enum status task_scores_take(const struct task_scores *scores, int column, double **values);
+
+/* Of the values of a column that are numbers; NaN where there are none. */
+struct task_summary {
+  int count;
+  double mean, deviation; /* of the population */
+  double median, p95;     /* what half of them, and 95 %, do not exceed */
+};
+CHECKED enum status task_scores_summarize(const struct task_scores *scores, int column,
+                                          struct task_summary *summary);
 
 /* A grey or colour slice for the event file; pixels are rows of `width`, `channels` (1 or 3) bytes
  * each. */
@@ -81,6 +106,9 @@ struct task {
   enum status (*score)(struct task_run *run, enum split split, int64_t index, bool detailed,
                        const struct task_network *network, const void *const *inputs, double *row,
                        char *label);
+  /* OPTIONAL: writes what evaluation has to say beyond tables of scores, into output.dir. Called on
+   * rank 0. */
+  enum status (*report)(const struct task_run *run, const struct task_scores *scores);
   /* Pictures of one sample after a forward pass; *count of them, at most TASK_MAX_IMAGES. */
   enum status (*draw)(struct task_run *run, const struct task_network *network,
                       const void *const *inputs, struct task_image *images, int *count);

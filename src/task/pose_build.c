@@ -1,0 +1,105 @@
+/* The graph of the pose task: the volume moved on its way in, the network, the loss. */
+#include <math.h>
+#include <string.h>
+#include "kernels/loss_pose/loss_pose.h"
+#include "model/model.h"
+#include "task/pose.h"
+
+static const struct {
+  const char *name;
+  enum affine_fill fill;
+} fills[] = {
+    {"zero", AFFINE_ZERO},
+    {"edge", AFFINE_EDGE},
+    {"noise", AFFINE_NOISE},
+    {"crop", AFFINE_CROP},
+};
+
+static enum affine_fill fill_of(const char *name) {
+  size_t i = 0;
+  while (strcmp(fills[i].name, name) != 0) i++; /* the config has checked the name */
+  return fills[i].fill;
+}
+
+/* A box fits in the sphere of the mask's radius. */
+static void set_mask(const struct config *config, struct affine_arguments *arguments) {
+  const char *mask = config->pose.mask;
+  bool sphere = strcmp(mask, "sphere") == 0, box = strcmp(mask, "box") == 0;
+  arguments->mask = sphere ? AFFINE_SPHERE : box ? AFFINE_BOX : AFFINE_NO_MASK;
+  double radius = pose_mask_radius(config) / (box ? sqrt(3) : 1);
+  for (int axis = 0; axis < 3; axis++)
+    arguments->radius[axis] = (float)(radius / config->pose.spacing.value[axis]);
+}
+
+static enum status add_moved(struct graph *graph, const struct config *config, const char *name,
+                             int source, int motion, int *moved) {
+  struct affine_arguments arguments = {.mode = AFFINE_LINEAR, .fill = fill_of(config->pose.fill)};
+  for (int axis = 0; axis < 3; axis++) arguments.size[axis] = (int)config->pose.size.value[axis];
+  set_mask(config, &arguments);
+  const int inputs[2] = {source, motion};
+  return graph_add(graph, "affine", name, &arguments, sizeof arguments, inputs, 2, moved);
+}
+
+/* The volume as moved, and in mode pair before that as it was. */
+static enum status add_images(struct graph *graph, const struct config *config, int samples,
+                              const int extent[3], int images[2], int *count) {
+  const struct shape volume = {samples, 1, extent[0], extent[1], extent[2]};
+  const struct shape numbers = {samples, AFFINE_MOTION, 1, 1, 1};
+  int source, motion, reference, reference_motion;
+  TRY(graph_input(graph, "source", volume, graph->dtype, false, &source));
+  TRY(graph_input(graph, "motion", numbers, graph->dtype, false, &motion));
+  *count = 0;
+  if (pose_is_pair(config)) {
+    TRY(graph_input(graph, "reference", volume, graph->dtype, false, &reference));
+    TRY(graph_input(graph, "reference_motion", numbers, graph->dtype, false, &reference_motion));
+    TRY(add_moved(graph, config, "still", reference, reference_motion, &images[(*count)++]));
+  }
+  return add_moved(graph, config, "moved", source, motion, &images[(*count)++]);
+}
+
+static const struct {
+  const char *name;
+  enum pose_loss kind;
+} losses[] = {
+    {"mse", POSE_MSE},
+    {"geodesic", POSE_GEODESIC},
+    {"corner", POSE_CORNER},
+};
+
+static enum pose_loss loss_of(const char *name) {
+  size_t i = 0;
+  while (strcmp(losses[i].name, name) != 0) i++;
+  return losses[i].kind;
+}
+
+static enum status add_loss(struct graph *graph, const struct config *config, int samples,
+                            int estimate) {
+  struct loss_pose_arguments arguments = {
+      .kind = loss_of(config->pose.loss),
+      .rotation_range = config->pose.rotation_range,
+      .translation_range = config->pose.translation_range,
+      .weight = 1,
+  };
+  pose_half_sides(config, arguments.half_extent);
+  const struct shape shape = {samples, POSE_NUMBERS, 1, 1, 1};
+  int target, value;
+  TRY(graph_input(graph, "target", shape, graph->dtype, false, &target));
+  const int inputs[2] = {estimate, target};
+  TRY(graph_add(graph, "loss_pose", config->pose.loss, &arguments, sizeof arguments, inputs, 2,
+                &value));
+  return graph_loss(graph, value, 1);
+}
+
+enum status pose_build(const struct task_run *run, const struct config *config,
+                       enum purpose purpose, int samples, const int extent[3],
+                       struct graph *graph) {
+  (void)run;
+  const struct model *model;
+  int images[2], count, estimate;
+  TRY(model_find(config->model.name, &model));
+  TRY(add_images(graph, config, samples, extent, images, &count));
+  TRY(model->build(graph, config, "", images, count, &estimate));
+  if (purpose == PURPOSE_TRAINING) return add_loss(graph, config, samples, estimate);
+  TRY(graph_output(graph, "image", images[count - 1]));
+  return graph_output(graph, "estimate", estimate);
+}
