@@ -35,7 +35,7 @@ static enum status check_arguments(const struct node *node) {
   }
   REQUIRE(a->out_channels >= 1, STATUS_USAGE, "%s: output channels must be at least 1, are %d",
           node->name, a->out_channels);
-  REQUIRE(a->slope > 0, STATUS_USAGE, "%s: slope of the LeakyReLU must be above 0, is %g",
+  REQUIRE(a->slope >= 0, STATUS_USAGE, "%s: slope of the LeakyReLU must not be negative, is %g",
           node->name, (double)a->slope);
   REQUIRE(a->initial_deviation >= 0, STATUS_USAGE,
           "%s: deviation of the first weights must not be negative, is %g", node->name,
@@ -69,6 +69,20 @@ static enum status check_inputs(const struct node *node) {
   return STATUS_OK;
 }
 
+/* Kernel and inputs of one voxel leave stride and padding nothing to say but 1 and 0. */
+static enum status check_linear(const struct node *node) {
+  const int *kernel = conv_arguments_of(node)->kernel;
+  if (!conv_arguments_of(node)->linear) return STATUS_OK;
+  REQUIRE(kernel[0] == 1 && kernel[1] == 1 && kernel[2] == 1, STATUS_USAGE,
+          "%s: a fully connected layer has a kernel of 1 x 1 x 1, found %d x %d x %d", node->name,
+          kernel[0], kernel[1], kernel[2]);
+  struct shape s = conv_input_shape(node, 0);
+  REQUIRE(shape_voxels(s) == 1, STATUS_USAGE,
+          "%s: a fully connected layer takes inputs of one voxel, found %d x %d x %d", node->name,
+          s.d, s.h, s.w);
+  return STATUS_OK;
+}
+
 static enum status infer_output(struct node *node) {
   const struct conv_arguments *a = conv_arguments_of(node);
   struct shape s = conv_input_shape(node, 0);
@@ -96,7 +110,7 @@ static void infer_parameters(struct node *node) {
   node->parameter[CONV_WEIGHT] = (struct parameter){
       .suffix = "weight",
       .extent = {a->out_channels, channels, a->kernel[0], a->kernel[1], a->kernel[2]},
-      .rank = 5,
+      .rank = a->linear ? 2 : 5,
       .initial = normal ? INITIAL_NORMAL : INITIAL_UNIFORM_FAN_IN,
       .scale = normal ? a->initial_deviation : 1,
       .fan_in = fan_in};
@@ -113,6 +127,7 @@ static void infer_parameters(struct node *node) {
 static enum status infer(struct node *node) {
   TRY(check_arguments(node));
   TRY(check_inputs(node));
+  TRY(check_linear(node));
   TRY(infer_output(node));
   infer_parameters(node);
   node->backward_reads = READS_X | (conv_arguments_of(node)->slope != 1 ? READS_Y : READS_NOTHING);

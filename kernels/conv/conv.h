@@ -12,7 +12,9 @@ struct conv_arguments {
   int out_channels;
   bool bias;
   bool head;   /* y is float32 (float64) also where activations are of a 16-bit type */
-  float slope; /* of the LeakyReLU below 0; 1: no activation; above 0 */
+  bool linear; /* a fully connected layer: kernel 1 on inputs of one voxel, whose weight is
+                  [co][ci], as nn.Linear's */
+  float slope; /* of the LeakyReLU below 0; 1: no activation; 0: ReLU, whose derivative at 0 is 0 */
   bool upsample[OP_MAX_INPUTS]; /* stride must be 1 where any is set */
   /* 0: PyTorch's default, weight and bias uniform in +-1/sqrt(fan in); above 0: normal weights of
    * this deviation and a bias of 0 */

@@ -29,6 +29,21 @@ enum status block_head3(struct graph *graph, const char *name, int input, int ch
   return graph_add(graph, "conv", name, &arguments, sizeof arguments, &input, 1, output);
 }
 
+enum status block_linear(struct graph *graph, const char *name, int input, int channels,
+                         double slope, bool head, double initial_deviation, int *output) {
+  const struct conv_arguments arguments = {
+      .kernel = {1, 1, 1},
+      .stride = {1, 1, 1},
+      .out_channels = channels,
+      .bias = true,
+      .head = head,
+      .linear = true,
+      .slope = (float)slope,
+      .initial_deviation = initial_deviation,
+  };
+  return graph_add(graph, "conv", name, &arguments, sizeof arguments, &input, 1, output);
+}
+
 enum status block_halve(struct graph *graph, const char *name, int input, int *output) {
   const struct max_pool_arguments arguments = {.kernel = {2, 2, 2}, .stride = {2, 2, 2}};
   return graph_add(graph, "max_pool", name, &arguments, sizeof arguments, &input, 1, output);

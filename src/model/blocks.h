@@ -12,6 +12,12 @@ CHECKED enum status block_conv3(struct graph *graph, const char *name, int input
 CHECKED enum status block_head3(struct graph *graph, const char *name, int input, int channels,
                                 double initial_deviation, int *output);
 
+/* A fully connected layer on [n c 1 1 1], with bias and LeakyReLU of `slope` (1: none, 0: ReLU);
+ * its weight is [channels][c]. `head`: its output is float32 in mixed precision too.
+ * initial_deviation: see conv_arguments. */
+CHECKED enum status block_linear(struct graph *graph, const char *name, int input, int channels,
+                                 double slope, bool head, double initial_deviation, int *output);
+
 /* Max-pooling that halves every axis. */
 CHECKED enum status block_halve(struct graph *graph, const char *name, int input, int *output);
 

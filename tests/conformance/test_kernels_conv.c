@@ -15,6 +15,9 @@ extern const struct op op_concat, op_resize;
   }
 #define SET(...) \
   { __VA_ARGS__ }
+#define LINEAR(channels, slope_)                                                        \
+  SET(.kernel = {1, 1, 1}, .stride = {1, 1, 1}, .out_channels = channels, .bias = true, \
+      .linear = true, .slope = slope_)
 /* A kernel of 3 with bias that keeps the size. */
 #define SAME(channels, slope_, ...)                                                             \
   SET(.kernel = {3, 3, 3}, .stride = {1, 1, 1}, .padding = {1, 1, 1}, .out_channels = channels, \
@@ -65,6 +68,11 @@ static const struct op_case cases[] = {
     CONV("head, 8+8 to 3, past borders", 2, SAME(3, 1, 0), {1, 8, 5, 17, 33}, {1, 8, 5, 17, 33}),
     CONV("head, 16 to 4, 1x1x1", 1, PLAIN(1, 1, 1, 1, 1, 1, 0, 0, 0, 4), {2, 16, 2, 3, 5}),
     CONV("first layer, 4 to 8, 1x3x3", 1, PLAIN(1, 3, 3, 1, 1, 1, 0, 1, 1, 8), {1, 4, 2, 5, 7}),
+    CONV("ReLU, 8 to 16", 1, SAME(16, 0, 0), {2, 8, 3, 4, 5}),
+    CONV("ReLU, 1+2 to 8", 2, SAME(8, 0, 0), {1, 1, 3, 4, 5}, {1, 2, 3, 4, 5}),
+    CONV("fully connected, 32 to 40, ReLU", 1, LINEAR(40, 0), {3, 32, 1, 1, 1}),
+    CONV("fully connected, 37 to 6", 1, LINEAR(6, 1), {5, 37, 1, 1, 1}),
+    CONV("fully connected, 16+3 to 2", 2, LINEAR(2, 0.2F), {2, 16, 1, 1, 1}, {2, 3, 1, 1, 1}),
     CONV("1x5x3", 1, PLAIN(1, 5, 3, 1, 1, 1, 0, 2, 1, 16), {1, 16, 1, 6, 5}),
 };
 
@@ -98,6 +106,44 @@ TEST(infers_output_and_parameters) {
         node.parameter[CONV_BIAS].scale == 0);
 }
 
+TEST(fully_connected_layers_have_weights_of_two_axes) {
+  struct op_case test = CONV("linear", 1, LINEAR(6, 0), {2, 9, 1, 1, 1});
+  struct node node;
+  CHECK_OK(infer_case(test, &node));
+  const struct parameter *weight = &node.parameter[CONV_WEIGHT];
+  CHECK(weight->rank == 2 && weight->extent[0] == 6 && weight->extent[1] == 9);
+  CHECK(parameter_count(weight) == 54 && weight->fan_in == 9);
+  test.x[0].w = 2;
+  CHECK_FAILS(infer_case(test, &node), "takes inputs of one voxel, found 1 x 1 x 2");
+  struct conv_arguments arguments = *(const struct conv_arguments *)test.arguments;
+  arguments.kernel[1] = 3;
+  test.arguments = &arguments;
+  CHECK_FAILS(infer_case(test, &node), "has a kernel of 1 x 1 x 1, found 1 x 3 x 1");
+}
+
+/* Where a ReLU gives 0, also of exactly 0, nothing flows back; under every kernel. */
+TEST(relu_hands_nothing_down_from_0) {
+  static const struct op_case test = CONV("relu", 1, LINEAR(2, 0), {1, 2, 1, 1, 1});
+  double x[] = {1, 1}, weight[] = {1, -1, 3, -1}, bias[] = {0, -3}, dy[] = {5, 7};
+  const struct trial trial = {.test = &test,
+                              .value = {[0] = x, [OP_MAX_INPUTS] = weight, bias},
+                              .count = {[0] = 2, [OP_MAX_INPUTS] = 4, 2},
+                              .dy = dy,
+                              .y_count = 2};
+  for (int k = 0; op_conv.kernels[k]; k++) {
+    struct attempt attempt = {
+        .kernel = op_conv.kernels[k], .threads = 1, .backward = true, .only = -1};
+    if (!attempt_fits(&test, &attempt)) continue;
+    struct outcome outcome = attempt_run(&trial, &attempt);
+    double sum = fabs(outcome.y[0]) + fabs(outcome.y[1]);
+    for (int i = 0; i < 2; i++) sum += fabs(outcome.gradient[0][i]);
+    for (int i = 0; i < 4; i++) sum += fabs(outcome.gradient[OP_MAX_INPUTS][i]);
+    for (int i = 0; i < 2; i++) sum += fabs(outcome.gradient[OP_MAX_INPUTS + 1][i]);
+    CHECK_SAY(sum == 0, " (%s: %g)", attempt.kernel->name, sum);
+    outcome_free(&outcome);
+  }
+}
+
 TEST(refuses_what_does_not_fit) {
   struct node node;
   CHECK_FAILS(
@@ -116,8 +162,9 @@ TEST(refuses_what_does_not_fit) {
                                               {1, 1, 4, 4, 4}),
                          &node),
               "padding along w must be at least 0 and below the kernel extent 3, is 3");
-  CHECK_FAILS(infer_case((struct op_case)CONV("slope", 1, SAME(16, 0, 0), {1, 1, 4, 4, 4}), &node),
-              "slope of the LeakyReLU must be above 0, is 0");
+  CHECK_FAILS(
+      infer_case((struct op_case)CONV("slope", 1, SAME(16, -0.5f, 0), {1, 1, 4, 4, 4}), &node),
+      "slope of the LeakyReLU must not be negative, is -0.5");
 }
 
 static struct node doubled(struct shape shape) {
@@ -195,6 +242,8 @@ TEST(leaves_what_it_cannot_take_over) {
 int main(void) {
   RUN(kernels_agree);
   RUN(infers_output_and_parameters);
+  RUN(fully_connected_layers_have_weights_of_two_axes);
+  RUN(relu_hands_nothing_down_from_0);
   RUN(refuses_what_does_not_fit);
   RUN(takes_over_concat_and_doubling);
   RUN(takes_over_concat_behind_doubling);
