@@ -8,6 +8,13 @@ extern "C" {
 #include "kernels/conv/conv.h"
 #include "kernels/conv/conv_axis.h"
 
+/* What becomes of the sums of a pass: the target is leaky(sum + bias), or that is added to it. */
+struct conv_cuda_end {
+  const float *bias; /* NULL: none */
+  float slope;       /* 1: no activation */
+  bool add;
+};
+
 /* One way to compute one thing of a node on the GPU: y (`input` is then 0 and all inputs are
  * meant), dw of the channels of one input, or dx of one input. Backward parts find in io->dy the
  * gradient in front of the activation, as stored. node->activation is the type that matrices are
@@ -16,9 +23,19 @@ struct conv_cuda_part {
   bool (*applies)(const struct node *node, int input);
   /* Bytes that run may use at `workspace`, which is aligned to 256 bytes; NULL: none. */
   size_t (*workspace)(const struct node *node, int input);
-  void (*run)(const struct node *node, const struct io *io, int input, void *workspace,
-              struct stream *stream);
+  /* end: of y and dx; NULL for others. */
+  void (*run)(const struct node *node, const struct io *io, int input,
+              const struct conv_cuda_end *end, void *workspace, struct stream *stream);
 };
+
+/* conv_cuda.cu: the best part for a pass of a node that applies, NULL if there is none; the
+ * workspace that it takes; a call of it. */
+enum conv_cuda_pass { CONV_CUDA_FORWARD, CONV_CUDA_WEIGHTS, CONV_CUDA_DATA };
+const struct conv_cuda_part *conv_cuda_find(enum conv_cuda_pass pass, const struct node *node,
+                                            int input);
+size_t conv_cuda_workspace(enum conv_cuda_pass pass, const struct node *node, int input);
+void conv_cuda_run(enum conv_cuda_pass pass, const struct node *node, const struct io *io,
+                   int input, const struct conv_cuda_end *end, struct stream *stream);
 
 /* conv_cuda_matrix.cu: tensor cores, for channels last in multiples of 16 bytes */
 extern const struct conv_cuda_part conv_cuda_matrix_forward, conv_cuda_matrix_data;

@@ -149,9 +149,9 @@ static void launch(const struct node *node, const struct io *io, const struct sw
     launch_lanes<T, 16 / sizeof(T)>(io, sweep, stream);
 }
 
-static void run(const struct node *node, const struct io *io, int input, void *workspace,
-                struct stream *stream) {
-  (void)input;
+static void run(const struct node *node, const struct io *io, int input,
+                const struct conv_cuda_end *end, void *workspace, struct stream *stream) {
+  (void)input, (void)end;
   struct sweep sweep = plan_sweep(node);
   bool bias = conv_arguments_of(node)->bias;
   if (bias) sweep.partial = (float *)workspace;

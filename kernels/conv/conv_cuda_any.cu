@@ -201,6 +201,22 @@ __device__ static void visit(const Pass &pass, float (&sum)[ROWS][COLUMNS], cons
     }
 }
 
+/* Puts the sum of row `row` (a voxel of sample n) and column `column` (a channel) where it belongs.
+ */
+template <typename T>
+__device__ static void finish(const struct conv_cuda_field &to, void *data, int n, int row,
+                              int column, float value, const struct conv_cuda_end &end) {
+  int64_t at = n * to.strides.sample + row * to.strides.voxel + column * to.strides.channel;
+  float *wide = static_cast<float *>(data) + at;
+  T *narrow = static_cast<T *>(data) + at;
+  if (end.bias) value += end.bias[column];
+  value = value > 0 ? value : value * end.slope;
+  if (to.wide)
+    *wide = end.add ? *wide + value : value;
+  else
+    *narrow = from_float<T>(end.add ? to_float(*narrow) + value : value);
+}
+
 struct forward_inputs {
   struct conv_cuda_field x[OP_MAX_INPUTS];
   int64_t offset[OP_MAX_INPUTS]; /* of the weights */
@@ -209,8 +225,8 @@ struct forward_inputs {
 
 template <typename T, int ROWS, int COLUMNS>
 static __global__ void __launch_bounds__(THREADS)
-    any_forward(forward_pass<T> pass, const struct forward_inputs inputs, const float *bias,
-                float slope, void *y) {
+    any_forward(forward_pass<T> pass, const struct forward_inputs inputs,
+                const struct conv_cuda_end end, void *y) {
   float sum[ROWS][COLUMNS] = {};
   pass.n = blockIdx.z;
   for (int i = 0; i < inputs.count; i++) {
@@ -220,33 +236,19 @@ static __global__ void __launch_bounds__(THREADS)
                             pass.problem.taps * pass.x.channels, sum);
   }
   visit<ROWS, COLUMNS>(pass, sum, [&](int row, int column, float value) {
-    int64_t at = pass.n * pass.y.strides.sample + row * pass.y.strides.voxel +
-                 column * pass.y.strides.channel;
-    if (bias) value += bias[column];
-    value = value > 0 ? value : value * slope;
-    if (pass.y.wide)
-      static_cast<float *>(y)[at] = value;
-    else
-      static_cast<T *>(y)[at] = from_float<T>(value);
+    finish<T>(pass.y, y, pass.n, row, column, value, end);
   });
 }
 
 template <typename T, int ROWS, int COLUMNS>
 static __global__ void __launch_bounds__(THREADS)
-    any_data(data_pass<T> pass, int depth, void *dx, bool add) {
+    any_data(data_pass<T> pass, int depth, const struct conv_cuda_end end, void *dx) {
   float sum[ROWS][COLUMNS] = {};
   pass.n = blockIdx.z;
   multiply<ROWS, COLUMNS>(pass, blockIdx.x * ROWS * SIDE, blockIdx.y * COLUMNS * SIDE, 0, depth,
                           sum);
   visit<ROWS, COLUMNS>(pass, sum, [&](int row, int column, float value) {
-    int64_t at = pass.n * pass.x.strides.sample + row * pass.x.strides.voxel +
-                 column * pass.x.strides.channel;
-    float *wide = static_cast<float *>(dx) + at;
-    T *narrow = static_cast<T *>(dx) + at;
-    if (pass.x.wide)
-      *wide = add ? *wide + value : value;
-    else
-      *narrow = from_float<T>(add ? to_float(*narrow) + value : value);
+    finish<T>(pass.x, dx, pass.n, row, column, value, end);
   });
 }
 
@@ -303,7 +305,8 @@ static dim3 grid_of(int rows, int columns, int high, int wide, int depth) {
 }
 
 template <typename T>
-static void forward(const struct node *node, const struct io *io, struct stream *stream) {
+static void forward(const struct node *node, const struct io *io, const struct conv_cuda_end *end,
+                    struct stream *stream) {
   const struct conv_arguments *a = conv_arguments_of(node);
   forward_pass<T> pass;
   memset(&pass, 0, sizeof pass);
@@ -319,18 +322,18 @@ static void forward(const struct node *node, const struct io *io, struct stream 
     inputs.x[i] = conv_cuda_field_of(&node->x[i], io->x[i], a->upsample[i]);
     inputs.offset[i] = conv_cuda_weights_of(node, i).offset;
   }
-  const float *bias = a->bias ? (const float *)io->w[CONV_BIAS] : NULL;
   int n = node->y.shape.n;
   if (pass.columns <= SIDE)
     CUDA_LAUNCH((any_forward<T, 4, 1>), grid_of(pass.rows, pass.columns, 4, 1, n), THREADS, 0,
-                stream, pass, inputs, bias, a->slope, io->y);
+                stream, pass, inputs, *end, io->y);
   else
     CUDA_LAUNCH((any_forward<T, 4, 4>), grid_of(pass.rows, pass.columns, 4, 4, n), THREADS, 0,
-                stream, pass, inputs, bias, a->slope, io->y);
+                stream, pass, inputs, *end, io->y);
 }
 
 template <typename T>
-static void data(const struct node *node, const struct io *io, int input, struct stream *stream) {
+static void data(const struct node *node, const struct io *io, int input,
+                 const struct conv_cuda_end *end, struct stream *stream) {
   data_pass<T> pass;
   memset(&pass, 0, sizeof pass);
   const struct tensor *x = &node->x[input];
@@ -342,13 +345,12 @@ static void data(const struct node *node, const struct io *io, int input, struct
   pass.rows = (int)shape_voxels(x->shape);
   pass.columns = x->shape.c;
   int depth = (upsample ? 8 : 1) * pass.problem.taps * node->y.shape.c;
-  bool add = io->dx_add[input];
   if (pass.columns <= SIDE)
     CUDA_LAUNCH((any_data<T, 4, 1>), grid_of(pass.rows, pass.columns, 4, 1, x->shape.n), THREADS, 0,
-                stream, pass, depth, io->dx[input], add);
+                stream, pass, depth, *end, io->dx[input]);
   else
     CUDA_LAUNCH((any_data<T, 4, 4>), grid_of(pass.rows, pass.columns, 4, 4, x->shape.n), THREADS, 0,
-                stream, pass, depth, io->dx[input], add);
+                stream, pass, depth, *end, io->dx[input]);
 }
 
 /* How the voxels of the weight gradient are cut: by the shapes alone. */
@@ -396,24 +398,25 @@ static void weights(const struct node *node, const struct io *io, int input, flo
               cut.chunks, pass.problem, pass.x.channels, count, (float *)io->dw[CONV_WEIGHT]);
 }
 
-static void run_forward(const struct node *node, const struct io *io, int input, void *workspace,
-                        struct stream *stream) {
+static void run_forward(const struct node *node, const struct io *io, int input,
+                        const struct conv_cuda_end *end, void *workspace, struct stream *stream) {
   (void)input, (void)workspace;
-  if (node->activation == DTYPE_F32) forward<float>(node, io, stream);
-  if (node->activation == DTYPE_BF16) forward<__nv_bfloat16>(node, io, stream);
-  if (node->activation == DTYPE_F16) forward<__half>(node, io, stream);
+  if (node->activation == DTYPE_F32) forward<float>(node, io, end, stream);
+  if (node->activation == DTYPE_BF16) forward<__nv_bfloat16>(node, io, end, stream);
+  if (node->activation == DTYPE_F16) forward<__half>(node, io, end, stream);
 }
 
-static void run_data(const struct node *node, const struct io *io, int input, void *workspace,
-                     struct stream *stream) {
+static void run_data(const struct node *node, const struct io *io, int input,
+                     const struct conv_cuda_end *end, void *workspace, struct stream *stream) {
   (void)workspace;
-  if (node->activation == DTYPE_F32) data<float>(node, io, input, stream);
-  if (node->activation == DTYPE_BF16) data<__nv_bfloat16>(node, io, input, stream);
-  if (node->activation == DTYPE_F16) data<__half>(node, io, input, stream);
+  if (node->activation == DTYPE_F32) data<float>(node, io, input, end, stream);
+  if (node->activation == DTYPE_BF16) data<__nv_bfloat16>(node, io, input, end, stream);
+  if (node->activation == DTYPE_F16) data<__half>(node, io, input, end, stream);
 }
 
-static void run_weights(const struct node *node, const struct io *io, int input, void *workspace,
-                        struct stream *stream) {
+static void run_weights(const struct node *node, const struct io *io, int input,
+                        const struct conv_cuda_end *end, void *workspace, struct stream *stream) {
+  (void)end;
   float *partial = (float *)workspace;
   if (node->activation == DTYPE_F32) weights<float>(node, io, input, partial, stream);
   if (node->activation == DTYPE_BF16) weights<__nv_bfloat16>(node, io, input, partial, stream);

@@ -396,8 +396,9 @@ static void launch_narrow(const struct gradient_plan &plan, const void *x, const
     launch_taps<T, 1, 1>(plan, x, dy, partial, stream);
 }
 
-static void run(const struct node *node, const struct io *io, int input, void *workspace,
-                struct stream *stream) {
+static void run(const struct node *node, const struct io *io, int input,
+                const struct conv_cuda_end *end, void *workspace, struct stream *stream) {
+  (void)end;
   struct gradient_plan plan = gradient_plan_of(node, input);
   struct conv_cuda_weights weights = conv_cuda_weights_of(node, input);
   const void *x = io->x[input];

@@ -13,8 +13,6 @@ constexpr int least_blocks(int rows, int groups, bool phased) {
   return rows == 4 && sizeof(T) == 2 ? 2 : 1;
 }
 
-/* While a slice is multiplied, the next one arrives, and where there are two places for windows the
- * window of the next chunk, for which all but the last slice of this one need not wait. */
 /* A block takes tile after tile. While a slice is multiplied, the next one arrives, and where there
  * are two places for windows the window of the next chunk (of the next tile after the last one),
  * for which all but the last slice of this chunk need not wait. */
@@ -94,7 +92,11 @@ static void launch(const struct matrix_pass *pass, struct stream *stream) {
 }
 
 static void compute(const struct node *node, const struct io *io, bool forward, int input,
-                    struct matrix_pass *pass, void *workspace, struct stream *stream) {
+                    const struct conv_cuda_end *end, struct matrix_pass *pass, void *workspace,
+                    struct stream *stream) {
+  pass->bias = end->bias;
+  pass->slope = end->slope;
+  pass->add = end->add;
   conv_cuda_matrix_pack(node, io, forward, input, pass, workspace, stream);
   if (node->activation == DTYPE_F32)
     launch<float>(pass, stream);
@@ -133,27 +135,22 @@ static size_t data_workspace(const struct node *node, int input) {
   return workspace_of(node, false, input);
 }
 
-static void forward_run(const struct node *node, const struct io *io, int input, void *workspace,
-                        struct stream *stream) {
-  const struct conv_arguments *a = conv_arguments_of(node);
+static void forward_run(const struct node *node, const struct io *io, int input,
+                        const struct conv_cuda_end *end, void *workspace, struct stream *stream) {
   struct matrix_pass pass;
   if (!conv_cuda_matrix_plan(node, true, input, &pass)) return;
   for (int i = 0; i < pass.count; i++) pass.source[i].data = (const unsigned char *)io->x[i];
   pass.target = io->y;
-  pass.bias = a->bias ? (const float *)io->w[CONV_BIAS] : NULL;
-  pass.slope = a->slope;
-  compute(node, io, true, input, &pass, workspace, stream);
+  compute(node, io, true, input, end, &pass, workspace, stream);
 }
 
-static void data_run(const struct node *node, const struct io *io, int input, void *workspace,
-                     struct stream *stream) {
+static void data_run(const struct node *node, const struct io *io, int input,
+                     const struct conv_cuda_end *end, void *workspace, struct stream *stream) {
   struct matrix_pass pass;
   if (!conv_cuda_matrix_plan(node, false, input, &pass)) return;
   pass.source[0].data = (const unsigned char *)io->dy;
   pass.target = io->dx[input];
-  pass.slope = 1;
-  pass.add = io->dx_add[input];
-  compute(node, io, false, input, &pass, workspace, stream);
+  compute(node, io, false, input, end, &pass, workspace, stream);
 }
 
 const struct conv_cuda_part conv_cuda_matrix_forward = {forward_applies, forward_workspace,

@@ -96,13 +96,16 @@ static struct thin_pair thin_input_gradient(const struct node *node, int input) 
   return pair;
 }
 
-static struct thin_result result_of(const struct tensor *tensor, void *data) {
+static struct thin_result result_of(const struct tensor *tensor, void *data,
+                                    const struct conv_cuda_end *end) {
   struct thin_result result;
   memset(&result, 0, sizeof result);
   result.data = data;
   result.strides = cuda_strides_of(tensor);
   result.wide = tensor->dtype == DTYPE_F32;
-  result.slope = 1;
+  result.add = end->add;
+  result.bias = end->bias;
+  result.slope = end->slope;
   return result;
 }
 
@@ -187,14 +190,11 @@ static bool weights_applies(const struct node *node, int input) {
 
 /* --- what is done --- */
 
-static void run_forward(const struct node *node, const struct io *io, int input, void *workspace,
-                        struct stream *stream) {
+static void run_forward(const struct node *node, const struct io *io, int input,
+                        const struct conv_cuda_end *end, void *workspace, struct stream *stream) {
   (void)input, (void)workspace;
-  const struct conv_arguments *a = conv_arguments_of(node);
   const float *weights = (const float *)io->w[CONV_WEIGHT];
-  struct thin_result result = result_of(&node->y, io->y);
-  result.bias = a->bias ? (const float *)io->w[CONV_BIAS] : NULL;
-  result.slope = a->slope;
+  struct thin_result result = result_of(&node->y, io->y, end);
   if (forward_spreads(node)) {
     struct thin_pair pair = thin_inputs(node, io);
     thin_spread(&pair, node->activation, weights, &result, stream);
@@ -210,12 +210,11 @@ static void run_forward(const struct node *node, const struct io *io, int input,
   thin_gather(&pair, node->activation, sources, node->input_count, weights, &result, stream);
 }
 
-static void run_data(const struct node *node, const struct io *io, int input, void *workspace,
-                     struct stream *stream) {
+static void run_data(const struct node *node, const struct io *io, int input,
+                     const struct conv_cuda_end *end, void *workspace, struct stream *stream) {
   (void)workspace;
   const float *weights = (const float *)io->w[CONV_WEIGHT];
-  struct thin_result result = result_of(&node->x[input], io->dx[input]);
-  result.add = io->dx_add[input];
+  struct thin_result result = result_of(&node->x[input], io->dx[input], end);
   if (data_spreads(node, input)) {
     struct thin_pair pair = thin_gradient(node, io, input);
     thin_spread(&pair, node->activation, weights, &result, stream);
@@ -226,8 +225,9 @@ static void run_data(const struct node *node, const struct io *io, int input, vo
   thin_gather(&pair, node->activation, &source, 1, weights, &result, stream);
 }
 
-static void run_weights(const struct node *node, const struct io *io, int input, void *workspace,
-                        struct stream *stream) {
+static void run_weights(const struct node *node, const struct io *io, int input,
+                        const struct conv_cuda_end *end, void *workspace, struct stream *stream) {
+  (void)end;
   float *dw = (float *)io->dw[CONV_WEIGHT], *partial = (float *)workspace;
   if (weights_of_inputs(node)) {
     struct thin_pair pair = thin_inputs(node, io);

@@ -130,7 +130,7 @@ static enum status data_gradient(const struct node *node, const struct io *io,
 static enum status backward(const struct node *node, const struct io *io, struct stream *stream,
                             int choice) {
   struct arrangement at = arrange_backward(node, choice);
-  conv_cuda_activation.run(node, io, 0, (char *)io->workspace + at.own, stream);
+  conv_cuda_activation.run(node, io, 0, NULL, (char *)io->workspace + at.own, stream);
   TRY(weight_gradient(node, io, &at, stream, choice));
   return wants_data(node) ? data_gradient(node, io, &at, stream, choice) : STATUS_OK;
 }

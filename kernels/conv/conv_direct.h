@@ -39,9 +39,32 @@ void SIMD_NAME(conv_outer)(const struct tensor *target, const float *data,
                            const struct conv_source *source, float *partial);
 
 /* dy *= the LeakyReLU's derivative (slope 1: left alone); db := the sum of dy over all voxels
- * (NULL: not wanted). partial: n*d*stored channels floats. */
+ * (NULL: not wanted). partial: conv_activation_size() floats. */
 void SIMD_NAME(conv_activation)(const struct tensor *tensor, const float *y, float *dy, float slope,
                                 float *db, float *partial);
+
+/* conv_direct_simd.c: the passes of a node. Their packings and workspaces (in floats, rounded up so
+ * that several lie one after another) are known from the node. */
+bool SIMD_NAME(conv_direct_applies)(const struct node *node);
+size_t SIMD_NAME(conv_direct_output_size)(const struct node *node);
+size_t SIMD_NAME(conv_direct_weights_size)(const struct node *node, int input);
+size_t SIMD_NAME(conv_direct_data_size)(const struct node *node, int input);
+
+/* The target from all inputs; io->dw of one input from io->dy; the target, which is the gradient of
+ * one input, from io->dy. Activations are the target's, not the node's. */
+void SIMD_NAME(conv_direct_output)(const struct node *node, const struct io *io,
+                                   const struct conv_target *target, float *workspace);
+void SIMD_NAME(conv_direct_weights)(const struct node *node, const struct io *io, int input,
+                                    float *workspace);
+void SIMD_NAME(conv_direct_data)(const struct node *node, const struct io *io, int input,
+                                 const struct conv_target *target, float *workspace);
+
+/* The bias of a tensor's channels as conv_target takes it: conv_bias_size floats at `padded`. */
+size_t SIMD_NAME(conv_bias_size)(const struct tensor *tensor);
+const float *SIMD_NAME(conv_bias)(const struct tensor *tensor, const float *bias, float *padded);
+
+/* How many floats conv_activation's `partial` takes. */
+size_t SIMD_NAME(conv_activation_size)(const struct tensor *tensor);
 
 static inline int conv_group_of(const struct tensor *tensor) {
   return tensor->layout == LAYOUT_BLOCKED ? CHANNEL_BLOCK : 1;

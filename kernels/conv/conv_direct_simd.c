@@ -80,7 +80,7 @@ static bool planar_fits(const struct node *node) {
   return true;
 }
 
-static bool applies(const struct node *node) {
+bool SIMD_NAME(conv_direct_applies)(const struct node *node) {
   const struct conv_arguments *a = conv_arguments_of(node);
   for (int i = 0; i < 3; i++)
     if (a->kernel[i] > CONV_MOST_KERNEL || a->stride[i] > 2) return false;
@@ -91,60 +91,81 @@ static size_t round_to_line(size_t floats) {
   return (floats + 15) / 16 * 16;
 }
 
-static size_t bias_size(const struct node *node) {
-  return round_to_line((size_t)tensor_stored_channels(&node->y));
+static int phases_of(const struct node *node) {
+  return any_upsampled(node) ? 2 : 1;
 }
 
-/* Partial sums of the bias gradient. */
-static size_t sweep_size(const struct node *node) {
-  return round_to_line((size_t)node->y.shape.n * node->y.shape.d *
-                       tensor_stored_channels(&node->y));
+/* --- sizes --- */
+
+size_t SIMD_NAME(conv_bias_size)(const struct tensor *tensor) {
+  return round_to_line((size_t)tensor_stored_channels(tensor));
+}
+
+size_t SIMD_NAME(conv_activation_size)(const struct tensor *tensor) {
+  return round_to_line((size_t)tensor->shape.n * tensor->shape.d * tensor_stored_channels(tensor));
+}
+
+size_t SIMD_NAME(conv_direct_output_size)(const struct node *node) {
+  size_t size = 0;
+  for (int i = 0; i < node->input_count; i++) {
+    struct conv_packing packing = forward_packing(node, i, phases_of(node));
+    size += round_to_line(conv_packing_size(&packing));
+  }
+  return size;
+}
+
+size_t SIMD_NAME(conv_direct_weights_size)(const struct node *node, int input) {
+  struct conv_packing packing = weight_packing(node, input);
+  return round_to_line(SIMD_NAME(conv_outer_size)(weight_target(node, input), &packing));
+}
+
+size_t SIMD_NAME(conv_direct_data_size)(const struct node *node, int input) {
+  struct conv_packing packing = gradient_packing(node, input);
+  return round_to_line(conv_packing_size(&packing));
 }
 
 static void prepare(struct node *node) {
-  int phases = any_upsampled(node) ? 2 : 1;
-  size_t forward = bias_size(node), most = 0;
+  size_t most = 0;
   for (int i = 0; i < node->input_count; i++) {
-    struct conv_packing x = forward_packing(node, i, phases), dx = gradient_packing(node, i);
-    struct conv_packing dw = weight_packing(node, i);
-    size_t weights = SIMD_NAME(conv_outer_size)(weight_target(node, i), &dw);
-    size_t gradient = conv_packing_size(&dx);
-    forward += round_to_line(conv_packing_size(&x));
+    size_t weights = SIMD_NAME(conv_direct_weights_size)(node, i);
+    size_t data = SIMD_NAME(conv_direct_data_size)(node, i);
     if (weights > most) most = weights;
-    if (gradient > most) most = gradient;
+    if (data > most) most = data;
   }
-  node->forward_workspace = sizeof(float) * forward;
-  node->backward_workspace = sizeof(float) * (sweep_size(node) + most);
+  node->forward_workspace = sizeof(float) * (SIMD_NAME(conv_bias_size)(&node->y) +
+                                             SIMD_NAME(conv_direct_output_size)(node));
+  node->backward_workspace = sizeof(float) * (SIMD_NAME(conv_activation_size)(&node->y) + most);
 }
 
-static float *pack_bias(const struct node *node, const struct io *io) {
-  if (!conv_arguments_of(node)->bias) return NULL;
-  memset(io->workspace, 0, sizeof(float) * bias_size(node));
-  return memcpy(io->workspace, io->w[CONV_BIAS], sizeof(float) * node->y.shape.c);
+/* --- passes --- */
+
+const float *SIMD_NAME(conv_bias)(const struct tensor *tensor, const float *bias, float *padded) {
+  memset(padded, 0, sizeof(float) * SIMD_NAME(conv_bias_size)(tensor));
+  return memcpy(padded, bias, sizeof(float) * tensor->shape.c);
 }
 
-static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
-  (void)stream;
+static void compute(const struct conv_target *target, const struct conv_source *sources,
+                    int count) {
+  if (target->tensor->layout == LAYOUT_PLANAR)
+    SIMD_NAME(conv_planar)(target, sources, count);
+  else
+    SIMD_NAME(conv_rows)(target, sources, count);
+}
+
+void SIMD_NAME(conv_direct_output)(const struct node *node, const struct io *io,
+                                   const struct conv_target *target, float *packed) {
   struct conv_source sources[OP_MAX_INPUTS];
-  float *packed = (float *)io->workspace + bias_size(node);
-  int phases = any_upsampled(node) ? 2 : 1;
   for (int i = 0; i < node->input_count; i++) {
-    struct conv_packing packing = forward_packing(node, i, phases);
+    struct conv_packing packing = forward_packing(node, i, phases_of(node));
     sources[i] = (struct conv_source){&node->x[i], io->x[i], packing, packed};
     conv_pack(&packing, (const float *)io->w[CONV_WEIGHT] + weight_offset(node, i), packed);
     packed += round_to_line(conv_packing_size(&packing));
   }
-  struct conv_target target = {&node->y, io->y, pack_bias(node, io), conv_arguments_of(node)->slope,
-                               false};
-  if (node->y.layout == LAYOUT_PLANAR)
-    SIMD_NAME(conv_planar)(&target, sources, node->input_count);
-  else
-    SIMD_NAME(conv_rows)(&target, sources, node->input_count);
-  return STATUS_OK;
+  compute(target, sources, node->input_count);
 }
 
-static void weight_gradient(const struct node *node, const struct io *io, int input,
-                            float *workspace) {
+void SIMD_NAME(conv_direct_weights)(const struct node *node, const struct io *io, int input,
+                                    float *workspace) {
   struct conv_packing packing = weight_packing(node, input);
   bool planar = node->y.layout == LAYOUT_PLANAR;
   struct conv_source x = {&node->x[input], io->x[input], packing, NULL};
@@ -154,27 +175,37 @@ static void weight_gradient(const struct node *node, const struct io *io, int in
   conv_unpack(&packing, workspace, (float *)io->dw[CONV_WEIGHT] + weight_offset(node, input));
 }
 
-static void data_gradient(const struct node *node, const struct io *io, int input,
-                          float *workspace) {
+void SIMD_NAME(conv_direct_data)(const struct node *node, const struct io *io, int input,
+                                 const struct conv_target *target, float *workspace) {
   struct conv_packing packing = gradient_packing(node, input);
   conv_pack(&packing, (const float *)io->w[CONV_WEIGHT] + weight_offset(node, input), workspace);
   struct conv_source source = {&node->y, io->dy, packing, workspace};
-  struct conv_target target = {&node->x[input], io->dx[input], NULL, 1, io->dx_add[input]};
-  if (node->x[input].layout == LAYOUT_PLANAR)
-    SIMD_NAME(conv_planar)(&target, &source, 1);
-  else
-    SIMD_NAME(conv_rows)(&target, &source, 1);
+  compute(target, &source, 1);
+}
+
+static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
+  (void)stream;
+  const struct conv_arguments *a = conv_arguments_of(node);
+  float *bias = io->workspace, *packed = bias + SIMD_NAME(conv_bias_size)(&node->y);
+  struct conv_target target = {.tensor = &node->y, .data = io->y, .slope = a->slope};
+  if (a->bias) target.bias = SIMD_NAME(conv_bias)(&node->y, io->w[CONV_BIAS], bias);
+  SIMD_NAME(conv_direct_output)(node, io, &target, packed);
+  return STATUS_OK;
 }
 
 static enum status backward(const struct node *node, const struct io *io, struct stream *stream) {
   (void)stream;
   const struct conv_arguments *a = conv_arguments_of(node);
-  float *partial = io->workspace, *workspace = partial + sweep_size(node);
+  float *partial = io->workspace;
+  float *workspace = partial + SIMD_NAME(conv_activation_size)(&node->y);
   SIMD_NAME(conv_activation)
   (&node->y, io->y, io->dy, a->slope, a->bias ? io->dw[CONV_BIAS] : NULL, partial);
-  for (int i = 0; i < node->input_count; i++) weight_gradient(node, io, i, workspace);
   for (int i = 0; i < node->input_count; i++)
-    if (io->dx[i]) data_gradient(node, io, i, workspace);
+    SIMD_NAME(conv_direct_weights)(node, io, i, workspace);
+  for (int i = 0; i < node->input_count; i++) {
+    struct conv_target target = {&node->x[i], io->dx[i], NULL, 1, io->dx_add[i]};
+    if (io->dx[i]) SIMD_NAME(conv_direct_data)(node, io, i, &target, workspace);
+  }
   return STATUS_OK;
 }
 
@@ -183,7 +214,7 @@ const struct kernel SIMD_NAME(conv_direct) = {
     .device = DEVICE_CPU,
     .dtype = DTYPE_F32,
     .training = true,
-    .applies = applies,
+    .applies = SIMD_NAME(conv_direct_applies),
     .prepare = prepare,
     .forward = forward,
     .backward = backward,

@@ -1,7 +1,6 @@
 /* conv by its definition, for any layout, kernel, stride and real type: what every other kernel is
  * checked against. Sums are double. */
-#include "kernels/common/real.h"
-#include "kernels/conv/conv.h"
+#include "kernels/conv/conv_reference.h"
 
 extern const struct kernel REAL_NAME(conv_reference);
 
@@ -48,8 +47,7 @@ static double output_at(const struct node *node, const struct io *io, const int 
   return sum > 0 ? sum : a->slope * sum;
 }
 
-static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
-  (void)stream;
+void REAL_NAME(conv_reference_output)(const struct node *node, const struct io *io, bool add) {
   struct shape s = node->y.shape;
   int channels = tensor_stored_channels(&node->y);
   real *y = io->y;
@@ -60,9 +58,10 @@ static enum status forward(const struct node *node, const struct io *io, struct 
         for (int h = 0; h < s.h; h++)
           for (int w = 0; w < s.w; w++) {
             const int at[] = {n, c, d, h, w};
-            y[tensor_at(&node->y, n, c, d, h, w)] = (real)(c < s.c ? output_at(node, io, at) : 0);
+            real *to = y + tensor_at(&node->y, n, c, d, h, w);
+            double value = c < s.c ? output_at(node, io, at) : 0;
+            *to = (real)(add ? *to + value : value);
           }
-  return STATUS_OK;
 }
 
 /* dy becomes the gradient in front of the activation. */
@@ -77,7 +76,7 @@ static void undo_activation(const struct node *node, const struct io *io) {
     if (!(y[i] > 0)) dy[i] *= slope;
 }
 
-static void gradient_of_bias(const struct node *node, const struct io *io) {
+void REAL_NAME(conv_reference_bias)(const struct node *node, const struct io *io) {
   struct shape s = node->y.shape;
   const real *dy = io->dy;
   real *db = io->dw[CONV_BIAS];
@@ -111,7 +110,8 @@ static double weight_gradient_at(const struct node *node, const struct io *io, i
   return sum;
 }
 
-static void gradient_of_weights(const struct node *node, const struct io *io, int i, int first) {
+void REAL_NAME(conv_reference_weights)(const struct node *node, const struct io *io, int i,
+                                       int first) {
   const struct conv_arguments *a = conv_arguments_of(node);
   real *dw = io->dw[CONV_WEIGHT];
 #pragma omp parallel for schedule(static) collapse(2)
@@ -167,7 +167,8 @@ static double stored_gradient_at(const struct node *node, const struct io *io, i
   return sum;
 }
 
-static void gradient_of_input(const struct node *node, const struct io *io, int i, int first) {
+void REAL_NAME(conv_reference_data)(const struct node *node, const struct io *io, int i,
+                                    int first) {
   struct shape s = node->x[i].shape;
   int channels = tensor_stored_channels(&node->x[i]);
   real *dx = io->dx[i];
@@ -185,13 +186,19 @@ static void gradient_of_input(const struct node *node, const struct io *io, int 
           }
 }
 
+static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
+  (void)stream;
+  REAL_NAME(conv_reference_output)(node, io, false);
+  return STATUS_OK;
+}
+
 static enum status backward(const struct node *node, const struct io *io, struct stream *stream) {
   (void)stream;
   undo_activation(node, io);
-  if (conv_arguments_of(node)->bias) gradient_of_bias(node, io);
+  if (conv_arguments_of(node)->bias) REAL_NAME(conv_reference_bias)(node, io);
   for (int i = 0, first = 0; i < node->input_count; first += node->x[i++].shape.c) {
-    gradient_of_weights(node, io, i, first);
-    if (io->dx[i]) gradient_of_input(node, io, i, first);
+    REAL_NAME(conv_reference_weights)(node, io, i, first);
+    if (io->dx[i]) REAL_NAME(conv_reference_data)(node, io, i, first);
   }
   return STATUS_OK;
 }

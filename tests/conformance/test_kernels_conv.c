@@ -123,7 +123,7 @@ TEST(fully_connected_layers_have_weights_of_two_axes) {
 
 /* Where a ReLU gives 0, also of exactly 0, nothing flows back; under every kernel. */
 TEST(relu_hands_nothing_down_from_0) {
-  static const struct op_case test = CONV("relu", 1, LINEAR(2, 0), {1, 2, 1, 1, 1});
+  const struct op_case test = CONV("relu", 1, LINEAR(2, 0), {1, 2, 1, 1, 1});
   double x[] = {1, 1}, weight[] = {1, -1, 3, -1}, bias[] = {0, -3}, dy[] = {5, 7};
   const struct trial trial = {.test = &test,
                               .value = {[0] = x, [OP_MAX_INPUTS] = weight, bias},

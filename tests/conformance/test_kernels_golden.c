@@ -3,6 +3,7 @@
 #include "conformance_call.h"
 #include "golden.h"
 #include "kernels/conv/conv.h"
+#include "kernels/conv_transpose/conv_transpose.h"
 #include "kernels/integrate/integrate.h"
 #include "kernels/leaky_relu/leaky_relu.h"
 #include "kernels/loss_dice_warp/loss_dice_warp.h"
@@ -69,6 +70,21 @@ static const struct golden_case operators[] = {
     {"dice_warp", "loss_dice_warp", DICE(false, WARP_ZEROS), 3},
     {"dice_warp_border", "loss_dice_warp", DICE(false, WARP_BORDER), 3},
     {"dice_warp_background", "loss_dice_warp", DICE(true, WARP_ZEROS), 3},
+};
+
+#define TRANSPOSE(k, p, o, channels)                                                     \
+  ARGUMENTS(conv_transpose_arguments, .kernel = {k, k, k}, .stride = {2, 2, 2},          \
+            .padding = {p, p, p}, .output_padding = {o, o, o}, .out_channels = channels, \
+            .bias = true)
+
+static const struct golden_case segmentation_layers[] = {
+    {"conv_transpose_2", "conv_transpose", TRANSPOSE(2, 0, 0, 16), 1},
+    {"conv_transpose_3", "conv_transpose", TRANSPOSE(3, 1, 1, 17), 1},
+    {"conv_transpose_4", "conv_transpose", TRANSPOSE(4, 1, 0, 6), 1},
+    {"conv_transpose_flat", "conv_transpose",
+     ARGUMENTS(conv_transpose_arguments, .kernel = {1, 2, 2}, .stride = {1, 2, 2},
+               .out_channels = 8),
+     1},
 };
 
 #define NORM(...) ARGUMENTS(norm_arguments, __VA_ARGS__)
@@ -204,6 +220,11 @@ TEST(operators_agree_with_pytorch) {
   check_cases("operators", operators, sizeof operators / sizeof *operators);
 }
 
+TEST(segmentation_layers_agree_with_pytorch_and_monai) {
+  check_cases("segmentation_layers", segmentation_layers,
+              sizeof segmentation_layers / sizeof *segmentation_layers);
+}
+
 TEST(layers_agree_with_pytorch) {
   check_cases("layers", layers, sizeof layers / sizeof *layers);
 }
@@ -211,5 +232,6 @@ TEST(layers_agree_with_pytorch) {
 int main(void) {
   RUN(operators_agree_with_pytorch);
   RUN(layers_agree_with_pytorch);
+  RUN(segmentation_layers_agree_with_pytorch_and_monai);
   return check_result();
 }

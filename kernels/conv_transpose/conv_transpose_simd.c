@@ -1,0 +1,61 @@
+/* Transposed convolution by the passes of the direct convolution. */
+#include "kernels/conv/conv_direct.h"
+#include "kernels/conv_transpose/conv_transpose.h"
+
+extern const struct kernel SIMD_NAME(conv_transpose);
+
+static bool applies(const struct node *node) {
+  struct node conv;
+  conv_transpose_adjoint(node, &conv);
+  return SIMD_NAME(conv_direct_applies)(&conv);
+}
+
+static void prepare(struct node *node) {
+  struct node conv;
+  conv_transpose_adjoint(node, &conv);
+  size_t weights = SIMD_NAME(conv_direct_weights_size)(&conv, 0);
+  size_t output = SIMD_NAME(conv_direct_output_size)(&conv);
+  node->forward_workspace = sizeof(float) * (SIMD_NAME(conv_bias_size)(&node->y) +
+                                             SIMD_NAME(conv_direct_data_size)(&conv, 0));
+  node->backward_workspace = sizeof(float) * (SIMD_NAME(conv_activation_size)(&node->y) +
+                                              (weights > output ? weights : output));
+}
+
+static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
+  (void)stream;
+  struct node conv;
+  conv_transpose_adjoint(node, &conv);
+  struct io conv_io = conv_transpose_forward_io(io);
+  float *bias = io->workspace, *packed = bias + SIMD_NAME(conv_bias_size)(&node->y);
+  struct conv_target target = {.tensor = &node->y, .data = io->y, .slope = 1};
+  if (conv_transpose_arguments_of(node)->bias)
+    target.bias = SIMD_NAME(conv_bias)(&node->y, io->w[CONV_BIAS], bias);
+  SIMD_NAME(conv_direct_data)(&conv, &conv_io, 0, &target, packed);
+  return STATUS_OK;
+}
+
+static enum status backward(const struct node *node, const struct io *io, struct stream *stream) {
+  (void)stream;
+  struct node conv;
+  conv_transpose_adjoint(node, &conv);
+  struct io conv_io = conv_transpose_backward_io(io);
+  float *partial = io->workspace;
+  float *workspace = partial + SIMD_NAME(conv_activation_size)(&node->y);
+  if (conv_transpose_arguments_of(node)->bias)
+    SIMD_NAME(conv_activation)(&node->y, NULL, io->dy, 1, io->dw[CONV_BIAS], partial);
+  SIMD_NAME(conv_direct_weights)(&conv, &conv_io, 0, workspace);
+  struct conv_target target = {&node->x[0], io->dx[0], NULL, 1, io->dx_add[0]};
+  if (io->dx[0]) SIMD_NAME(conv_direct_output)(&conv, &conv_io, &target, workspace);
+  return STATUS_OK;
+}
+
+const struct kernel SIMD_NAME(conv_transpose) = {
+    .name = SIMD_LABEL("direct"),
+    .device = DEVICE_CPU,
+    .dtype = DTYPE_F32,
+    .training = true,
+    .applies = applies,
+    .prepare = prepare,
+    .forward = forward,
+    .backward = backward,
+};
