@@ -232,7 +232,7 @@ enum status pose_score(struct task_run *run, enum split split, int64_t index, bo
   REQUIRE(scene, STATUS_FAILED, "evaluation: out of memory");
   scene->run = run;
   scene->subject = &run->dataset.subjects[sample.subject];
-  scene->labels = dataset_label(&run->dataset, sample.subject);
+  if (run->dataset.has_labels) scene->labels = dataset_label(&run->dataset, sample.subject);
   scene->truth = pose_motion(run, sample.epoch, sample.subject, sample.variant);
   pose_centre(run, sample.subject, scene->centre);
   pose_half_sides(run->config, scene->half);
