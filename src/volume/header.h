@@ -1,10 +1,11 @@
-/* A NIfTI header: found, read, and judged before anything is allocated for what it promises.
- * Private to the volume room. */
+/* A NIfTI header: found, read, and judged before anything is allocated for what it promises; and
+ * written. Private to the volume room. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
 #include "nifti2_io.h"
 #include "volume/sample.h"
+#include "volume/sink.h"
 #include "volume/stream.h"
 #include "volume/volume.h"
 
@@ -40,3 +41,14 @@ CHECKED enum status header_place(const struct header *header, const struct volum
 
 /* slope and intercept to apply; slope 1, intercept 0 when there are none. */
 CHECKED enum status header_get_scaling(const struct header *header, double *slope, double *inter);
+
+/* The sform's numbers; signed zeros, which have no place in a file's affine, become 0. */
+void header_set_sform(nifti_2_header *fields, const struct affine *affine);
+
+/* The qform's quaternion, offset and qfac; the lengths in pixdim are the caller's. */
+void header_set_qform(nifti_2_header *fields, const struct affine *affine);
+
+/* Writes the header of a single file as NIfTI-1 or NIfTI-2, native byte order; `extension_bytes`
+ * (at least 4) must follow it before the voxels. Sets size, magic and vox_offset. */
+CHECKED enum status header_write(nifti_2_header *fields, int version, int64_t extension_bytes,
+                                 struct sink *sink);

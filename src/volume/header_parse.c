@@ -29,13 +29,25 @@ static nifti_2_header widen(const nifti_1_header *from) {
                        .vox_offset = (int64_t)from->vox_offset,
                        .scl_slope = from->scl_slope,
                        .scl_inter = from->scl_inter,
+                       .cal_max = from->cal_max,
+                       .cal_min = from->cal_min,
+                       .slice_duration = from->slice_duration,
+                       .toffset = from->toffset,
+                       .slice_start = from->slice_start,
+                       .slice_end = from->slice_end,
+                       .slice_code = (unsigned char)from->slice_code,
+                       .dim_info = from->dim_info,
                        .qform_code = from->qform_code,
                        .sform_code = from->sform_code,
                        .xyzt_units = (unsigned char)from->xyzt_units,
-                       .intent_code = from->intent_code};
+                       .intent_code = from->intent_code,
+                       .intent_p1 = from->intent_p1,
+                       .intent_p2 = from->intent_p2,
+                       .intent_p3 = from->intent_p3};
   widen_numbers(&to, from);
   memcpy(to.magic, from->magic, sizeof from->magic);
   memcpy(to.descrip, from->descrip, sizeof to.descrip);
+  memcpy(to.aux_file, from->aux_file, sizeof to.aux_file);
   memcpy(to.intent_name, from->intent_name, sizeof to.intent_name);
   return to;
 }

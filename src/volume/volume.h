@@ -76,6 +76,18 @@ struct volume_format {
 CHECKED enum status volume_write(const struct volume *volume, const char *path,
                                  const struct volume_format *format);
 
+/* STATUS_USAGE unless the path ends in .nii or .nii.gz, which says how it is written. */
+CHECKED enum status volume_check_name(const char *path);
+
+/* Turns a file so that its orientation is `code` ("RAS", ...): axes are permuted and flipped, no
+ * number is touched. Voxel type, scaling, channels, intent, text, extensions and the codes of sform
+ * and qform stay, and both forms follow the axes, as slice order does; the byte order becomes the
+ * machine's, a .hdr/.img pair one file. `to` may be `from`: it is replaced whole or not at all.
+ * policy: unknown_orientation, allow_channels, maximum_bytes. *input: what `from` was, as
+ * volume_read_header has it (caller closes; zeroed on failure). */
+CHECKED enum status volume_reorient_file(const char *from, const char *to, const char *code,
+                                         const struct volume_policy *policy, struct volume *input);
+
 enum displacement_frame {
   DISPLACEMENT_LPS, /* intent 1007 (VECTOR), components LPS mm: what ITK, ANTs and Slicer expect */
   DISPLACEMENT_RAS, /* intent 1006 (DISPVECT), components RAS mm */

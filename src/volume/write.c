@@ -17,12 +17,10 @@ static void set_dimensions(nifti_2_header *fields, const struct volume *volume, 
   for (int d = 4; d < 8; d++) fields->pixdim[d] = 1;
 }
 
-/* Numbers of files are kept as a text file would: signed zeros have no place in an affine. */
 static void set_affine(nifti_2_header *fields, const struct volume *volume) {
   const struct affine *affine = &volume->affine;
-  double *rows[3] = {fields->srow_x, fields->srow_y, fields->srow_z}, spacing[3];
-  for (int a = 0; a < 3; a++)
-    for (int b = 0; b < 4; b++) rows[a][b] = affine->m[a][b] + 0.0;
+  double spacing[3];
+  header_set_sform(fields, affine);
   int code = volume->sform_code > 0   ? volume->sform_code
              : volume->qform_code > 0 ? volume->qform_code
                                       : NIFTI_XFORM_SCANNER_ANAT;
@@ -31,13 +29,7 @@ static void set_affine(nifti_2_header *fields, const struct volume *volume) {
   for (int a = 0; a < 3; a++) fields->pixdim[a + 1] = spacing[a];
   fields->pixdim[0] = affine_determinant(affine) < 0 ? -1 : 1;
   if (!affine_is_orthogonal(affine)) return; /* a quaternion cannot hold shear: sform only */
-  nifti_dmat44 matrix = {{{0}}};
-  for (int a = 0; a < 3; a++)
-    for (int b = 0; b < 4; b++) matrix.m[a][b] = affine->m[a][b];
-  matrix.m[3][3] = 1;
-  nifti_dmat44_to_quatern(matrix, &fields->quatern_b, &fields->quatern_c, &fields->quatern_d,
-                          &fields->qoffset_x, &fields->qoffset_y, &fields->qoffset_z, NULL, NULL,
-                          NULL, &fields->pixdim[0]);
+  header_set_qform(fields, affine);
   fields->qform_code = code;
 }
 
@@ -46,11 +38,8 @@ static void set_text(char *to, size_t bytes, const char *text) {
 }
 
 static nifti_2_header make_fields(const struct volume *volume, const struct volume_format *format) {
-  nifti_2_header fields = {.sizeof_hdr = HEADER2_BYTES,
-                           .magic = {'n', '+', '2', 0, '\r', '\n', '\032', '\n'},
-                           .datatype = (int16_t)sample_forms[format->type].code,
+  nifti_2_header fields = {.datatype = (int16_t)sample_forms[format->type].code,
                            .bitpix = (int16_t)(8 * sample_forms[format->type].bytes),
-                           .vox_offset = HEADER2_BYTES + EXTENSION_BYTES,
                            .scl_slope = 1,
                            .xyzt_units = NIFTI_UNITS_MM,
                            .intent_code = format->intent_code};
@@ -61,54 +50,13 @@ static nifti_2_header make_fields(const struct volume *volume, const struct volu
   return fields;
 }
 
-static void narrow_numbers(nifti_1_header *to, const nifti_2_header *from) {
-  for (int i = 0; i < 8; i++) {
-    to->dim[i] = (short)from->dim[i];
-    to->pixdim[i] = (float)from->pixdim[i];
-  }
-  for (int i = 0; i < 4; i++) {
-    to->srow_x[i] = (float)from->srow_x[i];
-    to->srow_y[i] = (float)from->srow_y[i];
-    to->srow_z[i] = (float)from->srow_z[i];
-  }
-  to->quatern_b = (float)from->quatern_b;
-  to->quatern_c = (float)from->quatern_c;
-  to->quatern_d = (float)from->quatern_d;
-  to->qoffset_x = (float)from->qoffset_x;
-  to->qoffset_y = (float)from->qoffset_y;
-  to->qoffset_z = (float)from->qoffset_z;
-}
-
-static nifti_1_header narrow(const nifti_2_header *from) {
-  nifti_1_header to = {.sizeof_hdr = HEADER1_BYTES,
-                       .regular = 'r',
-                       .intent_code = (short)from->intent_code,
-                       .datatype = from->datatype,
-                       .bitpix = from->bitpix,
-                       .vox_offset = HEADER1_BYTES + EXTENSION_BYTES,
-                       .scl_slope = (float)from->scl_slope,
-                       .xyzt_units = (char)from->xyzt_units,
-                       .qform_code = (short)from->qform_code,
-                       .sform_code = (short)from->sform_code,
-                       .magic = "n+1"};
-  narrow_numbers(&to, from);
-  memcpy(to.descrip, from->descrip, sizeof to.descrip);
-  memcpy(to.intent_name, from->intent_name, sizeof to.intent_name);
-  return to;
-}
-
 static enum status write_header(struct sink *sink, const struct volume *volume,
                                 const struct volume_format *format) {
   nifti_2_header fields = make_fields(volume, format);
   static const char no_extensions[EXTENSION_BYTES] = {0};
   bool small = volume->channels <= NIFTI1_EXTENT;
   for (int a = 0; a < 3; a++) small = small && volume->extent[a] <= NIFTI1_EXTENT;
-  if (small) {
-    nifti_1_header older = narrow(&fields);
-    TRY(sink_write(sink, &older, sizeof older));
-  } else {
-    TRY(sink_write(sink, &fields, sizeof fields));
-  }
+  TRY(header_write(&fields, small ? 1 : 2, EXTENSION_BYTES, sink));
   return sink_write(sink, no_extensions, sizeof no_extensions);
 }
 
@@ -160,10 +108,15 @@ static bool names_nifti(const char *path) {
   return length > 4 && strncasecmp(path + length - 4, ".nii", 4) == 0;
 }
 
-static enum status check_request(const struct volume *volume, const char *path,
-                                 const struct volume_format *format) {
+enum status volume_check_name(const char *path) {
   REQUIRE(names_nifti(path), STATUS_USAGE, "%s: expected a name that ends in .nii or .nii.gz",
           path);
+  return STATUS_OK;
+}
+
+static enum status check_request(const struct volume *volume, const char *path,
+                                 const struct volume_format *format) {
+  TRY(volume_check_name(path));
   REQUIRE((int)format->type >= 0 && (int)format->type < sample_form_count, STATUS_USAGE,
           "%s: voxel type: expected 0 to %d, found %d", path, sample_form_count - 1,
           (int)format->type);

@@ -21,6 +21,18 @@ for part in "locked memory" "Open MPI" "cores"; do grep -qF "$part" output || fa
 shows "over 3 ranks" ranks 3 doctor tiny.cfg
 echo "ok   doctor"
 
+# --- reorient: the phantoms are RAS
+image=volumes/images/phantom_000.nii.gz
+"$program" reorient $image turned.nii --to LSP 2> message
+grep -q "RAS to LSP, turned.nii" message || fail "reorient: message"
+shows "LSP" "$program" inspect turned.nii
+"$program" reorient turned.nii back.nii.gz 2> message
+cmp <(gzip -dc $image) <(gzip -dc back.nii.gz) || fail "reorient there and back"
+expect_status 2 "$program" reorient $image turned.nii --to LLP 2> message
+expect_status 2 "$program" reorient $image 2> message
+expect_status 1 "$program" reorient nothing.nii turned.nii 2> message
+echo "ok   reorient"
+
 # --- plan: the published networks, without any data
 oasis=$MEDTRAIN_SOURCE/configs/registration_oasis.cfg
 shows "parameters         327,331" "$program" plan "$oasis"
