@@ -2,12 +2,14 @@
  * one table per file. */
 #include "conformance_call.h"
 #include "golden.h"
+#include "kernels/affine/affine.h"
 #include "kernels/conv/conv.h"
 #include "kernels/conv_transpose/conv_transpose.h"
 #include "kernels/integrate/integrate.h"
 #include "kernels/leaky_relu/leaky_relu.h"
 #include "kernels/loss_dice_warp/loss_dice_warp.h"
 #include "kernels/loss_lncc/loss_lncc.h"
+#include "kernels/loss_pose/loss_pose.h"
 #include "kernels/loss_smooth/loss_smooth.h"
 #include "kernels/max_pool/max_pool.h"
 #include "kernels/norm/norm.h"
@@ -98,6 +100,31 @@ static const struct golden_case layers[] = {
     {"batch_norm_relu", "norm", NORM(NORM_BATCH, 0, false, 1e-5, 0, false), 1},
     {"batch_norm_residual", "norm", NORM(NORM_BATCH, 0, true, 1e-5, 0, false), 2},
     {"batch_norm_running", "norm", NORM(NORM_BATCH, 0, true, 1e-5, 0.2F, true), 1},
+};
+
+#define AFFINE(...) "affine", ARGUMENTS(affine_arguments, {5, 9, 11}, __VA_ARGS__), 2
+#define CONNECTED(slope_)                                                                \
+  ARGUMENTS(conv_arguments, .kernel = {1, 1, 1}, .stride = {1, 1, 1}, .out_channels = 6, \
+            .bias = true, .linear = true, .slope = slope_)
+#define POSE(kind) "loss_pose", ARGUMENTS(loss_pose_arguments, kind, 60, 25, 0.5, {150, 140, 90}), 2
+
+static const struct golden_case pose_layers[] = {
+    {"affine_zero", AFFINE(AFFINE_LINEAR, AFFINE_ZERO, AFFINE_NO_MASK, {0})},
+    {"affine_edge", AFFINE(AFFINE_LINEAR, AFFINE_EDGE, AFFINE_NO_MASK, {0})},
+    {"affine_noise", AFFINE(AFFINE_LINEAR, AFFINE_NOISE, AFFINE_NO_MASK, {0})},
+    {"affine_nearest", AFFINE(AFFINE_NEAREST, AFFINE_EDGE, AFFINE_NO_MASK, {0})},
+    {"affine_labels", AFFINE(AFFINE_NEAREST, AFFINE_ZERO, AFFINE_NO_MASK, {0})},
+    {"affine_box_sphere", AFFINE(AFFINE_LINEAR, AFFINE_CROP, AFFINE_SPHERE, {2.2F, 3.9F, 6})},
+    {"average_pool", "average_pool", NULL, 0, 1},
+    {"coordinates", "coordinates", NULL, 0, 1},
+    {"linear", "conv", CONNECTED(1), 1},
+    {"linear_relu", "conv", CONNECTED(0), 1},
+    {"mse_6", POSE(POSE_MSE)},
+    {"mse_9", POSE(POSE_MSE)},
+    {"geodesic_6", POSE(POSE_GEODESIC)},
+    {"geodesic_9", POSE(POSE_GEODESIC)},
+    {"corner_6", POSE(POSE_CORNER)},
+    {"corner_9", POSE(POSE_CORNER)},
 };
 
 /* LABEL.PARTindex, NULL if the file has none. */
@@ -229,9 +256,14 @@ TEST(layers_agree_with_pytorch) {
   check_cases("layers", layers, sizeof layers / sizeof *layers);
 }
 
+TEST(pose_layers_agree_with_pytorch) {
+  check_cases("pose_layers", pose_layers, sizeof pose_layers / sizeof *pose_layers);
+}
+
 int main(void) {
   RUN(operators_agree_with_pytorch);
   RUN(layers_agree_with_pytorch);
   RUN(segmentation_layers_agree_with_pytorch_and_monai);
+  RUN(pose_layers_agree_with_pytorch);
   return check_result();
 }

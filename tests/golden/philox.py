@@ -6,7 +6,8 @@ RANDOM_TEST = 6
 WORD = np.uint64(0xFFFFFFFF)
 
 
-def _block(counter, key):
+def block(counter, key):
+    """Philox4x32-10 of an array of counters: their four words, one after another."""
     c0, c1, c2, c3 = (np.asarray(c, np.uint64) for c in counter)
     k0, k1 = (np.uint64(k) for k in key)
     for _ in range(10):
@@ -21,9 +22,9 @@ def _block(counter, key):
 def uniform(seed, purpose, a, b, count):
     """The first `count` numbers that random_uniform() draws from random_stream(seed, purpose, a, b)."""
     key = (seed & 0xFFFFFFFF, (seed >> 32) ^ (purpose * 0x85EBCA6B & 0xFFFFFFFF))
-    block = np.arange((count + 1) // 2, dtype=np.uint64)
-    ones = np.ones_like(block)
-    bits = _block((block & WORD, block >> np.uint64(32), ones * np.uint64(a), ones * np.uint64(b)),
+    number = np.arange((count + 1) // 2, dtype=np.uint64)
+    ones = np.ones_like(number)
+    bits = block((number & WORD, number >> np.uint64(32), ones * np.uint64(a), ones * np.uint64(b)),
                   key)
     high, low = bits[0::2] >> np.uint64(5), bits[1::2] >> np.uint64(6)
     return ((high * np.uint64(67108864) + low) / 9007199254740992.0)[:count]
