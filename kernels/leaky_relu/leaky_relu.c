@@ -10,8 +10,9 @@ static enum status leaky_relu_infer(struct node *node) {
   const struct leaky_relu_arguments *arguments = (const void *)node->arguments;
   REQUIRE(node->input_count == 1, STATUS_USAGE, "%s: leaky_relu takes one input, found %d",
           node->name, node->input_count);
-  REQUIRE(arguments->slope > 0, STATUS_USAGE, "%s: leaky_relu: expected a slope above 0, found %g",
-          node->name, (double)arguments->slope);
+  REQUIRE(arguments->slope >= 0, STATUS_USAGE,
+          "%s: leaky_relu: expected a slope of at least 0, found %g", node->name,
+          (double)arguments->slope);
   node->y = node->x[0];
   node->backward_reads = READS_Y;
   return STATUS_OK;

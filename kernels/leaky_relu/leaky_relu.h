@@ -3,5 +3,5 @@
 #include "kernels/op.h"
 
 struct leaky_relu_arguments {
-  float slope; /* > 0, so that y has the sign of x */
+  float slope; /* >= 0, so that y is above 0 where x is; 0: ReLU */
 };

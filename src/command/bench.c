@@ -92,8 +92,7 @@ static enum status bench_open(struct bench *bench, const struct config *config, 
   struct network *network = &bench->sketch.training;
   TRY(fill_memory(bench));
   struct optimizer_options options = optimizer_defaults(config->train.optimizer);
-  TRY(optimizer_open(&bench->optimizer, &bench->device, &options,
-                     network->plan.parameter_elements));
+  TRY(optimizer_open(&bench->optimizer, &bench->device, &options, network->plan.trained_elements));
   TRY(bench->device.ops->event_open(&bench->device, &bench->started));
   TRY(bench->device.ops->event_open(&bench->device, &bench->ended));
   TRY(network_open(network, &bench->device, NULL, bench->weights, bench->gradients));

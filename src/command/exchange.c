@@ -56,14 +56,24 @@ static enum status export_command(const struct invocation *invocation) {
   return status;
 }
 
-static enum status name_tensors(const struct safetensors *file, struct stored_tensor *tensors) {
+/* PyTorch's batch norms count what they have seen; nothing depends on that. */
+static bool is_counter(const char *name) {
+  static const char suffix[] = ".num_batches_tracked";
+  size_t length = strlen(name);
+  return length >= sizeof suffix && strcmp(name + length - (sizeof suffix - 1), suffix) == 0;
+}
+
+static enum status name_tensors(const struct safetensors *file, struct stored_tensor *tensors,
+                                int *count) {
   for (int i = 0; i < file->count; i++) {
     const struct stored_tensor *tensor = &file->tensors[i];
+    if (is_counter(tensor->name)) continue;
     REQUIRE(strcmp(tensor->dtype, "F32") == 0, STATUS_USAGE, "%s: %s: expected F32, found %s",
             file->path, tensor->name, tensor->dtype);
-    tensors[i] = *tensor;
-    tensors[i].name = file_format(WEIGHTS_PREFIX "%s", tensor->name);
-    REQUIRE(tensors[i].name, STATUS_FAILED, "%s: out of memory", file->path);
+    tensors[*count] = *tensor;
+    tensors[*count].name = file_format(WEIGHTS_PREFIX "%s", tensor->name);
+    REQUIRE(tensors[*count].name, STATUS_FAILED, "%s: out of memory", file->path);
+    ++*count;
   }
   return STATUS_OK;
 }
@@ -71,16 +81,16 @@ static enum status name_tensors(const struct safetensors *file, struct stored_te
 static enum status import_weights(const struct safetensors *file, const char *path) {
   struct stored_tensor *tensors = calloc((size_t)file->count + 1, sizeof *tensors);
   REQUIRE(tensors, STATUS_FAILED, "%s: out of memory", path);
-  enum status status = name_tensors(file, tensors);
+  int count = 0;
+  enum status status = name_tensors(file, tensors, &count);
   json_t *metadata = json_pack("{s:s, s:s}", "program", "medtrain-dist " MEDTRAIN_VERSION,
                                "imported_from", file->path);
-  if (!status) status = checkpoint_write(path, metadata, tensors, file->count);
+  if (!status) status = checkpoint_write(path, metadata, tensors, count);
   json_decref(metadata);
-  for (int i = 0; i < file->count; i++)
-    if (tensors[i].name != file->tensors[i].name) free((char *)(uintptr_t)tensors[i].name);
+  for (int i = 0; i < count; i++) free((char *)(uintptr_t)tensors[i].name);
   free(tensors);
   if (!status)
-    log_info("wrote %d tensors to %s; give it as model.weights or --checkpoint", file->count, path);
+    log_info("wrote %d tensors to %s; give it as model.weights or --checkpoint", count, path);
   return status;
 }
 

@@ -1,5 +1,5 @@
-/* The flat block of parameters, in the order in which backward finishes them, and its cut into
- * buckets. */
+/* The flat block of parameters, in the order in which backward finishes them, statistics last, and
+ * its cut into buckets. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,21 +34,30 @@ static enum status add_parameter(struct plan *plan, int n, int index) {
   added->index = index;
   added->offset = plan->parameter_elements;
   added->count = parameter_count(&added->parameter);
+  plan->node_parameter[n * OP_MAX_PARAMETERS + index] = plan->parameter_count;
   plan->parameter_elements = round_up(added->offset + added->count);
   plan->parameter_count++;
   return STATUS_OK;
 }
 
-enum status plan_list_parameters(struct plan *plan) {
-  const struct graph *graph = plan->graph;
-  plan->parameters = calloc((size_t)count_parameters(graph) + 1, sizeof *plan->parameters);
-  plan->first_parameter = calloc((size_t)graph->node_count + 1, sizeof *plan->first_parameter);
-  REQUIRE(plan->parameters && plan->first_parameter, STATUS_FAILED, "out of memory while planning");
-  for (int n = graph->node_count - 1; n >= 0; n--) {
-    plan->first_parameter[n] = plan->parameter_count;
-    for (int i = 0; i < graph->nodes[n].node.parameter_count; i++) TRY(add_parameter(plan, n, i));
+static enum status add_parameters(struct plan *plan, bool statistics) {
+  for (int n = plan->graph->node_count - 1; n >= 0; n--) {
+    const struct node *node = &plan->graph->nodes[n].node;
+    for (int i = 0; i < node->parameter_count; i++)
+      if (node->parameter[i].statistic == statistics) TRY(add_parameter(plan, n, i));
   }
   return STATUS_OK;
+}
+
+enum status plan_list_parameters(struct plan *plan) {
+  const struct graph *graph = plan->graph;
+  size_t nodes = (size_t)graph->node_count + 1;
+  plan->parameters = calloc((size_t)count_parameters(graph) + 1, sizeof *plan->parameters);
+  plan->node_parameter = calloc(nodes * OP_MAX_PARAMETERS, sizeof *plan->node_parameter);
+  REQUIRE(plan->parameters && plan->node_parameter, STATUS_FAILED, "out of memory while planning");
+  TRY(add_parameters(plan, false));
+  plan->trained_elements = plan->parameter_elements;
+  return add_parameters(plan, true);
 }
 
 /* Where the block of parameter `i` ends, its gap included. */
@@ -56,27 +65,46 @@ static int64_t end_of_parameter(const struct plan *plan, int i) {
   return i + 1 < plan->parameter_count ? plan->parameters[i + 1].offset : plan->parameter_elements;
 }
 
+/* Whether a bucket takes one more parameter. */
+static bool is_open(const struct plan *plan, const struct plan_bucket *bucket) {
+  size_t bytes = (size_t)bucket->count * dtype_bytes(plan->graph->dtype);
+  if (bucket->first + bucket->count == plan->trained_elements) return false;
+  return plan->options.bucket_bytes == 0 || bytes < plan->options.bucket_bytes;
+}
+
 enum status plan_list_buckets(struct plan *plan) {
   if (!plan->options.training) return STATUS_OK;
   plan->buckets = calloc((size_t)plan->parameter_count + 1, sizeof *plan->buckets);
   REQUIRE(plan->buckets, STATUS_FAILED, "out of memory while planning");
-  size_t element = dtype_bytes(plan->graph->dtype), limit = plan->options.bucket_bytes;
-  bool open = false;
+  struct plan_bucket *bucket = NULL;
+  int last_step = 0;
   for (int i = 0; i < plan->parameter_count; i++) {
     const struct plan_parameter *parameter = &plan->parameters[i];
-    if (!open) plan->buckets[plan->bucket_count++] = (struct plan_bucket){parameter->offset, 0, 0};
-    struct plan_bucket *bucket = &plan->buckets[plan->bucket_count - 1];
+    int step = plan->backward_step[parameter->node];
+    if (step > last_step) last_step = step;
+    if (!bucket || !is_open(plan, bucket)) {
+      bucket = &plan->buckets[plan->bucket_count++];
+      bucket->first = parameter->offset;
+    }
     bucket->count = end_of_parameter(plan, i) - bucket->first;
-    bucket->last_step = plan->backward_step[parameter->node];
-    open = limit == 0 || (size_t)bucket->count * element < limit;
+    bucket->last_step = last_step;
   }
   return STATUS_OK;
 }
 
-int64_t plan_trainable_count(const struct plan *plan) {
+static int64_t count_elements(const struct plan *plan, bool statistics) {
   int64_t count = 0;
-  for (int i = 0; i < plan->parameter_count; i++) count += plan->parameters[i].count;
+  for (int i = 0; i < plan->parameter_count; i++)
+    if (plan->parameters[i].parameter.statistic == statistics) count += plan->parameters[i].count;
   return count;
+}
+
+int64_t plan_trainable_count(const struct plan *plan) {
+  return count_elements(plan, false);
+}
+
+int64_t plan_statistic_count(const struct plan *plan) {
+  return count_elements(plan, true);
 }
 
 const struct plan_parameter *plan_find_parameter(const struct plan *plan, const char *name) {

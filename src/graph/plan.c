@@ -89,7 +89,7 @@ void plan_close(struct plan *plan) {
   free(plan->gradient_tenant);
   free(plan->saved_tenant);
   free(plan->parameters);
-  free(plan->first_parameter);
+  free(plan->node_parameter);
   free(plan->buckets);
   *plan = (struct plan){0};
 }

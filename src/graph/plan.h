@@ -34,7 +34,8 @@ struct plan_parameter {
   int64_t offset, count;
 };
 
-/* A contiguous range of the flat block whose gradients are complete after step `last_step`. */
+/* A contiguous range of the flat block whose gradients are complete after step `last_step`, which
+ * never falls from bucket to bucket. None holds both trained parameters and statistics. */
 struct plan_bucket {
   int64_t first, count;
   int last_step;
@@ -70,8 +71,9 @@ struct plan {
   int *value_tenant, *gradient_tenant, *saved_tenant;
   struct plan_parameter *parameters;
   int parameter_count;
-  int *first_parameter;       /* by node: its first one in `parameters`, the others follow */
+  int *node_parameter;        /* by node * OP_MAX_PARAMETERS + index: the number in `parameters` */
   int64_t parameter_elements; /* of the flat block */
+  int64_t trained_elements;   /* of its first part; what follows are statistics */
   struct plan_bucket *buckets;
   int bucket_count;
   size_t arena_bytes;     /* after packing */
@@ -82,16 +84,20 @@ struct plan {
 
 /* Changes the graph (folding, kernel choice) and fills the plan: one graph, one plan. Parameters
  * are laid out in the order in which backward finishes them: reverse order of nodes, whether or not
- * the plan trains, so that the plans of training and of evaluation of one network share one block;
- * each begins at a multiple of 16 elements. STATUS_USAGE: a parameter that no loss depends on
- * (training), a forced kernel that does not apply or has no backward. */
+ * the plan trains, so that the plans of training and of evaluation of one network share one block:
+ * first all that are trained, then all statistics; each begins at a multiple of 16 elements.
+ * STATUS_USAGE: a parameter that no loss depends on (training), a forced kernel that does not apply
+ * or has no backward. */
 CHECKED enum status plan_make(struct plan *plan, struct graph *graph,
                               const struct plan_options *options);
 /* Accepts a zeroed plan. The graph stays. */
 void plan_close(struct plan *plan);
 
-/* The trainable numbers: parameter_elements without the gaps between parameters. */
+/* The trainable numbers: trained_elements without the gaps between parameters. */
 int64_t plan_trainable_count(const struct plan *plan);
+
+/* The numbers in statistics. */
+int64_t plan_statistic_count(const struct plan *plan);
 
 /* The parameter called `name`, or NULL. */
 const struct plan_parameter *plan_find_parameter(const struct plan *plan, const char *name);

@@ -66,9 +66,16 @@ static void print_parameter(const struct plan_parameter *parameter, FILE *out) {
           with_thousands(parameter->count, count));
 }
 
-static void print_parameters(const struct plan *plan, FILE *out) {
-  fprintf(out, "\n%-56s  %-24s  %12s\n", "parameter", "shape", "count");
-  for (int i = 0; i < plan->parameter_count; i++) print_parameter(&plan->parameters[i], out);
+/* Nothing if there are none of the kind. */
+static void print_parameters(const struct plan *plan, const char *title, bool statistics,
+                             FILE *out) {
+  bool headed = false;
+  for (int i = 0; i < plan->parameter_count; i++) {
+    if (plan->parameters[i].parameter.statistic != statistics) continue;
+    if (!headed) fprintf(out, "\n%-56s  %-24s  %12s\n", title, "shape", "count");
+    headed = true;
+    print_parameter(&plan->parameters[i], out);
+  }
 }
 
 static void print_buckets(const struct plan *plan, FILE *out) {
@@ -88,6 +95,8 @@ static void print_totals(const struct plan *plan, FILE *out) {
   double ratio =
       plan->peak_live_bytes ? (double)plan->arena_bytes / (double)plan->peak_live_bytes : 1;
   fprintf(out, "\nparameters         %s\n", with_thousands(plan_trainable_count(plan), count));
+  if (plan_statistic_count(plan) > 0)
+    fprintf(out, "statistics         %s\n", with_thousands(plan_statistic_count(plan), count));
   fprintf(out, "arena              %s in %d tensors\n",
           text_bytes((double)plan->arena_bytes, arena), plan->tenant_count);
   fprintf(out, "peak live          %s (arena / peak = %.4f)\n",
@@ -101,7 +110,8 @@ static void print_totals(const struct plan *plan, FILE *out) {
 
 void plan_print(const struct plan *plan, FILE *out) {
   print_steps(plan, out);
-  print_parameters(plan, out);
+  print_parameters(plan, "parameter", false, out);
+  print_parameters(plan, "statistic", true, out);
   print_buckets(plan, out);
   print_totals(plan, out);
 }

@@ -87,7 +87,8 @@ static void gather_common(const struct run *run, const struct plan_step *step, s
   const struct node *node = &plan->graph->nodes[step->node].node;
   size_t element = dtype_bytes(plan->graph->dtype);
   for (int i = 0; i < node->parameter_count; i++) {
-    int64_t offset = plan->parameters[plan->first_parameter[step->node] + i].offset;
+    int number = plan->node_parameter[step->node * OP_MAX_PARAMETERS + i];
+    int64_t offset = plan->parameters[number].offset;
     io->w[i] = (const unsigned char *)run->weights + (size_t)offset * element;
     if (step->kind == STEP_BACKWARD)
       io->dw[i] = (unsigned char *)run->gradients + (size_t)offset * element;

@@ -1,7 +1,10 @@
 /* Arguments of the common operators, written once. */
 #include "model/blocks.h"
+#include <string.h>
 #include "kernels/conv/conv.h"
+#include "kernels/leaky_relu/leaky_relu.h"
 #include "kernels/max_pool/max_pool.h"
+#include "kernels/norm/norm.h"
 #include "kernels/resize/resize.h"
 
 static struct conv_arguments conv3(int channels, double slope) {
@@ -42,6 +45,41 @@ enum status block_linear(struct graph *graph, const char *name, int input, int c
       .initial_deviation = initial_deviation,
   };
   return graph_add(graph, "conv", name, &arguments, sizeof arguments, &input, 1, output);
+}
+
+static enum status find_norm(const char *name, const char *wanted, enum norm_kind *kind) {
+  static const char *const kinds[] = {
+      [NORM_BATCH] = "batch", [NORM_GROUP] = "group", [NORM_INSTANCE] = "instance"};
+  int count = (int)(sizeof kinds / sizeof *kinds), found = 0;
+  while (found < count && strcmp(kinds[found], wanted) != 0) found++;
+  REQUIRE(found < count, STATUS_USAGE,
+          "%s: expected a norm batch, group, instance or none, found \"%s\"", name, wanted);
+  *kind = (enum norm_kind)found;
+  return STATUS_OK;
+}
+
+/* Without a norm. */
+static enum status activate(struct graph *graph, const char *name, const int inputs[2], int count,
+                            double slope, int *output) {
+  const struct leaky_relu_arguments arguments = {.slope = (float)slope};
+  *output = inputs[0];
+  if (count > 1) TRY(graph_add(graph, "add", name, NULL, 0, inputs, count, output));
+  if (slope == 1) return STATUS_OK;
+  return graph_add(graph, "leaky_relu", name, &arguments, sizeof arguments, output, 1, output);
+}
+
+enum status block_normalise(struct graph *graph, const char *name, int input,
+                            const struct block_norm *norm, int residual, int *output) {
+  const int inputs[2] = {input, residual}, count = residual < 0 ? 1 : 2;
+  struct norm_arguments arguments = {.groups = norm->groups,
+                                     .affine = norm->affine,
+                                     .epsilon = norm->epsilon,
+                                     .slope = (float)norm->slope};
+  if (strcmp(norm->kind, "none") == 0)
+    return activate(graph, name, inputs, count, norm->slope, output);
+  TRY(find_norm(name, norm->kind, &arguments.kind));
+  arguments.running = norm->running && arguments.kind == NORM_BATCH;
+  return graph_add(graph, "norm", name, &arguments, sizeof arguments, inputs, count, output);
 }
 
 enum status block_halve(struct graph *graph, const char *name, int input, int *output) {

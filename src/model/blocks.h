@@ -18,6 +18,22 @@ CHECKED enum status block_head3(struct graph *graph, const char *name, int input
 CHECKED enum status block_linear(struct graph *graph, const char *name, int input, int channels,
                                  double slope, bool head, double initial_deviation, int *output);
 
+/* What normalises and activates what a convolution gives. */
+struct block_norm {
+  const char *kind; /* "batch", "group", "instance" or "none" */
+  int groups;       /* of "group" */
+  bool affine;      /* with weight and bias */
+  bool running;     /* "batch": with the running statistics, in graphs that predict */
+  double epsilon;
+  double slope; /* of LeakyReLU; 1: none, 0: ReLU */
+};
+
+/* activation(norm(input) + residual), one node where there is a norm; residual: a value like the
+ * input, or -1. Parameters are called as PyTorch's: NAME.weight, .bias, .running_mean,
+ * .running_var. STATUS_USAGE: an unknown kind. */
+CHECKED enum status block_normalise(struct graph *graph, const char *name, int input,
+                                    const struct block_norm *norm, int residual, int *output);
+
 /* Max-pooling that halves every axis. */
 CHECKED enum status block_halve(struct graph *graph, const char *name, int input, int *output);
 

@@ -18,6 +18,7 @@ static enum status allocate_block(struct trainer *trainer, float **block) {
 enum status blocks_open(struct trainer *trainer) {
   struct state_blocks *blocks = &trainer->blocks;
   blocks->count = trainer->training.plan.parameter_elements;
+  blocks->trained = trainer->training.plan.trained_elements;
   blocks->bytes = sizeof(float) * (size_t)blocks->count;
   TRY(allocate_block(trainer, &blocks->weights));
   TRY(allocate_block(trainer, &blocks->gradients));
@@ -25,23 +26,25 @@ enum status blocks_open(struct trainer *trainer) {
                                               : STATUS_OK;
 }
 
-static void add(struct saved_block *saved, int *count, const char *prefix, float *memory) {
+static void add(const struct state_blocks *blocks, struct saved_block *saved, int *count,
+                const char *prefix, float *memory, bool statistics) {
   struct saved_block *added = &saved[(*count)++];
+  *added = (struct saved_block){.memory = memory, .host = memory, .statistics = statistics};
+  added->bytes = sizeof(float) * (size_t)(statistics ? blocks->count : blocks->trained);
   snprintf(added->prefix, sizeof added->prefix, "%s", prefix);
-  added->memory = added->host = memory;
 }
 
 int blocks_saved(const struct trainer *trainer, struct saved_block saved[BLOCKS_MOST_SAVED]) {
   const struct state_blocks *blocks = &trainer->blocks;
   int count = 0;
-  add(saved, &count, WEIGHTS_PREFIX, blocks->weights);
+  add(blocks, saved, &count, WEIGHTS_PREFIX, blocks->weights, true);
   for (int i = 0; i < trainer->optimizer.state_count; i++) {
     char
         prefix[sizeof saved->prefix]; /* Adam's m of "flow.weight" is called "adam.m/flow.weight" */
     snprintf(prefix, sizeof prefix, "%s/", trainer->optimizer.state_name[i]);
-    add(saved, &count, prefix, trainer->optimizer.state[i]);
+    add(blocks, saved, &count, prefix, trainer->optimizer.state[i], false);
   }
-  if (blocks->average) add(saved, &count, AVERAGE_PREFIX, blocks->average);
+  if (blocks->average) add(blocks, saved, &count, AVERAGE_PREFIX, blocks->average, true);
   for (int i = 0; i < count && blocks->host; i++) saved[i].host = blocks->host + i * blocks->count;
   return count;
 }
@@ -62,14 +65,14 @@ static enum status open_copies(struct trainer *trainer) {
 enum status blocks_to_device(const struct trainer *trainer, const struct saved_block *block) {
   struct stream stream = trainer->training.run.stream;
   if (block->host == block->memory) return STATUS_OK;
-  TRY(trainer->device->ops->copy(&stream, block->memory, block->host, trainer->blocks.bytes));
+  TRY(trainer->device->ops->copy(&stream, block->memory, block->host, block->bytes));
   return trainer->device->ops->synchronize(&stream);
 }
 
 enum status blocks_to_host(const struct trainer *trainer, const struct saved_block *block) {
   struct stream stream = trainer->training.run.stream;
   if (block->host == block->memory) return trainer->device->ops->synchronize(&stream);
-  TRY(trainer->device->ops->copy(&stream, block->host, block->memory, trainer->blocks.bytes));
+  TRY(trainer->device->ops->copy(&stream, block->host, block->memory, block->bytes));
   return trainer->device->ops->synchronize(&stream);
 }
 

@@ -99,7 +99,8 @@ static enum status take_tensors(struct trainer *trainer, const struct checkpoint
   struct saved_block saved[BLOCKS_MOST_SAVED];
   int count = blocks_saved(trainer, saved);
   for (int i = 0; i < count; i++)
-    TRY(weights_take(checkpoint, &trainer->training.plan, saved[i].prefix, saved[i].host));
+    TRY(weights_take(checkpoint, &trainer->training.plan, saved[i].prefix, saved[i].statistics,
+                     saved[i].host));
   return STATUS_OK;
 }
 
@@ -121,8 +122,7 @@ static enum status broadcast_state(struct trainer *trainer) {
   int count = blocks_saved(trainer, saved);
   TRY(comm_broadcast(comm, &trainer->state, sizeof trainer->state, 0));
   trainer->optimizer.step = trainer->state.step - trainer->state.skipped_steps;
-  for (int i = 0; i < count; i++)
-    TRY(comm_broadcast(comm, saved[i].host, trainer->blocks.bytes, 0));
+  for (int i = 0; i < count; i++) TRY(comm_broadcast(comm, saved[i].host, saved[i].bytes, 0));
   enum status mine = STATUS_OK;
   for (int i = 0; i < count && !mine; i++) mine = blocks_to_device(trainer, &saved[i]);
   return comm_agree(comm, mine);

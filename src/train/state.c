@@ -8,7 +8,8 @@ static enum status list_all(const struct trainer *trainer, const struct saved_bl
                             int blocks, struct stored_tensor *tensors, int *count) {
   for (int i = 0; i < blocks; i++) {
     TRY(blocks_to_host(trainer, &saved[i]));
-    TRY(weights_list(&trainer->training.plan, saved[i].prefix, saved[i].host, tensors, count));
+    TRY(weights_list(&trainer->training.plan, saved[i].prefix, saved[i].statistics, saved[i].host,
+                     tensors, count));
   }
   return STATUS_OK;
 }

@@ -2,6 +2,7 @@
  * slots by the fixed tree, one update that every rank makes alike. */
 #include <math.h>
 #include "kernels/ema/ema.h"
+#include "optim/statistics.h"
 #include "train/signals.h"
 #include "train/trainer.h"
 
@@ -86,6 +87,9 @@ static enum status update(struct trainer *trainer, int filled, const struct step
   struct stream *stream = &trainer->training.run.stream;
   TRY(optimizer_step(&trainer->optimizer, stream, blocks->weights, blocks->gradients,
                      result->learning_rate, scale));
+  TRY(statistics_update(stream, blocks->weights + blocks->trained,
+                        blocks->gradients + blocks->trained, blocks->count - blocks->trained,
+                        filled, config->model.norm_momentum));
   scale_grow(trainer);
   if (!blocks->average) return STATUS_OK;
   return ema_update(stream, blocks->average, blocks->weights, blocks->count,
@@ -134,7 +138,7 @@ enum status trainer_step(struct trainer *trainer, struct step_result *result) {
   double squared;
   bool good;
   TRY(trainer_alone(trainer, grad_norm_squared(&trainer->norm, &trainer->training.run.stream,
-                                               blocks->gradients, blocks->count, &squared)));
+                                               blocks->gradients, blocks->trained, &squared)));
   result->gradient_norm = sqrt(squared) / (filled * result->loss_scale);
   TRY(check_finite(trainer, result));
   TRY(scale_judge(trainer, result->gradient_norm, &good));

@@ -67,7 +67,7 @@ static enum status open_optimizer(struct trainer *trainer) {
       .weight_decay = config->train.weight_decay,
       .momentum = config->train.momentum,
   };
-  TRY(optimizer_open(&trainer->optimizer, trainer->device, &options, trainer->blocks.count));
+  TRY(optimizer_open(&trainer->optimizer, trainer->device, &options, trainer->blocks.trained));
   TRY(grad_norm_open(&trainer->norm, trainer->device, trainer->blocks.count));
   const struct schedule_options curve = {
       .kind = config->train.schedule,

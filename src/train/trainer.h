@@ -38,8 +38,9 @@ struct timetable {
 
 /* The flat blocks of parameter-sized memory, the device's. */
 struct state_blocks {
-  int64_t count; /* elements of each block */
-  size_t bytes;  /* of each block */
+  int64_t count;   /* elements of a block */
+  int64_t trained; /* of these, the first ones; the others are statistics */
+  size_t bytes;    /* of a block; the optimiser's have no statistics */
   float *weights, *gradients;
   float *average; /* exponential moving average of the weights, NULL when off */
   float *host;    /* copies of the saved blocks; NULL where the host reads the device's memory */
@@ -52,6 +53,8 @@ struct saved_block {
   char prefix[64]; /* its tensors are called prefix + parameter name */
   float *memory;   /* on the device */
   float *host;     /* its copy; the same memory where the host reads the device's */
+  size_t bytes;
+  bool statistics; /* it holds them, too */
 };
 
 /* Batches on their way to a device with memory of its own. */

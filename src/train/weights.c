@@ -30,9 +30,10 @@ static enum status check_shape(const struct checkpoint *checkpoint,
 }
 
 enum status weights_take(const struct checkpoint *checkpoint, const struct plan *plan,
-                         const char *prefix, float *block) {
+                         const char *prefix, bool statistics, float *block) {
   for (int i = 0; i < plan->parameter_count; i++) {
     const struct plan_parameter *parameter = &plan->parameters[i];
+    if (parameter->parameter.statistic && !statistics) continue;
     char name[sizeof parameter->name + 32];
     snprintf(name, sizeof name, "%s%s", prefix, parameter->name);
     const struct stored_tensor *tensor = checkpoint_find(checkpoint, name);
@@ -51,7 +52,8 @@ enum status weights_read(const char *path, const struct plan *plan, float *block
     char name[sizeof plan->parameters->name + 32];
     snprintf(name, sizeof name, "%s%s", AVERAGE_PREFIX, plan->parameters[0].name);
     bool averaged = checkpoint_find(&checkpoint, name) != NULL;
-    status = weights_take(&checkpoint, plan, averaged ? AVERAGE_PREFIX : WEIGHTS_PREFIX, block);
+    status =
+        weights_take(&checkpoint, plan, averaged ? AVERAGE_PREFIX : WEIGHTS_PREFIX, true, block);
   }
   checkpoint_close(&checkpoint);
   return status;
@@ -68,10 +70,11 @@ enum status weights_load(const char *path, const struct plan *plan, struct devic
   return status;
 }
 
-enum status weights_list(const struct plan *plan, const char *prefix, float *block,
+enum status weights_list(const struct plan *plan, const char *prefix, bool statistics, float *block,
                          struct stored_tensor *tensors, int *count) {
   for (int i = 0; i < plan->parameter_count; i++) {
     const struct plan_parameter *parameter = &plan->parameters[i];
+    if (parameter->parameter.statistic && !statistics) continue;
     struct stored_tensor *tensor = &tensors[*count];
     *tensor = (struct stored_tensor){
         .name = file_format("%s%s", prefix, parameter->name),

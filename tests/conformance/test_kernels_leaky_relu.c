@@ -9,7 +9,7 @@ static void fill_away_from_zero(int input, const struct shape *shape, double *va
   for (int64_t i = 0; i < logical_count(shape); i++) values[i] += values[i] < 0 ? -0.01 : 0.01;
 }
 
-static const struct leaky_relu_arguments usual = {0.2f}, steep = {1.5f};
+static const struct leaky_relu_arguments usual = {0.2f}, steep = {1.5f}, none = {0};
 
 static const struct op_case cases[] = {
     {.label = "planar",
@@ -33,6 +33,13 @@ static const struct op_case cases[] = {
      .arguments = &steep,
      .argument_bytes = sizeof steep,
      .fill = fill_away_from_zero},
+    {.label = "ReLU",
+     .op = &op_leaky_relu,
+     .input_count = 1,
+     .x = {{1, 17, 3, 2, 5}},
+     .arguments = &none,
+     .argument_bytes = sizeof none,
+     .fill = fill_away_from_zero},
 };
 
 TEST(kernels_agree) {
@@ -40,11 +47,12 @@ TEST(kernels_agree) {
 }
 
 TEST(refuses_a_slope_that_loses_the_sign) {
-  struct leaky_relu_arguments arguments = {0};
+  struct leaky_relu_arguments arguments = {-0.1F};
   struct op_case bad = cases[0];
   struct node node;
   bad.arguments = &arguments;
-  CHECK_FAILS(conformance_node(&bad, DTYPE_F32, LAYOUTS_DEVICE, -1, &node), "slope above 0");
+  CHECK_FAILS(conformance_node(&bad, DTYPE_F32, LAYOUTS_DEVICE, -1, &node),
+              "a slope of at least 0");
 }
 
 int main(void) {

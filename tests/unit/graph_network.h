@@ -1,4 +1,4 @@
-/* Random networks for tests of the graph: convolutions, activations, pooling, resizing and
+/* Random networks for tests of the graph: convolutions, norms, activations, pooling, resizing and
  * concatenation over random values, so that there are skips, values with several readers and
  * values that could be overwritten in place; every loose end goes into a loss. And a trial: one
  * such network planned, with its memory, run once. */
@@ -9,6 +9,7 @@
 #include "kernels/conv/conv.h"
 #include "kernels/leaky_relu/leaky_relu.h"
 #include "kernels/max_pool/max_pool.h"
+#include "kernels/norm/norm.h"
 #include "kernels/resize/resize.h"
 
 enum { NETWORK_SIZE = 6, NETWORK_MOST_VALUES = 80 };
@@ -52,6 +53,18 @@ static inline void network_resize(struct network *network, int value, int size, 
   network_add(network, "resize", &arguments, sizeof arguments, &value, 1);
 }
 
+/* With the other value as residual where it is like the first. */
+static inline void network_norm(struct network *network, const int inputs[2]) {
+  struct shape shape = graph_shape(&network->graph, inputs[0]);
+  struct norm_arguments arguments = {.epsilon = 0.1, .groups = 1};
+  bool residual = inputs[1] >= 0 && graph_shape(&network->graph, inputs[1]).c == shape.c;
+  arguments.kind = (enum norm_kind)random_below(&network->stream, 3);
+  arguments.affine = random_below(&network->stream, 2);
+  arguments.slope = random_below(&network->stream, 2) ? 1 : 0.2f;
+  if (shape.d < 2) return;
+  network_add(network, "norm", &arguments, sizeof arguments, inputs, residual ? 2 : 1);
+}
+
 /* Another value with the extents of `value`, or -1. */
 static inline int network_partner(struct network *network, int value) {
   int extent = graph_shape(&network->graph, value).d;
@@ -70,7 +83,7 @@ static inline void network_add_any(struct network *network) {
   int channels = widths[random_below(stream, 5)], both = inputs[1] >= 0 ? 2 : 1;
   struct leaky_relu_arguments slope = {0.2f};
   struct max_pool_arguments window = {{2, 2, 2}, {2, 2, 2}};
-  switch (random_below(stream, 8)) {
+  switch (random_below(stream, 10)) {
     case 0:
       network_conv(network, inputs, 1, 3, extent >= 4 ? 2 : 1, channels);
       break;
@@ -96,6 +109,9 @@ static inline void network_add_any(struct network *network) {
       if (both == 2 &&
           graph_shape(&network->graph, value).c + graph_shape(&network->graph, inputs[1]).c <= 40)
         network_add(network, "concat", NULL, 0, inputs, 2);
+      break;
+    default:
+      network_norm(network, inputs);
       break;
   }
 }
