@@ -65,6 +65,11 @@ CHECKED enum status pose_build(const struct task_run *run, const struct config *
                                enum purpose purpose, int samples, const int extent[3],
                                struct graph *graph);
 
+/* What comes before the network, by itself: inputs source and motion, output image. */
+CHECKED enum status pose_build_image(const struct task_run *run, const struct config *config,
+                                     enum purpose purpose, int samples, const int extent[3],
+                                     struct graph *graph);
+
 /* The network's estimate as a pose. */
 void pose_read_estimate(const struct config *config, const float *estimate, struct pose *pose);
 

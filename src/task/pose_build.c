@@ -31,30 +31,45 @@ static void set_mask(const struct config *config, struct affine_arguments *argum
     arguments->radius[axis] = (float)(radius / config->pose.spacing.value[axis]);
 }
 
+/* A volume, and where the network's voxels lie in it. */
+static enum status add_inputs(struct graph *graph, int samples, const int extent[3],
+                              const char *volume, const char *motion, int inputs[2]) {
+  const struct shape voxels = {samples, 1, extent[0], extent[1], extent[2]};
+  const struct shape numbers = {samples, AFFINE_MOTION, 1, 1, 1};
+  TRY(graph_input(graph, volume, voxels, graph->dtype, false, &inputs[0]));
+  return graph_input(graph, motion, numbers, graph->dtype, false, &inputs[1]);
+}
+
 static enum status add_moved(struct graph *graph, const struct config *config, const char *name,
-                             int source, int motion, int *moved) {
+                             const int inputs[2], int *moved) {
   struct affine_arguments arguments = {.mode = AFFINE_LINEAR, .fill = fill_of(config->pose.fill)};
   for (int axis = 0; axis < 3; axis++) arguments.size[axis] = (int)config->pose.size.value[axis];
   set_mask(config, &arguments);
-  const int inputs[2] = {source, motion};
   return graph_add(graph, "affine", name, &arguments, sizeof arguments, inputs, 2, moved);
 }
 
 /* The volume as moved, and in mode pair before that as it was. */
 static enum status add_images(struct graph *graph, const struct config *config, int samples,
                               const int extent[3], int images[2], int *count) {
-  const struct shape volume = {samples, 1, extent[0], extent[1], extent[2]};
-  const struct shape numbers = {samples, AFFINE_MOTION, 1, 1, 1};
-  int source, motion, reference, reference_motion;
-  TRY(graph_input(graph, "source", volume, graph->dtype, false, &source));
-  TRY(graph_input(graph, "motion", numbers, graph->dtype, false, &motion));
+  int own[2], reference[2];
+  TRY(add_inputs(graph, samples, extent, "source", "motion", own));
   *count = 0;
   if (pose_is_pair(config)) {
-    TRY(graph_input(graph, "reference", volume, graph->dtype, false, &reference));
-    TRY(graph_input(graph, "reference_motion", numbers, graph->dtype, false, &reference_motion));
-    TRY(add_moved(graph, config, "still", reference, reference_motion, &images[(*count)++]));
+    TRY(add_inputs(graph, samples, extent, "reference", "reference_motion", reference));
+    TRY(add_moved(graph, config, "still", reference, &images[(*count)++]));
   }
-  return add_moved(graph, config, "moved", source, motion, &images[(*count)++]);
+  return add_moved(graph, config, "moved", own, &images[(*count)++]);
+}
+
+enum status pose_build_image(const struct task_run *run, const struct config *config,
+                             enum purpose purpose, int samples, const int extent[3],
+                             struct graph *graph) {
+  (void)run;
+  (void)purpose;
+  int inputs[2], image;
+  TRY(add_inputs(graph, samples, extent, "source", "motion", inputs));
+  TRY(add_moved(graph, config, "moved", inputs, &image));
+  return graph_output(graph, "image", image);
 }
 
 static const struct {
@@ -95,7 +110,7 @@ enum status pose_build(const struct task_run *run, const struct config *config,
                        struct graph *graph) {
   (void)run;
   const struct model *model;
-  int images[2], count, estimate;
+  int images[2], count = 0, estimate = -1;
   TRY(model_find(config->model.name, &model));
   TRY(add_images(graph, config, samples, extent, images, &count));
   TRY(model->build(graph, config, "", images, count, &estimate));
