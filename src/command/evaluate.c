@@ -70,13 +70,13 @@ static enum status write_json(const struct task_scores *scores, const char *path
 }
 
 static enum status print_table(const struct task_scores *scores) {
-  printf("%d samples of the %s split\n%-24s %12s %12s %12s %12s\n", scores->count, scores->split,
+  printf("%d samples of the %s split\n%-32s %12s %12s %12s %12s\n", scores->count, scores->split,
          "", "mean", "deviation", "median", "p95");
   for (int c = 0; c < scores->columns->count; c++) {
     struct task_summary summary;
     TRY(task_scores_summarize(scores, c, &summary));
     if (summary.count)
-      printf("%-24s %12.4f %12.4f %12.4f %12.4f\n", scores->columns->name[c], summary.mean,
+      printf("%-32s %12.4f %12.4f %12.4f %12.4f\n", scores->columns->name[c], summary.mean,
              summary.deviation, summary.median, summary.p95);
   }
   return STATUS_OK;

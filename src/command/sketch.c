@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/file.h"
 #include "comm/tree.h"
+#include "data/subject.h"
 #include "optim/optim.h"
 
 /* Extents of the prepared volumes as far as the config fixes them. */
@@ -11,12 +12,13 @@ static enum status extents_of(const struct config *config, int extent[3]) {
   const struct int_list *size = &config->data.size;
   if (size->count != 3) size = &config->data.resample;
   if (size->count != 3 && config->data.phantom) size = &config->phantom.size;
+  if (size->count != 3 && subject_keeps_grid(config)) size = &config->pose.size; /* about */
   REQUIRE(size->count == 3, STATUS_USAGE,
           "%s: there is no prepared data, and data.size does not say how large volumes are; "
           "prepare first, "
           "or give data.size=[D,H,W]",
           config->data.shards);
-  int multiple = (int)config->data.multiple;
+  int multiple = subject_keeps_grid(config) ? 1 : (int)config->data.multiple;
   for (int axis = 0; axis < 3; axis++)
     extent[axis] = (int)(size->value[axis] + multiple - 1) / multiple * multiple;
   return STATUS_OK;
