@@ -21,7 +21,8 @@ static enum status growing_infer(struct node *node) {
 static enum status weight_infer(struct node *node) {
   node->y = node->x[0];
   node->parameter_count = 1;
-  node->parameter[0] = (struct parameter){"weight", {1}, 1, INITIAL_CONSTANT, 1, 1};
+  node->parameter[0] = (struct parameter){
+      .suffix = "weight", .extent = {1}, .rank = 1, .initial = INITIAL_CONSTANT, .scale = 1};
   return STATUS_OK;
 }
 

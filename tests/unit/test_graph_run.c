@@ -11,7 +11,8 @@ enum { COUNT = 40 }; /* elements of every tensor */
 static enum status scale_infer(struct node *node) {
   node->y = node->x[0];
   node->parameter_count = 1;
-  node->parameter[0] = (struct parameter){"weight", {1}, 1, INITIAL_CONSTANT, 2, 1};
+  node->parameter[0] = (struct parameter){
+      .suffix = "weight", .extent = {1}, .rank = 1, .initial = INITIAL_CONSTANT, .scale = 2};
   node->backward_reads = READS_X;
   return STATUS_OK;
 }
