@@ -31,19 +31,21 @@ static struct job job_make(const struct node *node) {
   return job;
 }
 
-/* The cell of a voxel of y: its lowest corner, which corners are in the box (bits, as numbered
- * below), and where they are. */
+/* The cell of a voxel of y: which corners are in the box (bit i: corner i, the upper one on axis k
+ * where i has bit k), and the lowest corner's number in the source, modulo 2^32: it is not read
+ * where it is outside. */
 struct cell {
-  int64_t low;
-  int64_t step[3];
+  unsigned low, inside;
   float fraction[3];
-  unsigned inside;
 };
+
+__device__ inline unsigned voxels_along(const struct job &job, int axis) {
+  return (unsigned)(axis == 0 ? job.source.h * job.source.w : axis == 1 ? job.source.w : 1);
+}
 
 template <bool NEAREST>
 __device__ inline struct cell cell_find(const struct job &job, const struct affine_map &map, int d,
                                         int h, int w, bool clamps) {
-  const int row[3] = {job.source.h * job.source.w, job.source.w, 1};
   struct cell cell;
   cell.low = 0;
   cell.inside = 0xff;
@@ -53,8 +55,7 @@ __device__ inline struct cell cell_find(const struct job &job, const struct affi
         affine_row(&map, k, d, h) + map.matrix[k][2] * w, NEAREST ? AFFINE_NEAREST : AFFINE_LINEAR,
         clamps, map.first[k], map.last[k]);
     const unsigned upper = k == 0 ? 0xaa : k == 1 ? 0xcc : 0xf0; /* corners with bit k */
-    cell.step[k] = row[k] * job.from.voxel;
-    cell.low += axis.low * cell.step[k];
+    cell.low += (unsigned)axis.low * voxels_along(job, k);
     cell.fraction[k] = axis.fraction;
     if (!affine_inside(&map, k, axis.low)) cell.inside &= upper;
     if (!affine_inside(&map, k, axis.low + 1)) cell.inside &= ~upper;
@@ -62,15 +63,16 @@ __device__ inline struct cell cell_find(const struct job &job, const struct affi
   return cell;
 }
 
+/* `from`: the channel's first voxel. */
 template <typename T>
-__device__ inline float corner_load(const T *from, const struct cell &cell, int corner,
-                                    float outside) {
+__device__ inline float corner_load(const struct job &job, const T *from, const struct cell &cell,
+                                    int corner, float outside) {
+  unsigned voxel = cell.low;
   if (!(cell.inside >> corner & 1)) return outside;
-  int64_t at = cell.low;
 #pragma unroll
   for (int k = 0; k < 3; k++)
-    if (corner >> k & 1) at += cell.step[k];
-  return to_float(from[at]);
+    if (corner >> k & 1) voxel += voxels_along(job, k);
+  return to_float(*cuda_at(from, voxel, (unsigned)(sizeof(T) * job.from.voxel)));
 }
 
 __device__ inline float between(float low, float high, float fraction) {
@@ -78,11 +80,12 @@ __device__ inline float between(float low, float high, float fraction) {
 }
 
 template <typename T>
-__device__ inline float cell_blend(const T *from, const struct cell &cell, float outside) {
+__device__ inline float cell_blend(const struct job &job, const T *from, const struct cell &cell,
+                                   float outside) {
   float value[8];
 #pragma unroll
   for (int corner = 0; corner < 8; corner++)
-    value[corner] = corner_load(from, cell, corner, outside);
+    value[corner] = corner_load(job, from, cell, corner, outside);
 #pragma unroll
   for (int i = 0; i < 4; i++) value[i] = between(value[2 * i], value[2 * i + 1], cell.fraction[0]);
   float low = between(value[0], value[1], cell.fraction[1]);
@@ -113,20 +116,24 @@ __device__ inline void sample_voxel(const struct job &job, const struct affine_m
     const T *plane = from + c * job.from.channel;
     float value = 0;
     if (kept)
-      value =
-          NEAREST ? corner_load(plane, cell, 0, outside[c]) : cell_blend(plane, cell, outside[c]);
+      value = NEAREST ? corner_load(job, plane, cell, 0, outside[c])
+                      : cell_blend(job, plane, cell, outside[c]);
     store(to + c * job.to.channel + voxel * job.to.voxel, value);
   }
 }
 
+/* The map lies in shared memory: all threads of a block read the same sample's. */
 template <typename T, bool NEAREST>
-__global__ void __launch_bounds__(CUDA_TILE_THREADS)
+__global__ void __launch_bounds__(CUDA_TILE_THREADS, 3)
     affine_sample(struct job job, const T *__restrict__ source, const float *__restrict__ motion,
                   T *__restrict__ y) {
+  __shared__ struct affine_map map;
   const struct cuda_column column = cuda_column_find(job.tiles);
+  if (threadIdx.x == 0 && threadIdx.y == 0)
+    map = affine_map_load(motion + column.plane * AFFINE_MOTION, job.source.d, job.source.h,
+                          job.source.w);
+  __syncthreads();
   if (!column.inside) return;
-  const struct affine_map map = affine_map_load(motion + column.plane * AFFINE_MOTION, job.source.d,
-                                                job.source.h, job.source.w);
   source += column.plane * job.from.sample;
   y += column.plane * job.to.sample;
   for (int d = column.first; d < column.end; d++)

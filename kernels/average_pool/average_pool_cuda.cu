@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(THREADS)
   const int64_t end = first + view.range < view.voxels ? first + view.range : view.voxels;
   float sum[LANES] = {};
   x += blockIdx.z * view.strides.sample + group * LANES * view.strides.channel;
-#pragma unroll 4
+#pragma unroll 2
   for (int64_t voxel = first + row; group < view.groups && voxel < end; voxel += view.rows) {
     float value[LANES];
     cuda_load<T, LANES>(x + voxel * view.strides.voxel, value);

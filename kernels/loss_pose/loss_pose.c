@@ -11,11 +11,11 @@ static_assert(sizeof(struct loss_pose_arguments) <= OP_ARGUMENT_BYTES, "must fit
 
 static enum status check_arguments(const struct node *node) {
   const struct loss_pose_arguments *a = loss_pose_arguments_of(node);
-  REQUIRE(a->rotation_range > 0 && isfinite(a->rotation_range), STATUS_USAGE,
-          "%s: loss_pose: expected a range of rotation above 0 degrees, found %g", node->name,
+  REQUIRE(a->rotation_range >= 0 && isfinite(a->rotation_range), STATUS_USAGE,
+          "%s: loss_pose: expected a range of rotation of at least 0 degrees, found %g", node->name,
           a->rotation_range);
-  REQUIRE(a->translation_range > 0 && isfinite(a->translation_range), STATUS_USAGE,
-          "%s: loss_pose: expected a range of translation above 0 mm, found %g", node->name,
+  REQUIRE(a->translation_range >= 0 && isfinite(a->translation_range), STATUS_USAGE,
+          "%s: loss_pose: expected a range of translation of at least 0 mm, found %g", node->name,
           a->translation_range);
   REQUIRE(a->kind != POSE_GEODESIC || (a->weight >= 0 && isfinite(a->weight)), STATUS_USAGE,
           "%s: loss_pose: expected a weight of at least 0, found %g", node->name, a->weight);

@@ -25,7 +25,7 @@ enum pose_loss {
 
 struct loss_pose_arguments {
   enum pose_loss kind;
-  double rotation_range;    /* degrees that a prediction of 1 stands for */
+  double rotation_range;    /* degrees that a prediction of 1 stands for; 0: targets have none */
   double translation_range; /* mm likewise */
   double weight;            /* of POSE_GEODESIC, at least 0 */
   double half_extent[3];    /* of POSE_CORNER: half the field of view along x y z, mm */

@@ -30,6 +30,11 @@ HOST_DEVICE static inline double pose_distance(double square, double *slope) {
   return distance - POSE_ROUNDING;
 }
 
+/* What numbers of this range are multiplied with; where the range is 0 they are all 0. */
+HOST_DEVICE static inline double pose_unit(double range) {
+  return range > 0 ? 1 / range : 0;
+}
+
 /* --- losses: the value, and the gradient by the motion (or by the values) --- */
 
 HOST_DEVICE static inline double pose_mse_values(const struct pose_sample *sample,
@@ -38,7 +43,7 @@ HOST_DEVICE static inline double pose_mse_values(const struct pose_sample *sampl
   double sum = 0;
   for (int i = 0; i < POSE_EULER; i++) {
     double range = i < 3 ? arguments->rotation_range : arguments->translation_range;
-    double difference = sample->value[i] - sample->target_value[i] / range;
+    double difference = sample->value[i] - sample->target_value[i] * pose_unit(range);
     sum += difference * difference;
     gradient[i] = 2 * difference / 6;
   }
@@ -48,7 +53,7 @@ HOST_DEVICE static inline double pose_mse_values(const struct pose_sample *sampl
 HOST_DEVICE static inline double pose_mse_matrix(const struct pose_sample *sample,
                                                  const struct loss_pose_arguments *arguments,
                                                  struct pose_motion *gradient) {
-  const double range = arguments->translation_range;
+  const double unit = pose_unit(arguments->translation_range);
   double sum = 0;
   for (int i = 0; i < 9; i++) {
     double difference = sample->own.r[i] - sample->target.r[i];
@@ -56,9 +61,9 @@ HOST_DEVICE static inline double pose_mse_matrix(const struct pose_sample *sampl
     gradient->r[i] = 2 * difference / 12;
   }
   for (int k = 0; k < 3; k++) {
-    double difference = (sample->own.t[k] - sample->target.t[k]) / range;
+    double difference = (sample->own.t[k] - sample->target.t[k]) * unit;
     sum += difference * difference;
-    gradient->t[k] = 2 * difference / (12 * range);
+    gradient->t[k] = 2 * difference * unit / 12;
   }
   return sum / 12;
 }
@@ -69,7 +74,8 @@ HOST_DEVICE static inline double pose_mse_matrix(const struct pose_sample *sampl
 HOST_DEVICE static inline double pose_geodesic(const struct pose_sample *sample,
                                                const struct loss_pose_arguments *arguments,
                                                struct pose_motion *gradient) {
-  const double least = POSE_ROUNDING * POSE_ROUNDING, range = arguments->translation_range;
+  const double least = POSE_ROUNDING * POSE_ROUNDING;
+  const double unit = pose_unit(arguments->translation_range);
   double s = 0, square = 0, slope;
   for (int i = 0; i < 9; i++) {
     gradient->r[i] = sample->own.r[i] - sample->target.r[i];
@@ -78,11 +84,11 @@ HOST_DEVICE static inline double pose_geodesic(const struct pose_sample *sample,
   const double q = sqrt(s + least), r = sqrt((s < 1 ? 1 - s : 0) + least);
   for (int i = 0; i < 9; i++) gradient->r[i] /= 4 * q * r;
   for (int k = 0; k < 3; k++) {
-    gradient->t[k] = (sample->own.t[k] - sample->target.t[k]) / range;
+    gradient->t[k] = (sample->own.t[k] - sample->target.t[k]) * unit;
     square += gradient->t[k] * gradient->t[k];
   }
   const double distance = pose_distance(square, &slope);
-  for (int k = 0; k < 3; k++) gradient->t[k] *= arguments->weight * slope / range;
+  for (int k = 0; k < 3; k++) gradient->t[k] *= arguments->weight * slope * unit;
   return 2 * (atan2(q, r) - atan2(POSE_ROUNDING, sqrt(1 + least))) + arguments->weight * distance;
 }
 

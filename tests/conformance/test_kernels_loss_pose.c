@@ -120,6 +120,25 @@ TEST(losses_are_what_they_say) {
   CHECK(fabs(loss_of(&geodesic, 6, still, half, NULL) - M_PI) < 5e-3);
 }
 
+/* Of numbers that never differ from 0, predictions are drawn to 0 or count nothing. */
+TEST(ranges_may_be_0) {
+  const double value[POSE_MATRIX] = {0.25, 0.25, 0.25, 0.5, 0.5, 0.5},
+               turn[POSE_TARGET] = {15, 15, 15};
+  const double shift[POSE_TARGET] = {0, 0, 0, 12.5, 12.5, 12.5};
+  struct loss_pose_arguments arguments = mse;
+  double slope[POSE_MATRIX];
+  arguments.translation_range = 0;
+  CHECK(fabs(loss_of(&arguments, 6, value, turn, NULL) - 0.125) < 1e-15);
+  for (int kind = POSE_GEODESIC; kind <= POSE_CORNER; kind++) {
+    arguments = kind == POSE_CORNER ? corner : geodesic;
+    arguments.translation_range = 0;
+    CHECK(fabs(loss_of(&arguments, 6, value, turn, slope)) < 1e-12 && slope[3] == 0);
+    arguments.translation_range = 25;
+    arguments.rotation_range = 0;
+    CHECK(fabs(loss_of(&arguments, 6, value, shift, slope)) < 1e-12 && slope[0] == 0);
+  }
+}
+
 TEST(predictions_become_motions) {
   const double target[POSE_TARGET] = {20, -35, 50, 1, 2, 3};
   const struct pose_motion expected = pose_of_euler(target);
@@ -161,14 +180,15 @@ TEST(refuses_what_does_not_fit) {
   bad.arguments = &arguments;
   arguments.half_extent[1] = 0;
   check_refusal(&bad, "half of it 0 on axis 1");
-  arguments.translation_range = 0;
-  check_refusal(&bad, "above 0 mm, found 0");
+  arguments.translation_range = -1;
+  check_refusal(&bad, "at least 0 mm, found -1");
 }
 
 int main(void) {
   RUN(kernels_agree);
   RUN(gradients_agree_with_differences);
   RUN(losses_are_what_they_say);
+  RUN(ranges_may_be_0);
   RUN(predictions_become_motions);
   RUN(refuses_what_does_not_fit);
   return check_result();
