@@ -38,7 +38,8 @@ struct graph {
   int value_count, value_capacity, node_count, node_capacity;
   int losses[GRAPH_MAX_LOSSES]; /* nodes, in the order of graph_loss calls */
   int loss_count;
-  bool planned; /* a plan has changed it: it takes no more nodes and no second plan */
+  bool evaluation; /* set before nodes are added: batch norms use their running statistics */
+  bool planned;    /* a plan has changed it: it takes no more nodes and no second plan */
 };
 
 void graph_open(struct graph *graph, enum device_kind device, enum dtype dtype);

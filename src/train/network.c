@@ -36,6 +36,7 @@ enum status network_plan(struct network *network, const struct task *task,
   *network = (struct network){.extent = {extent[0], extent[1], extent[2]}};
   graph_open(&network->graph, device, DTYPE_F32);
   graph_set_activation(&network->graph, activation_of(config));
+  network->graph.evaluation = purpose == PURPOSE_PREDICTION;
   TRY(task->build(task_run, config, purpose, samples, extent, &network->graph));
   const struct plan_options options = {
       .training = purpose == PURPOSE_TRAINING,
