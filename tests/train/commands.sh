@@ -140,3 +140,27 @@ ranks 1 tiny.cfg output.dir=early train.learning_rate=0 train.early_stopping=2 t
 ranks 3 tiny.cfg output.dir=early3 train.learning_rate=0 train.early_stopping=2 train.steps=100
 same "early stopping" early early3
 [ "$(wc -l < early/metrics.csv)" = 7 ] || fail "early stopping: expected 6 steps"
+
+# --- materialise: the pose task's samples as files, the same for any number of ranks
+cat > pose.cfg <<CONFIG
+task = "pose";
+output: { level = "warning"; };
+data: { source = "volumes"; shards = "shards/pose.h5"; shard_count = 2; grid = "own"; validation = 2.0; test = 2.0; };
+pose: { size = [16, 16, 16]; spacing = [12.0, 12.0, 12.0]; variants_per_image = 2; evaluation_variants = 3; };
+model: { name = "resnet_pose"; features = [4]; blocks = [1]; hidden = 8; };
+CONFIG
+"$program" prepare pose.cfg
+ranks 1 materialise pose.cfg moved1
+ranks 3 materialise pose.cfg moved3
+diff -r moved1 moved3 || fail "materialise on 1 and 3 ranks"
+[ "$(find moved1 -name '*.nii.gz' | wc -l)" = 14 ] || fail "materialise: expected 7 subjects in 2 poses"
+head -1 moved1/metadata.csv | grep -q "^case,variant,rx,ry,rz,tx,ty,tz,cx,cy,cz,convention" || fail "metadata.csv: header"
+[ "$(wc -l < moved1/metadata.csv)" = 15 ] || fail "metadata.csv: expected 14 samples"
+grep -q '"convention": "T(x) = R (x - c) + c + t' moved1/metadata.json || fail "metadata.json"
+ranks 1 materialise pose.cfg later --epoch 1
+! cmp moved1/metadata.csv later/metadata.csv > output || fail "materialise: every epoch draws new poses"
+ranks 1 materialise pose.cfg test --split test
+[ "$(wc -l < test/metadata.csv)" = 7 ] || fail "materialise --split test: expected 6 samples"
+shows "16 x 16 x 16" "$program" inspect moved1/*_variant0001.nii.gz
+refused "materialise of another task" 2 'expected a config with task = "pose"' materialise tiny.cfg moved
+echo "ok   materialise"
