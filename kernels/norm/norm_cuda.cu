@@ -33,10 +33,11 @@ __global__ void __launch_bounds__(NORM_THREADS)
   struct norm_place place = norm_place_find(view);
   if (!place.inside) return;
   const struct norm_column<LANES> column = norm_column_load<LANES>(view, place, tables);
+  const int64_t step = (int64_t)place.rows * view.channels;
+  int64_t voxel = place.first + place.row, at = norm_element(view, place, voxel);
 #pragma unroll NORM_IN_FLIGHT
-  for (int64_t voxel = place.first + place.row; voxel < place.end; voxel += place.rows) {
+  for (; voxel < place.end; voxel += place.rows, at += step) {
     float value[LANES], added[LANES] = {};
-    int64_t at = norm_element(view, place, voxel);
     cuda_load<T, LANES>(x + at, value);
     if constexpr (RESIDUAL) cuda_load<T, LANES>(residual + at, added);
 #pragma unroll
@@ -69,10 +70,11 @@ __global__ void __launch_bounds__(NORM_THREADS)
         tables.line
             ? tables.line[norm_view_group(view, norm_plane(view, place.sample, place.column + l))]
             : make_float2(0, 0);
+  const int64_t step = (int64_t)place.rows * view.channels;
+  int64_t voxel = place.first + place.row, at = norm_element(view, place, voxel);
 #pragma unroll 2
-  for (int64_t voxel = place.first + place.row; voxel < place.end; voxel += place.rows) {
+  for (; voxel < place.end; voxel += place.rows, at += step) {
     float apart[LANES], gradient[LANES], own[LANES];
-    int64_t at = norm_element(view, place, voxel);
     norm_load_gradient<T, LANES, READS_SIGN>(source, at, column, view.arguments.slope, apart,
                                              gradient);
 #pragma unroll

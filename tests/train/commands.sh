@@ -73,6 +73,13 @@ ranks 3 tiny.cfg output.dir=started3 model.weights=imported.medtrain
 same "start from imported weights on 1 and 3 ranks" started started3
 ! diff -q run/metrics.csv started/metrics.csv > output || fail "model.weights changed nothing"
 
+# PyTorch's batch norms have a counter beside their weights; it is left out
+header='{"bn.num_batches_tracked":{"dtype":"I64","shape":[],"data_offsets":[0,8]},"bn.running_mean":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}'
+printf '%b\0\0\0\0\0\0\0%s\5\0\0\0\0\0\0\0\0\0\200\77\0\0\0\100' "\\x$(printf %x ${#header})" "$header" > counted.safetensors
+"$program" import counted.safetensors counted.medtrain 2> message
+grep -q "wrote 1 tensors" message || fail "import of a counter"
+"$program" inspect counted.medtrain | grep -q "weights/bn.running_mean .*F32 \[2\]" || fail "import beside a counter"
+
 shows '"steps": 2' "$program" bench tiny.cfg --steps 2
 shows '"reduction_overlap"' ranks 3 bench tiny.cfg --steps 1
 echo "ok   bench"
