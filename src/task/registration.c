@@ -66,6 +66,18 @@ static enum status find_atlas(struct task_run *run) {
   return STATUS_OK;
 }
 
+/* Warps are between voxels of one grid: padded subjects have grids of their own. */
+static enum status check_grids(const struct task_run *run) {
+  const struct dataset *dataset = &run->dataset;
+  for (int i = 0; i < dataset->subject_count; i++)
+    REQUIRE(memcmp(dataset->subjects[i].box_count, dataset->extent, sizeof dataset->extent) == 0,
+            STATUS_USAGE,
+            "%s: expected subjects on one grid, found a padded one, %s; set data.grid = "
+            "\"common\" and prepare again",
+            run->config->data.shards, dataset->subjects[i].id);
+  return STATUS_OK;
+}
+
 static enum status check_extents(const struct task_run *run) {
   int multiple;
   TRY(deformation_multiple(run->config, &multiple));
@@ -81,6 +93,7 @@ static enum status check_extents(const struct task_run *run) {
 
 static enum status registration_open(struct task_run *run, const struct config *config) {
   TRY(task_open_dataset(run, config));
+  TRY(check_grids(run));
   if (mode_is(run, "atlas")) TRY(find_atlas(run));
   int needed = mode_is(run, "atlas") ? 1 : 2;
   REQUIRE(run->subject_count[SPLIT_TRAIN] >= needed, STATUS_USAGE,

@@ -63,14 +63,26 @@ static struct prepare_team team_open(void) {
 static char folder[64];
 static struct prepare_team team;
 
-/* Rank 0 makes the subjects and, alone, the shards to compare with. */
-static struct data_place open_place(uint64_t *manifest, uint64_t *hash) {
+/* One more subject, of another size. */
+static void add_odd_subject(const struct data_place *place) {
+  struct volume image, label;
+  data_make_subject(7, (int[]){12, 21, 16}, &image, &label);
+  data_write_pair(place, "odd", &image, &label);
+  volume_close(&image);
+  volume_close(&label);
+}
+
+/* Rank 0 makes the subjects and, alone, the shards to compare with. own: subjects of two sizes stay
+ * on their own grids. */
+static struct data_place open_place(uint64_t *manifest, uint64_t *hash, bool own) {
   struct data_place place;
   if (team.rank == 0) {
     char *made = check_make_folder();
     snprintf(folder, sizeof folder, "%s", made);
     free(made);
     place = data_open_place(7, folder);
+    if (own) add_odd_subject(&place);
+    if (own) data_override(&place, "data.grid=own");
     char *master = place.config.data.shards;
     place.config.data.shards = file_join(place.folder, "alone.h5");
     CHECK_OK(data_prepare(&place));
@@ -86,6 +98,7 @@ static struct data_place open_place(uint64_t *manifest, uint64_t *hash) {
   MPI_Bcast(manifest, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD);
   MPI_Bcast(hash, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD);
   if (team.rank != 0) place = data_open_place(0, folder);
+  if (own) data_override(&place, "data.grid=own");
   return place;
 }
 
@@ -110,7 +123,7 @@ static void prepare_and_compare(struct data_place *place, uint64_t manifest, uin
 
 TEST(any_number_of_ranks_writes_the_same) {
   uint64_t manifest, hash;
-  struct data_place place = open_place(&manifest, &hash);
+  struct data_place place = open_place(&manifest, &hash, false);
   /* 1: all ranks write one shard together; 2: groups; 5: whole shards each */
   static const char *const settings[] = {"data.shard_count=1", "data.shard_count=2",
                                          "data.shard_count=5", "data.compression=1",
@@ -123,9 +136,19 @@ TEST(any_number_of_ranks_writes_the_same) {
   close_place(&place);
 }
 
+TEST(own_grids_are_the_same_too) {
+  uint64_t manifest, hash;
+  struct data_place place = open_place(&manifest, &hash, true);
+  data_override(&place, "data.shard_count=1");
+  prepare_and_compare(&place, manifest, hash);
+  data_override(&place, "data.shard_count=3");
+  prepare_and_compare(&place, manifest, hash);
+  close_place(&place);
+}
+
 TEST(one_bad_volume_stops_all_with_one_message) {
   uint64_t manifest, hash;
-  struct data_place place = open_place(&manifest, &hash);
+  struct data_place place = open_place(&manifest, &hash, false);
   char *path = file_format("%s/images/subject_02.nii.gz", place.source);
   char *other = file_format("%s/images/subject_04.nii.gz", place.source);
   if (team.rank == 0) CHECK(truncate(path, 300) == 0 && truncate(other, 300) == 0);
@@ -149,6 +172,7 @@ int main(int argc, char **argv) {
   MPI_Init(&argc, &argv);
   team = team_open();
   RUN(any_number_of_ranks_writes_the_same);
+  RUN(own_grids_are_the_same_too);
   RUN(one_bad_volume_stops_all_with_one_message);
   int result = check_result();
   MPI_Finalize();
