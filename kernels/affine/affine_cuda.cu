@@ -100,25 +100,20 @@ __device__ inline void store(unsigned char *to, float value) {
   *to = (unsigned char)value;
 }
 
-/* One voxel of y in all channels. */
+/* One voxel of y that is kept, in all channels. */
 template <typename T, bool NEAREST>
 __device__ inline void sample_voxel(const struct job &job, const struct affine_map &map, int d,
-                                    int h, int w, const T *from, T *to) {
+                                    int h, int w, int voxel, const T *from, T *to) {
   const bool clamps = affine_clamps(job.fill) && !affine_is_empty(&map);
-  const bool kept = affine_keeps(&job.cut, d, h, w);
   const struct cell cell = cell_find<NEAREST>(job, map, d, h, w, clamps);
-  const int voxel = (d * job.y.h + h) * job.y.w + w;
   float outside[MOST_CHANNELS] = {};
-  if (kept && job.fill == AFFINE_NOISE && cell.inside != 0xff) affine_noise(&map, voxel, outside);
+  if (job.fill == AFFINE_NOISE && cell.inside != 0xff) affine_noise(&map, voxel, job.y.c, outside);
 #pragma unroll
   for (int c = 0; c < MOST_CHANNELS; c++) {
     if (c >= job.y.c) break;
     const T *plane = from + c * job.from.channel;
-    float value = 0;
-    if (kept)
-      value = NEAREST ? corner_load(job, plane, cell, 0, outside[c])
-                      : cell_blend(job, plane, cell, outside[c]);
-    store(to + c * job.to.channel + voxel * job.to.voxel, value);
+    store(to + c * job.to.channel, NEAREST ? corner_load(job, plane, cell, 0, outside[c])
+                                           : cell_blend(job, plane, cell, outside[c]));
   }
 }
 
@@ -136,8 +131,14 @@ __global__ void __launch_bounds__(CUDA_TILE_THREADS, 3)
   if (!column.inside) return;
   source += column.plane * job.from.sample;
   y += column.plane * job.to.sample;
-  for (int d = column.first; d < column.end; d++)
-    sample_voxel<T, NEAREST>(job, map, d, column.row, column.item, source, y);
+  for (int d = column.first; d < column.end; d++) {
+    const int voxel = (d * job.y.h + column.row) * job.y.w + column.item;
+    T *to = y + voxel * job.to.voxel;
+    if (affine_keeps(&job.cut, d, column.row, column.item))
+      sample_voxel<T, NEAREST>(job, map, d, column.row, column.item, voxel, source, to);
+    else
+      for (int c = 0; c < job.y.c; c++) store(to + c * job.to.channel, 0);
+  }
 }
 
 template <typename T, bool NEAREST>

@@ -56,7 +56,8 @@ static void find_voxel(const struct sample *sample, int n, const int at[3]) {
         affine_axis_find(position, a->mode, clamps, sample->map.first[k], sample->map.last[k]);
   }
   if (a->fill == AFFINE_NOISE)
-    affine_noise(&sample->map, (at[0] * a->size[1] + at[1]) * a->size[2] + at[2], outside);
+    affine_noise(&sample->map, (at[0] * a->size[1] + at[1]) * a->size[2] + at[2],
+                 sample->node->y.shape.c, outside);
   for (int c = 0; c < sample->node->y.shape.c; c++)
     store(sample, n, c, at, kept ? blend(sample, n, c, axis, outside[c]) : 0);
 }

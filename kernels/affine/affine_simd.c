@@ -9,13 +9,16 @@
 enum { RUN = 64 };
 
 typedef float four __attribute__((vector_size(16)));
+typedef double two_doubles __attribute__((vector_size(16)));
+typedef double pair __attribute__((aligned(4), may_alias)); /* two floats */
 
 /* Neighbours on a row of y and their cells. */
 struct run {
   int n, d, h, w, count;
   int low[3][RUN];
   float fraction[3][RUN];
-  int interior[RUN]; /* all corners are in the box */
+  int interior[RUN];     /* all corners are in the box */
+  float outside[4][RUN]; /* by channel: what outside voxels are, where not all are in the box */
 };
 
 struct job {
@@ -52,9 +55,24 @@ static void find_axis(const struct job *job, struct run *run, int k) {
   }
 }
 
+static void find_noise(const struct job *job, struct run *run) {
+  int channels = job->node->y.shape.c;
+  int first = voxel_of(&job->node->y.shape, run->d, run->h, run->w);
+  for (int i = 0; i < run->count; i++) {
+    float noise[4];
+    if (run->interior[i]) continue;
+    affine_noise(map_of(job, run->n), first + i, channels, noise);
+    for (int c = 0; c < channels; c++) run->outside[c][i] = noise[c];
+  }
+}
+
 static void find_cells(const struct job *job, struct run *run) {
   for (int i = 0; i < run->count; i++) run->interior[i] = 1;
   for (int k = 0; k < 3; k++) find_axis(job, run, k);
+  if (affine_arguments_of(job->node)->fill == AFFINE_NOISE)
+    find_noise(job, run);
+  else
+    memset(run->outside, 0, sizeof run->outside);
 }
 
 /* Whether corner `corner` (bit k: the upper voxel on axis k) is in the box; *voxel: which it is. */
@@ -75,11 +93,13 @@ struct corners {
   four low, high; /* slice d, slice d+1 */
 };
 
-static inline struct corners corners_load(const float *from, const struct shape *shape) {
-  const float *high = from + (int64_t)shape->h * shape->w;
-  int row = shape->w;
-  return (struct corners){{from[0], from[1], from[row], from[row + 1]},
-                          {high[0], high[1], high[row], high[row + 1]}};
+static inline four slice_load(const float *corner, int row) {
+  return (four)(two_doubles){*(const pair *)corner, *(const pair *)(corner + row)};
+}
+
+static inline struct corners corners_load(const float *corner, const struct shape *shape) {
+  return (struct corners){slice_load(corner, shape->w),
+                          slice_load(corner + (int64_t)shape->h * shape->w, shape->w)};
 }
 
 static struct corners corners_border(const struct job *job, const struct run *run, int i,
@@ -99,55 +119,39 @@ static inline float corners_blend(struct corners c, float d, float h, float w) {
   return low + w * (high - low);
 }
 
-static void find_noise(const struct job *job, const struct run *run, int i, float noise[4]) {
-  memset(noise, 0, 4 * sizeof *noise);
-  if (affine_arguments_of(job->node)->fill == AFFINE_NOISE)
-    affine_noise(map_of(job, run->n), voxel_of(&job->node->y.shape, run->d, run->h, run->w + i),
-                 noise);
-}
-
-static void sample_linear(const struct job *job, const struct run *run) {
+/* A channel of a run. */
+static void sample_linear(const struct job *job, const struct run *run, int c) {
   const struct shape *source = &job->node->x[0].shape, *y = &job->node->y.shape;
-  int to = voxel_of(y, run->d, run->h, run->w);
+  const float *plane = (const float *)job->source + plane_of(source, run->n, c);
+  float *to = (float *)job->y + plane_of(y, run->n, c) + voxel_of(y, run->d, run->h, run->w);
   for (int i = 0; i < run->count; i++) {
-    float outside[4];
-    int at =
-        run->interior[i] ? voxel_of(source, run->low[0][i], run->low[1][i], run->low[2][i]) : 0;
-    if (!run->interior[i]) find_noise(job, run, i, outside);
-    for (int c = 0; c < y->c; c++) {
-      const float *plane = (const float *)job->source + plane_of(source, run->n, c);
-      struct corners corners = run->interior[i] ? corners_load(plane + at, source)
-                                                : corners_border(job, run, i, plane, outside[c]);
-      ((float *)job->y)[plane_of(y, run->n, c) + to + i] =
-          corners_blend(corners, run->fraction[0][i], run->fraction[1][i], run->fraction[2][i]);
-    }
+    struct corners corners;
+    if (run->interior[i])
+      corners = corners_load(
+          plane + voxel_of(source, run->low[0][i], run->low[1][i], run->low[2][i]), source);
+    else
+      corners = corners_border(job, run, i, plane, run->outside[c][i]);
+    to[i] = corners_blend(corners, run->fraction[0][i], run->fraction[1][i], run->fraction[2][i]);
   }
 }
 
-static void sample_nearest(const struct job *job, const struct run *run) {
+static void sample_nearest(const struct job *job, const struct run *run, int c) {
   const struct shape *source = &job->node->x[0].shape, *y = &job->node->y.shape;
-  int to = voxel_of(y, run->d, run->h, run->w);
-  for (int i = 0; i < run->count; i++) {
-    float outside[4];
-    int at = 0;
-    bool inside = corner_inside(job, run, i, 0, &at);
-    if (!inside) find_noise(job, run, i, outside);
-    for (int c = 0; c < y->c; c++)
-      ((float *)job->y)[plane_of(y, run->n, c) + to + i] =
-          inside ? ((const float *)job->source)[plane_of(source, run->n, c) + at] : outside[c];
-  }
+  const float *plane = (const float *)job->source + plane_of(source, run->n, c);
+  float *to = (float *)job->y + plane_of(y, run->n, c) + voxel_of(y, run->d, run->h, run->w);
+  int voxel;
+  for (int i = 0; i < run->count; i++)
+    to[i] = corner_inside(job, run, i, 0, &voxel) ? plane[voxel] : run->outside[c][i];
 }
 
-static void sample_labels(const struct job *job, const struct run *run) {
+static void sample_labels(const struct job *job, const struct run *run, int c) {
   const struct shape *source = &job->node->x[0].shape, *y = &job->node->y.shape;
-  int to = voxel_of(y, run->d, run->h, run->w);
-  for (int i = 0; i < run->count; i++) {
-    int at = 0;
-    bool inside = corner_inside(job, run, i, 0, &at);
-    for (int c = 0; c < y->c; c++)
-      ((unsigned char *)job->y)[plane_of(y, run->n, c) + to + i] =
-          inside ? ((const unsigned char *)job->source)[plane_of(source, run->n, c) + at] : 0;
-  }
+  const unsigned char *plane = (const unsigned char *)job->source + plane_of(source, run->n, c);
+  unsigned char *to =
+      (unsigned char *)job->y + plane_of(y, run->n, c) + voxel_of(y, run->d, run->h, run->w);
+  int voxel;
+  for (int i = 0; i < run->count; i++)
+    to[i] = corner_inside(job, run, i, 0, &voxel) ? plane[voxel] : 0;
 }
 
 static void clear(const struct job *job, int n, int voxel, int count) {
@@ -168,9 +172,15 @@ static void sample_row(const struct job *job, int n, int d, int h) {
   clear(job, n, voxel_of(y, d, h, 0), first);
   clear(job, n, voxel_of(y, d, h, end), y->w - end);
   for (int w = first; w < end; w += RUN) {
-    struct run run = {.n = n, .d = d, .h = h, .w = w, .count = end - w < RUN ? end - w : RUN};
+    struct run run; /* too large to clear */
+    run.n = n;
+    run.d = d;
+    run.h = h;
+    run.w = w;
+    run.count = end - w < RUN ? end - w : RUN;
     find_cells(job, &run);
-    (linear ? sample_linear : labels ? sample_labels : sample_nearest)(job, &run);
+    for (int c = 0; c < y->c; c++)
+      (linear ? sample_linear : labels ? sample_labels : sample_nearest)(job, &run, c);
   }
 }
 
