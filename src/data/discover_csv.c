@@ -1,0 +1,67 @@
+/* The layout that is a table: one line per subject. */
+#include <stdlib.h>
+#include <string.h>
+#include "base/file.h"
+#include "data/csv.h"
+#include "data/discover_parts.h"
+#include "data/split.h"
+
+/* A path of the csv: as it is when absolute, else below data.source. NULL when out of memory. */
+static char *place(const struct config *config, const char *path) {
+  return path[0] == '/' || !config->data.source[0] ? strdup(path)
+                                                   : file_join(config->data.source, path);
+}
+
+struct columns {
+  int subject, image, label, split, patient;
+};
+
+static enum status add_from_row(struct subject_list *list, const struct config *config,
+                                const struct csv *csv, const struct columns *columns, int row) {
+  int line = csv_line(csv, row);
+  const char *id = csv_get(csv, row, columns->subject), *image = csv_get(csv, row, columns->image);
+  const char *label = columns->label < 0 ? "" : csv_get(csv, row, columns->label);
+  REQUIRE(image[0], STATUS_FAILED, "%s:%d: image: expected a path, found nothing", csv->path, line);
+  int split = -1;
+  if (columns->split >= 0) {
+    const char *name = csv_get(csv, row, columns->split);
+    split = split_find(name);
+    REQUIRE(split >= 0, STATUS_FAILED,
+            "%s:%d: split: expected train, validation or test, found \"%s\"", csv->path, line,
+            name);
+  }
+  char *label_path = label[0] ? place(config, label) : NULL;
+  REQUIRE(label_path || !label[0], STATUS_FAILED, "%s: out of memory", csv->path);
+  TRY(discover_add(list, id, place(config, image), label_path, split));
+  if (columns->patient < 0) return STATUS_OK;
+  const char *patient = csv_get(csv, row, columns->patient);
+  REQUIRE(patient[0], STATUS_FAILED, "%s:%d: patient: expected a name, found nothing", csv->path,
+          line);
+  struct subject_source *subject = &list->subjects[list->count - 1];
+  subject->patient = strdup(patient);
+  REQUIRE(subject->patient, STATUS_FAILED, "out of memory for the list of subjects");
+  return STATUS_OK;
+}
+
+static enum status find_in_rows(const struct config *config, const struct csv *csv,
+                                struct subject_list *list) {
+  struct columns columns = {csv_find(csv, "subject"), csv_find(csv, "image"),
+                            csv_find(csv, "label"), csv_find(csv, "split"),
+                            csv_find(csv, "patient")};
+  REQUIRE(
+      columns.subject >= 0 && columns.image >= 0, STATUS_FAILED,
+      "%s: expected a header with the columns subject,image,label[,split,patient], found no \"%s\"",
+      csv->path, columns.subject < 0 ? "subject" : "image");
+  for (int row = 0; row < csv->rows; row++) TRY(add_from_row(list, config, csv, &columns, row));
+  return STATUS_OK;
+}
+
+enum status discover_csv(const struct config *config, struct subject_list *list) {
+  REQUIRE(config->data.list[0], STATUS_USAGE,
+          "data.list: expected a csv file for data.layout = \"csv\", found nothing");
+  struct csv csv;
+  TRY(csv_read(&csv, config->data.list));
+  enum status status = find_in_rows(config, &csv, list);
+  csv_close(&csv);
+  return status;
+}

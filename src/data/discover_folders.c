@@ -1,0 +1,137 @@
+/* Layouts of files in folders: what their names say. */
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/file.h"
+#include "data/discover_parts.h"
+
+static const char *const suffixes[] = {".nii.gz", ".nii", ".hdr", ".hdr.gz"};
+enum { SUFFIX_COUNT = sizeof suffixes / sizeof *suffixes };
+
+/* The length of a volume's file name without its suffix; 0 if it is none. */
+static size_t stem_length(const char *name) {
+  size_t length = strlen(name);
+  for (int i = 0; i < SUFFIX_COUNT && name[0] != '.'; i++) {
+    size_t tail = strlen(suffixes[i]);
+    if (length > tail && strcmp(name + length - tail, suffixes[i]) == 0) return length - tail;
+  }
+  return 0;
+}
+
+/* The name without its suffix; returns its length, 0 for what is no volume. */
+static size_t copy_stem(const char *name, char stem[256]) {
+  size_t length = stem_length(name);
+  if (length > 255) return 0; /* longer than a file name can be */
+  memcpy(stem, name, length);
+  stem[length] = 0;
+  return length;
+}
+
+/* folder/stem with whichever suffix exists (caller frees); NULL when none does. */
+static char *find_volume(const char *folder, const char *stem) {
+  for (int i = 0; i < SUFFIX_COUNT; i++) {
+    char *path = file_format("%s/%s%s", folder, stem, suffixes[i]);
+    if (path && file_exists(path)) return path;
+    free(path);
+  }
+  return NULL;
+}
+
+/* Where a layout looks: folders of data.source. */
+struct places {
+  char *images, *labels;
+};
+
+/* Calls `add_one` for every name in places->images; frees the places. */
+static enum status walk(struct subject_list *list, struct places *places,
+                        enum status (*add_one)(struct subject_list *list,
+                                               const struct places *places, const char *name)) {
+  char **names = NULL;
+  int count = 0;
+  enum status status = places->images && places->labels
+                           ? file_list(places->images, "", &names, &count)
+                           : status_fail(STATUS_FAILED, __FILE__, __LINE__, "out of memory");
+  for (int i = 0; !status && i < count; i++) status = add_one(list, places, names[i]);
+  file_list_free(names, count);
+  free(places->images);
+  free(places->labels);
+  return status;
+}
+
+static enum status add_from_folders(struct subject_list *list, const struct places *places,
+                                    const char *name) {
+  char stem[256];
+  if (!copy_stem(name, stem)) return STATUS_OK;
+  char *label = NULL;
+  if (file_is_directory(places->labels)) {
+    label = find_volume(places->labels, stem);
+    REQUIRE(label, STATUS_FAILED, "%s/%s: expected its label map %s/%s.nii.gz, found none",
+            places->images, name, places->labels, stem);
+  }
+  return discover_add(list, stem, file_join(places->images, name), label, -1);
+}
+
+enum status discover_folders(const struct config *config, struct subject_list *list) {
+  struct places places = {file_join(config->data.source, "images"),
+                          file_join(config->data.source, "labels")};
+  return walk(list, &places, add_from_folders);
+}
+
+static enum status add_plain(struct subject_list *list, const struct places *places,
+                             const char *name) {
+  char stem[256];
+  return copy_stem(name, stem) ? discover_add(list, stem, file_join(places->images, name), NULL, -1)
+                               : STATUS_OK;
+}
+
+enum status discover_plain(const struct config *config, struct subject_list *list) {
+  struct places places = {strdup(config->data.source), strdup("")};
+  return walk(list, &places, add_plain);
+}
+
+static enum status add_from_mmwhs(struct subject_list *list, const struct places *places,
+                                  const char *name) {
+  static const char mark[] = "_image";
+  char stem[256];
+  size_t length = copy_stem(name, stem), tail = sizeof mark - 1;
+  if (length <= tail || strcmp(stem + length - tail, mark) != 0) return STATUS_OK;
+  stem[length - tail] = 0;
+  char *partner = file_format("%s_label", stem);
+  REQUIRE(partner, STATUS_FAILED, "out of memory");
+  char *label = find_volume(places->labels, partner);
+  free(partner);
+  return discover_add(list, stem, file_join(places->images, name), label, -1);
+}
+
+enum status discover_mmwhs(const struct config *config, struct subject_list *list) {
+  const char *source = config->data.source, *subset = config->data.subset;
+  struct places places = {file_join(source, subset), file_join(source, subset)};
+  return walk(list, &places, add_from_mmwhs);
+}
+
+static enum status add_from_oasis(struct subject_list *list, const struct config *config,
+                                  const char *name) {
+  const char *labels = config->data.oasis_labels;
+  if (name[0] == '.') return STATUS_OK;
+  char *folder = file_join(config->data.source, name);
+  char *image = folder ? find_volume(folder, "aligned_norm") : NULL;
+  char *stem = file_format("aligned_%s", labels);
+  char *label = image && stem ? find_volume(folder, stem) : NULL;
+  free(stem);
+  free(folder);
+  if (!image) return STATUS_OK;
+  if (label) return discover_add(list, name, image, label, -1);
+  free(image);
+  FAIL(STATUS_FAILED, "%s/%s: expected aligned_%s.nii.gz beside aligned_norm, found none",
+       config->data.source, name, labels);
+}
+
+enum status discover_oasis(const struct config *config, struct subject_list *list) {
+  char **names;
+  int count;
+  TRY(file_list(config->data.source, "", &names, &count));
+  enum status status = STATUS_OK;
+  for (int i = 0; !status && i < count; i++) status = add_from_oasis(list, config, names[i]);
+  file_list_free(names, count);
+  return status;
+}

@@ -1,0 +1,20 @@
+/* What the layouts share: the list they add to. */
+#pragma once
+#include "data/discover.h"
+
+struct subject_list {
+  struct subject_source *subjects;
+  int count;
+};
+
+/* Adds a subject. Takes image and label over, also on failure; the id is copied. split: -1 where
+ * the layout says none. */
+CHECKED enum status discover_add(struct subject_list *list, const char *id, char *image,
+                                 char *label, int split);
+
+/* One per layout (see discover.h). */
+CHECKED enum status discover_folders(const struct config *config, struct subject_list *list);
+CHECKED enum status discover_plain(const struct config *config, struct subject_list *list);
+CHECKED enum status discover_oasis(const struct config *config, struct subject_list *list);
+CHECKED enum status discover_mmwhs(const struct config *config, struct subject_list *list);
+CHECKED enum status discover_csv(const struct config *config, struct subject_list *list);
