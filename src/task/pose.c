@@ -92,7 +92,7 @@ static void warn_of_borders(const struct task_run *run) {
   }
   double needed = pose_mask_radius(config) + range;
   if (strcmp(config->pose.fill, "crop") == 0 && needed > reach)
-    log_warning(
+    log_info(
         "pose.fill = \"crop\": the mask reaches %.0f mm from the centre when moved, the field of "
         "view of %s %.0f mm: voxels outside it repeat its border (pose.mask_radius = %.0f would "
         "avoid that)",
@@ -153,12 +153,9 @@ static enum status pose_fill(struct task_run *run, enum purpose purpose, enum sp
   const struct pose pose = pose_motion(run, sample.epoch, sample.subject, sample.variant),
                     still = {0};
   bool pair = pose_is_pair(config);
-  TRY(dataset_verify(dataset, sample.subject));
-  size_t voxels =
-      (size_t)dataset->extent[0] * (size_t)dataset->extent[1] * (size_t)dataset->extent[2];
-  memcpy(inputs[POSE_SOURCE], dataset_image(dataset, sample.subject), voxels * sizeof(float));
+  TRY(task_put_image(run, purpose, sample.subject, inputs, POSE_SOURCE));
   TRY(fill_motion(run, &sample, &pose, inputs[POSE_MOTION]));
-  if (pair) memcpy(inputs[POSE_REFERENCE], inputs[POSE_SOURCE], voxels * sizeof(float));
+  if (pair) TRY(task_put_image(run, purpose, sample.subject, inputs, POSE_REFERENCE));
   if (pair) TRY(fill_motion(run, &sample, &still, inputs[POSE_REFERENCE_MOTION]));
   if (purpose == PURPOSE_TRAINING) {
     float *target = inputs[pair ? POSE_REFERENCE_MOTION + 1 : POSE_REFERENCE];
