@@ -7,6 +7,7 @@
 #include "kernels/conv_transpose/conv_transpose.h"
 #include "kernels/integrate/integrate.h"
 #include "kernels/leaky_relu/leaky_relu.h"
+#include "kernels/loss_ce/loss_ce.h"
 #include "kernels/loss_dice_warp/loss_dice_warp.h"
 #include "kernels/loss_lncc/loss_lncc.h"
 #include "kernels/loss_pose/loss_pose.h"
@@ -87,6 +88,11 @@ static const struct golden_case segmentation_layers[] = {
      ARGUMENTS(conv_transpose_arguments, .kernel = {1, 2, 2}, .stride = {1, 2, 2},
                .out_channels = 8),
      1},
+    {"ce", "loss_ce", NULL, 0, 2},
+    {"ce_weighted_finer", "loss_ce",
+     ARGUMENTS(loss_ce_arguments, .weighted = true, .weight = {0.1F, 1, 1, 2, 1}), 2},
+    {"ce_flat_given", "loss_ce", NULL, 0, 3},
+    {"ce_focal", "loss_ce", ARGUMENTS(loss_ce_arguments, .gamma = 2), 2},
 };
 
 #define NORM(...) ARGUMENTS(norm_arguments, __VA_ARGS__)

@@ -1,6 +1,8 @@
 """Makes segmentation_layers.safetensors with PyTorch and MONAI: what networks that segment are made of and
 trained with, as operators.safetensors: see README.md.
     python3 make_segmentation_layers.py           (any torch >= 1.13, numpy, monai)"""
+import numpy as np
+import torch
 import torch.nn.functional as F
 
 import tensor_file
@@ -18,10 +20,39 @@ def add_transposed(ops):
     add("conv_transpose_flat", 16, 8, (1, 2, 2), (1, 2, 2), 0, 0, 2, 5, 3, bias=False)
 
 
+def draw_labels(ops, *shape, classes):
+    labels = np.floor(ops.draw(*shape, low=0, high=classes)).astype(np.uint8)
+    labels.flat[::13] = 255
+    return labels
+
+
+def finer(logits, labels):
+    return F.interpolate(logits, size=labels.shape[2:], mode="trilinear", align_corners=False)
+
+
+def add_cross_entropies(ops):
+    def add(name, loss, n, classes, extent, factor, *more):
+        labels = draw_labels(ops, n, 1, *(e * f for e, f in zip(extent, factor)), classes=classes)
+        ops.add(name, lambda x, y, *z: loss(finer(x, y), y[:, 0].long(), *z),
+                ops.draw(n, classes, *extent, low=-3, high=3), labels, *more)
+    weight = torch.tensor([.1, 1, 1, 2, 1], dtype=torch.float64)
+    ce = lambda z, y, **k: F.cross_entropy(z, y, ignore_index=255, **k)
+
+    def focal(z, y):
+        p = F.softmax(z, 1).gather(1, y.clamp(max=4)[:, None])[:, 0]
+        return ((1 - p) ** 2 * -p.log())[y < 255].mean()
+    add("ce", ce, 2, 3, (3, 4, 5), (1, 1, 1))
+    add("ce_weighted_finer", lambda z, y: ce(z, y, weight=weight), 2, 5, (2, 3, 4), (2, 2, 2))
+    add("ce_flat_given", lambda z, y, total: ce(z, y, reduction="sum") / total.detach().sum(), 1, 17, (2, 3, 5),
+        (1, 2, 2), np.full((1, 1, 1, 1, 1), 41.5, np.float32))
+    add("ce_focal", focal, 1, 5, (2, 3, 3), (2, 2, 2))
+
+
 def main():
     ops = Operators()
     ops.stream = 3000
     add_transposed(ops)
+    add_cross_entropies(ops)
     tensor_file.write(f"{FOLDER}/segmentation_layers.safetensors", ops.tensors, {"seed": SEED, **VERSIONS})
 
 
