@@ -6,6 +6,13 @@
  * task_close. */
 CHECKED enum status task_open_dataset(struct task_run *run, const struct config *config);
 
+/* Part of fill: input `input` is a subject's stored image, or label map. Checks its checksum the
+ * first time and copies it, unless the device keeps it. */
+CHECKED enum status task_put_image(struct task_run *run, enum purpose purpose, int subject,
+                                   void *const *inputs, int input);
+CHECKED enum status task_put_labels(struct task_run *run, enum purpose purpose, int subject,
+                                    void *const *inputs, int input);
+
 /* Makes room for epochs of so many samples in task_shuffle. */
 CHECKED enum status task_reserve_order(struct task_run *run, int64_t samples);
 

@@ -113,15 +113,11 @@ static enum status registration_fill(struct task_run *run, enum purpose purpose,
                          ? registration_training_pair(run, epoch, index)
                          : registration_fixed_pair(run, split, index);
   struct dataset *dataset = &run->dataset;
-  TRY(dataset_verify(dataset, pair.moving));
-  TRY(dataset_verify(dataset, pair.fixed));
-  size_t voxels =
-      (size_t)dataset->extent[0] * (size_t)dataset->extent[1] * (size_t)dataset->extent[2];
-  memcpy(inputs[INPUT_MOVING], dataset_image(dataset, pair.moving), voxels * sizeof(float));
-  memcpy(inputs[INPUT_FIXED], dataset_image(dataset, pair.fixed), voxels * sizeof(float));
+  TRY(task_put_image(run, purpose, pair.moving, inputs, INPUT_MOVING));
+  TRY(task_put_image(run, purpose, pair.fixed, inputs, INPUT_FIXED));
   if (purpose == PURPOSE_TRAINING && run->config->loss.lam_dice > 0) {
-    memcpy(inputs[INPUT_MOVING_LABELS], dataset_label(dataset, pair.moving), voxels);
-    memcpy(inputs[INPUT_FIXED_LABELS], dataset_label(dataset, pair.fixed), voxels);
+    TRY(task_put_labels(run, purpose, pair.moving, inputs, INPUT_MOVING_LABELS));
+    TRY(task_put_labels(run, purpose, pair.fixed, inputs, INPUT_FIXED_LABELS));
   }
   dataset_release_pages(dataset, pair.moving);
   dataset_release_pages(dataset, pair.fixed);

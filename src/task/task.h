@@ -30,6 +30,9 @@ struct task_run {
   int atlas;           /* subject number, -1: none */
   int *order;          /* scratch of task_shuffle: the order of samples in epoch order_epoch - 1 */
   int64_t order_epoch; /* 0: none yet */
+  /* NULL, or the training device keeps the stored volumes: while training, fill then names in
+   * kept[input] the subject whose volume an input is, instead of copying it. */
+  int *kept;
 };
 
 /* Names of the numbers in a row of scores. */

@@ -7,9 +7,25 @@
 /* Batches on the host: one in use or travelling, one being filled; and one that is waiting. */
 enum { DEPTH = 2, DEPTH_WITH_COPIES = 3 };
 
+/* Behind a batch on the host, where the device keeps volumes: for each sample and input the subject
+ * whose volume it is; -1: the input itself is in the batch. */
+static int *kept_in(const struct trainer *trainer, void *memory, int sample) {
+  return (int *)((char *)memory + trainer->training.batch.bytes) + sample * NETWORK_MAX_INPUTS;
+}
+
+static size_t host_batch_bytes(const struct trainer *trainer) {
+  const struct batch_layout *batch = &trainer->training.batch;
+  size_t kept = sizeof(int) * NETWORK_MAX_INPUTS * (size_t)batch->samples;
+  return batch->bytes + (trainer->feed.resident.memory ? kept : 0);
+}
+
 static enum status fill_sample(struct trainer *trainer, int64_t step, int64_t index, int sample,
                                void *memory) {
   void *inputs[NETWORK_MAX_INPUTS];
+  if (trainer->feed.resident.memory) {
+    trainer->task_run.kept = kept_in(trainer, memory, sample);
+    for (int i = 0; i < NETWORK_MAX_INPUTS; i++) trainer->task_run.kept[i] = -1;
+  }
   batch_pointers(&trainer->training.batch, memory, sample, inputs);
   return trainer->task->fill(&trainer->task_run, PURPOSE_TRAINING, SPLIT_TRAIN,
                              step / trainer->time.steps_per_epoch, index, inputs);
@@ -52,7 +68,8 @@ static enum status open_buffer(struct trainer *trainer, struct feed_buffer *buff
 static enum status open_copies(struct trainer *trainer) {
   struct feed *feed = &trainer->feed;
   struct device *device = trainer->device;
-  feed->host_bytes = DEPTH_WITH_COPIES * prefetch_stride(trainer->training.batch.bytes);
+  TRY(resident_open(trainer));
+  feed->host_bytes = DEPTH_WITH_COPIES * prefetch_stride(host_batch_bytes(trainer));
   TRY(device->ops->allocate_host(device, feed->host_bytes, &feed->host));
   TRY(device->ops->stream_open(device, &feed->stream));
   TRY(device->ops->event_open(device, &feed->idle));
@@ -65,7 +82,7 @@ enum status feed_open(struct trainer *trainer) {
   bool copies = !trainer->device->ops->host_memory;
   int depth = copies ? DEPTH_WITH_COPIES : DEPTH;
   if (copies) TRY(open_copies(trainer));
-  TRY(prefetch_open_in(&feed->prefetch, feed->host, depth, trainer->training.batch.bytes, fill_slot,
+  TRY(prefetch_open_in(&feed->prefetch, feed->host, depth, host_batch_bytes(trainer), fill_slot,
                        trainer));
   feed->next_ticket = trainer->state.step * trainer->time.slots;
   for (int i = 0; i < depth; i++) TRY(request_next(trainer));
@@ -85,12 +102,35 @@ void feed_close(struct trainer *trainer) {
   device->event_close(&feed->idle);
   device->stream_close(&feed->stream);
   device->release_host(trainer->device, feed->host, feed->host_bytes);
+  resident_close(trainer);
   *feed = (struct feed){0};
 }
 
 static enum status check_ticket(int64_t expected, int64_t found) {
   REQUIRE(found == expected, STATUS_FAILED, "inputs out of order: expected ticket %lld, found %lld",
           (long long)expected, (long long)found);
+  return STATUS_OK;
+}
+
+static enum status copy_input(struct trainer *trainer, const struct feed_buffer *buffer, int sample,
+                              int input) {
+  const struct batch_layout *batch = &trainer->training.batch;
+  size_t bytes = batch->sample_bytes[input];
+  size_t offset = batch->offset[input] + (size_t)sample * bytes;
+  int subject = kept_in(trainer, buffer->host, sample)[input];
+  const void *from = subject < 0 ? (char *)buffer->host + offset
+                                 : resident_volume(&trainer->feed.resident, subject, bytes);
+  return trainer->device->ops->copy(&trainer->feed.stream, (char *)buffer->memory + offset, from,
+                                    bytes);
+}
+
+static enum status copy_batch(struct trainer *trainer, const struct feed_buffer *buffer) {
+  const struct batch_layout *batch = &trainer->training.batch;
+  if (!trainer->feed.resident.memory)
+    return trainer->device->ops->copy(&trainer->feed.stream, buffer->memory, buffer->host,
+                                      batch->bytes);
+  for (int sample = 0; sample < batch->samples; sample++)
+    for (int i = 0; i < batch->count; i++) TRY(copy_input(trainer, buffer, sample, i));
   return STATUS_OK;
 }
 
@@ -101,7 +141,7 @@ static enum status start_copy(struct trainer *trainer) {
   struct feed_buffer *buffer = &feed->buffer[feed->next];
   TRY(prefetch_take(&feed->prefetch, &buffer->host, &buffer->ticket));
   if (buffer->filled_before) TRY(device->event_wait(&feed->stream, &buffer->used));
-  TRY(device->copy(&feed->stream, buffer->memory, buffer->host, trainer->training.batch.bytes));
+  TRY(copy_batch(trainer, buffer));
   TRY(device->event_record(&buffer->copied, &feed->stream));
   buffer->filled_before = true;
   feed->next = (feed->next + 1) % FEED_BUFFERS;

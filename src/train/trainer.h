@@ -66,8 +66,17 @@ struct feed_buffer {
   struct event copied, used; /* its copy has arrived; the device has read it */
   bool filled_before;
 };
+/* Training volumes that a device with memory of its own keeps, the image of a subject and its label
+ * map one behind the other. */
+struct resident {
+  void *memory; /* on the device; NULL: none are kept */
+  size_t bytes, subject_bytes, image_bytes, label_offset, label_bytes;
+  int count;
+  int *place; /* by subject number; -1: training does not read it */
+};
 struct feed {
   struct prefetch prefetch;
+  struct resident resident;
   int64_t next_ticket; /* the next (step, own slot) to ask the loading thread for */
   void *host;          /* the loading thread's memory, if it is not its own */
   size_t host_bytes;
@@ -146,6 +155,12 @@ CHECKED enum status feed_ahead(struct trainer *trainer);
 CHECKED enum status feed_release(struct trainer *trainer, void *memory);
 /* For how long host or device have waited for inputs, in total. */
 double feed_seconds_waited(const struct trainer *trainer);
+
+/* resident.c: opens feed.resident by data.resident. */
+CHECKED enum status resident_open(struct trainer *trainer);
+void resident_close(struct trainer *trainer);
+/* Where the device has a subject's image or label map, whichever has so many bytes. */
+const void *resident_volume(const struct resident *resident, int subject, size_t bytes);
 
 /* scale.c: loss scaling. */
 void scale_start(struct trainer *trainer);

@@ -84,6 +84,10 @@ CUDA_SHIM_LAZY=1 ranks 1 small.cfg output.dir=late
 same "again, with work done as late as possible" one late
 CUDA_SHIM_ORDER=shuffled:7 ranks 1 small.cfg output.dir=plain train.capture=off
 same "steps one by one, threads in another order" one plain
+ranks 1 small.cfg output.dir=travelling data.resident=off
+same "volumes that travel for every step" one travelling
+ranks 1 small.cfg output.dir=kept train.steps=1 data.resident=on output.level=info 2> message
+grep -q "4 training volumes stay in the device's memory" message || fail "no volumes are kept"
 ranks 2 small.cfg output.dir=two
 same "2 ranks sharing a GPU" one two
 expect_status 85 ranks 2 small.cfg output.dir=stopped comm.transport=mpi train.stop_at=2 2> message
