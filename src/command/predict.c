@@ -33,6 +33,6 @@ const struct command command_predict = {
     .usage = "CONFIG [--checkpoint FILE] --output DIR INPUT... [key=value ...]",
     .help =
         "registration: MOVING FIXED [MOVING_LABELS] to warped image, labels, displacement, "
-        "Jacobian",
+        "Jacobian; pose: volumes or folders to poses, ITK transforms, figures",
     .run = predict_command,
 };
