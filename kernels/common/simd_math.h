@@ -77,3 +77,13 @@ static inline simd simd_pow(simd base, float power) {
   simd safe = simd_select(none, simd_all(1), base);
   return simd_select(none, simd_all(0), simd_exp(simd_log(safe) * power));
 }
+
+/* 1 / (1 + e^-x), and what it leaves of 1. */
+struct simd_chance {
+  simd p, rest;
+};
+static inline struct simd_chance simd_sigmoid(simd x) {
+  simd small = simd_exp(-simd_abs(x)), one = 1 / (1 + small), other = small * one;
+  simd_int above = x > 0;
+  return (struct simd_chance){simd_select(above, one, other), simd_select(above, other, one)};
+}

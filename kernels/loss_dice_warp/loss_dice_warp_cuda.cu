@@ -133,8 +133,8 @@ __global__ void __launch_bounds__(THREADS)
     const unsigned long long *tally = total + (int64_t)(i / classes.end) * TALLIES;
     double *s = sums + (int64_t)i * DICE_SUMS;
     s[DICE_OVERLAP] = (double)tally[DICE_TABLE + k] / (double)ONE;
-    s[DICE_WARPED] = s[DICE_OVERLAP] + (double)tally[k] / (double)ONE;
-    s[DICE_FIXED] = (double)tally[FIXED + k];
+    s[DICE_PREDICTED] = s[DICE_OVERLAP] + (double)tally[k] / (double)ONE;
+    s[DICE_TRUE] = (double)tally[FIXED + k];
     if (k >= classes.first)
       loss += dice_class_loss(s, classes.smooth_numerator, classes.smooth_denominator);
   }

@@ -158,8 +158,8 @@ static void tally_slice(const struct sample *sample, int d, double *sums) {
   for (int k = 0; k < sample->classes; k++) {
     double *s = sums + k * DICE_SUMS;
     s[DICE_OVERLAP] = tally.weight[1][k] + tally.uniform[1][k];
-    s[DICE_WARPED] = s[DICE_OVERLAP] + tally.weight[0][k] + tally.uniform[0][k];
-    s[DICE_FIXED] = tally.fixed[k];
+    s[DICE_PREDICTED] = s[DICE_OVERLAP] + tally.weight[0][k] + tally.uniform[0][k];
+    s[DICE_TRUE] = tally.fixed[k];
   }
 }
 

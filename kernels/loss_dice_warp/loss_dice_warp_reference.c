@@ -33,12 +33,12 @@ static struct voxel voxel_make(const struct node *node, const struct io *io, int
 }
 
 static void add_voxel(const struct voxel *voxel, int classes, double *sums) {
-  if (voxel->fixed < classes) sums[voxel->fixed * DICE_SUMS + DICE_FIXED]++;
+  if (voxel->fixed < classes) sums[voxel->fixed * DICE_SUMS + DICE_TRUE]++;
   for (int i = 0; i < CORNERS; i++) {
     int label = voxel->label[i];
     if (label >= classes) continue;
     double weight = (double)warp_corner_weight(voxel->at, i);
-    sums[label * DICE_SUMS + DICE_WARPED] += weight;
+    sums[label * DICE_SUMS + DICE_PREDICTED] += weight;
     if (label == voxel->fixed) sums[label * DICE_SUMS + DICE_OVERLAP] += weight;
   }
 }

@@ -7,7 +7,9 @@
 #include "kernels/conv_transpose/conv_transpose.h"
 #include "kernels/integrate/integrate.h"
 #include "kernels/leaky_relu/leaky_relu.h"
+#include "kernels/loss_bce/loss_bce.h"
 #include "kernels/loss_ce/loss_ce.h"
+#include "kernels/loss_dice/loss_dice.h"
 #include "kernels/loss_dice_warp/loss_dice_warp.h"
 #include "kernels/loss_lncc/loss_lncc.h"
 #include "kernels/loss_pose/loss_pose.h"
@@ -80,6 +82,10 @@ static const struct golden_case operators[] = {
             .padding = {p, p, p}, .output_padding = {o, o, o}, .out_channels = channels, \
             .bias = true)
 
+#define SOFT_DICE(activation, background, batch, squared, numerator, denominator)               \
+  ARGUMENTS(loss_dice_arguments, LOSS_DICE_##activation, background, batch, squared, numerator, \
+            denominator)
+
 static const struct golden_case segmentation_layers[] = {
     {"conv_transpose_2", "conv_transpose", TRANSPOSE(2, 0, 0, 16), 1},
     {"conv_transpose_3", "conv_transpose", TRANSPOSE(3, 1, 1, 17), 1},
@@ -93,6 +99,15 @@ static const struct golden_case segmentation_layers[] = {
      ARGUMENTS(loss_ce_arguments, .weighted = true, .weight = {0.1F, 1, 1, 2, 1}), 2},
     {"ce_flat_given", "loss_ce", NULL, 0, 3},
     {"ce_focal", "loss_ce", ARGUMENTS(loss_ce_arguments, .gamma = 2), 2},
+    {"bce", "loss_bce", NULL, 0, 2},
+    {"bce_weighted", "loss_bce", ARGUMENTS(loss_bce_arguments, .positive_weight = 3.5), 2},
+    {"bce_focal", "loss_bce", ARGUMENTS(loss_bce_arguments, .gamma = 2), 2},
+    {"dice_softmax", "loss_dice", SOFT_DICE(SOFTMAX, true, false, false, 1e-5, 1e-5), 2},
+    {"dice_softmax_squared_finer", "loss_dice", SOFT_DICE(SOFTMAX, false, false, true, 1e-5, 1e-5),
+     2},
+    {"dice_softmax_nnunet", "loss_dice", SOFT_DICE(SOFTMAX, false, true, false, 1, 1), 2},
+    {"dice_sigmoid", "loss_dice", SOFT_DICE(SIGMOID, true, false, false, 1e-5, 1e-5), 2},
+    {"dice_sigmoid_batch", "loss_dice", SOFT_DICE(SIGMOID, true, true, true, 1, 2), 2},
 };
 
 #define NORM(...) ARGUMENTS(norm_arguments, __VA_ARGS__)

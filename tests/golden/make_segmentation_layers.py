@@ -4,6 +4,7 @@ trained with, as operators.safetensors: see README.md.
 import numpy as np
 import torch
 import torch.nn.functional as F
+from monai.losses import DiceLoss
 
 import tensor_file
 from make_registration import FOLDER, SEED, VERSIONS, Operators
@@ -48,11 +49,56 @@ def add_cross_entropies(ops):
     add("ce_focal", focal, 1, 5, (2, 3, 3), (2, 2, 2))
 
 
+def draw_bits(ops, n, classes, *extent):
+    """A truth of every class, and the same as packed bits."""
+    truth = (ops.draw(n, classes, *extent) > 0.3).astype(np.uint8)
+    return torch.from_numpy(truth).double(), np.packbits(truth, axis=1, bitorder="little")
+
+
+def add_binary_cross_entropies(ops):
+    def add(name, n, classes, extent, weight=1.0, gamma=0):
+        truth, bits = draw_bits(ops, n, classes, *extent)
+
+        def loss(z, _):
+            each = F.binary_cross_entropy_with_logits(z, truth, pos_weight=torch.tensor(weight), reduction="none")
+            p = torch.sigmoid(z)
+            return (each * (truth * (1 - p) + (1 - truth) * p) ** gamma).mean()
+        ops.add(name, loss, ops.draw(n, classes, *extent, low=-4, high=4), bits)
+    add("bce", 2, 3, (2, 3, 5))
+    add("bce_weighted", 1, 21, (2, 3, 4), weight=3.5)
+    add("bce_focal", 1, 9, (1, 4, 5), gamma=2)
+
+
+def add_dices(ops):
+    def softmax(name, loss, n, classes, extent, factor):
+        labels = np.floor(ops.draw(n, 1, *(e * f for e, f in zip(extent, factor)), low=0, high=classes))
+        ops.add(name, lambda x, y: loss(finer(x, y), y),
+                ops.draw(n, classes, *extent, low=-2, high=2), labels.astype(np.uint8))
+
+    def sigmoid(name, loss, n, classes, extent):
+        truth, bits = draw_bits(ops, n, classes, *extent)
+        ops.add(name, lambda x, _: loss(x, truth), ops.draw(n, classes, *extent, low=-3, high=3), bits)
+
+    def nnunet(z, y):
+        p, g = F.softmax(z, 1), F.one_hot(y[:, 0].long(), z.shape[1]).movedim(-1, 1)
+        total = lambda x: x.sum((0, 2, 3, 4))[1:]
+        return 1 - ((2 * total(p * g) + 1) / (total(p) + total(g) + 1)).mean()
+    monai = lambda **k: DiceLoss(softmax=True, to_onehot_y=True, **k)
+    softmax("dice_softmax", monai(), 2, 5, (2, 3, 4), (1, 1, 1))
+    softmax("dice_softmax_squared_finer", monai(include_background=False, squared_pred=True), 2, 3, (2, 3, 4), (2, 2, 2))
+    softmax("dice_softmax_nnunet", nnunet, 2, 4, (3, 2, 5), (1, 1, 1))
+    sigmoid("dice_sigmoid", DiceLoss(sigmoid=True), 2, 3, (2, 3, 5))
+    sigmoid("dice_sigmoid_batch", DiceLoss(sigmoid=True, batch=True, squared_pred=True, smooth_nr=1, smooth_dr=2), 2, 21,
+            (1, 3, 4))
+
+
 def main():
     ops = Operators()
     ops.stream = 3000
     add_transposed(ops)
     add_cross_entropies(ops)
+    add_binary_cross_entropies(ops)
+    add_dices(ops)
     tensor_file.write(f"{FOLDER}/segmentation_layers.safetensors", ops.tensors, {"seed": SEED, **VERSIONS})
 
 

@@ -1,0 +1,35 @@
+/* Walks over logits and bits on the CPU in pieces, for any of the layouts there. Compiled once per
+ * instruction set. */
+#pragma once
+#include "kernels/common/bits.h"
+#include "kernels/common/simd.h"
+
+enum { BITS_PIECE = 512 /* floats */ };
+
+/* `count` logits, a multiple of 16, with the truth (1 or 0). Number i is one of channel
+ * channel + i % lanes, lanes 1 or 16. Those that make a piece whole are BITS_NOTHING, of truth 0: a
+ * probability, a loss and slopes of exactly 0. */
+#define BITS_NOTHING (-200.0F)
+struct bits_piece {
+  int n, channel, lanes, count;
+  float *z;
+  const float *truth;
+  double *sums; /* forward: of the block that the piece is in */
+};
+
+/* What is done with a piece. Backward: z becomes the gradient. */
+typedef void bits_each(const struct bits_piece *piece, const void *context);
+
+/* Blocks that channels of a sample are cut into: by shapes alone; each has 1 or 16 channels. */
+int SIMD_NAME(bits_blocks)(const struct node *node);
+int SIMD_NAME(bits_groups)(const struct node *node);
+
+/* Calls `each` on all logits with `count` sums per block (at most BITS_MOST_SUMS), 0 at first;
+ * writes them to partial [n][groups][count][blocks]. */
+enum { BITS_MOST_SUMS = 48 };
+void SIMD_NAME(bits_sums)(const struct node *node, const struct io *io, bits_each *each,
+                          const void *context, double *partial, int count);
+
+/* Calls `each` on all logits and gives dx[0] what it makes of them. */
+void SIMD_NAME(bits_gradient)(const struct node *node, const struct io *io, bits_each *each,
+                              const void *context);

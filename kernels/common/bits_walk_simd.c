@@ -1,0 +1,139 @@
+/* A block is a range of voxels of one planar channel, or of 16 channels that are stored together.
+ */
+#include "kernels/common/bits_walk.h"
+#include <string.h>
+
+enum { BLOCK = 8192 /* logits */ };
+
+struct walk {
+  const struct tensor *x, *bits;
+  const float *from;
+  const unsigned char *map;
+  float *dx; /* NULL: forward */
+  bool add;
+  bits_each *each;
+  const void *context;
+};
+
+struct room {
+  float z[BITS_PIECE], truth[BITS_PIECE];
+};
+
+static int lanes_of(const struct tensor *x) {
+  return x->layout == LAYOUT_BLOCKED ? CHANNEL_BLOCK : 1;
+}
+
+static int64_t voxels_of_block(const struct tensor *x) {
+  return BLOCK / lanes_of(x);
+}
+
+int SIMD_NAME(bits_blocks)(const struct node *node) {
+  int64_t each = voxels_of_block(&node->x[0]);
+  return (int)((shape_voxels(node->x[0].shape) + each - 1) / each);
+}
+
+int SIMD_NAME(bits_groups)(const struct node *node) {
+  return tensor_stored_channels(&node->x[0]) / lanes_of(&node->x[0]);
+}
+
+/* Bytes of the truth from channel c of the logits on, at voxel v of a sample; NULL: none there. */
+static const unsigned char *bytes_at(const struct walk *walk, int n, int c, int64_t v) {
+  const struct tensor *bits = walk->bits;
+  if (c / 8 >= bits->shape.c) return NULL;
+  return walk->map + tensor_at(bits, n, c / 8, 0, 0, 0) + v * tensor_voxel_stride(bits);
+}
+
+static void unpack_planar(const struct walk *walk, int n, int c, int64_t v, int count,
+                          float *truth) {
+  const unsigned char *bytes = bytes_at(walk, n, c, v);
+  int64_t step = tensor_voxel_stride(walk->bits);
+  for (int i = 0; i < count; i++) truth[i] = (float)(bytes[i * step] >> c % 8 & 1);
+}
+
+static void unpack_blocked(const struct walk *walk, int n, int c, int64_t v, int voxels,
+                           float *truth) {
+  const unsigned char *low = bytes_at(walk, n, c, v), *high = bytes_at(walk, n, c + 8, v);
+  int64_t step = tensor_voxel_stride(walk->bits);
+  int left = walk->x->shape.c - c, mask = left < CHANNEL_BLOCK ? (1 << left) - 1 : 0xffff;
+  for (int i = 0; i < voxels; i++) {
+    int word = (low[i * step] | (high ? high[i * step] << 8 : 0)) & mask;
+    for (int lane = 0; lane < CHANNEL_BLOCK; lane++)
+      truth[i * CHANNEL_BLOCK + lane] = (float)(word >> lane & 1);
+  }
+}
+
+/* What a whole piece has beyond the logits: padding channels, or voxels. */
+static void fill_up(const struct walk *walk, int c, int voxels, int count, struct room *room) {
+  int lanes = lanes_of(walk->x), own = walk->x->shape.c - c < lanes ? walk->x->shape.c - c : lanes;
+  for (int i = 0; i < voxels; i++)
+    for (int lane = own; lane < lanes; lane++) room->z[i * lanes + lane] = BITS_NOTHING;
+  for (int i = voxels * lanes; i < count; i++) {
+    room->z[i] = BITS_NOTHING;
+    room->truth[i] = 0;
+  }
+}
+
+static void give(float *to, const float *from, int count, bool add) {
+  if (add)
+    for (int i = 0; i < count; i++) to[i] += from[i];
+  else
+    memcpy(to, from, sizeof(float) * (size_t)count);
+}
+
+static void visit_piece(const struct walk *walk, int n, int group, int64_t v, int voxels,
+                        double *sums) {
+  struct room room;
+  int lanes = lanes_of(walk->x), c = group * lanes, own = voxels * lanes;
+  int count = (own + CHANNEL_BLOCK - 1) / CHANNEL_BLOCK * CHANNEL_BLOCK;
+  int64_t at = tensor_at(walk->x, n, c, 0, 0, 0) + v * lanes;
+  memcpy(room.z, walk->from + at, sizeof(float) * (size_t)own);
+  if (lanes == 1)
+    unpack_planar(walk, n, c, v, voxels, room.truth);
+  else
+    unpack_blocked(walk, n, c, v, voxels, room.truth);
+  fill_up(walk, c, voxels, count, &room);
+  struct bits_piece piece = {n, c, lanes, count, room.z, room.truth, sums};
+  walk->each(&piece, walk->context);
+  if (walk->dx) give(walk->dx + at, room.z, own, walk->add);
+}
+
+static void visit_block(const struct walk *walk, int n, int group, int block, double *sums) {
+  int64_t most = voxels_of_block(walk->x), v = block * most, end = v + most;
+  int64_t voxels = shape_voxels(walk->x->shape), step = BITS_PIECE / lanes_of(walk->x);
+  for (end = end < voxels ? end : voxels; v < end; v += step)
+    visit_piece(walk, n, group, v, (int)(end - v < step ? end - v : step), sums);
+}
+
+static struct walk walk_of(const struct node *node, const struct io *io, bits_each *each,
+                           const void *context) {
+  return (struct walk){.x = &node->x[0],
+                       .bits = &node->x[1],
+                       .from = io->x[0],
+                       .map = io->x[1],
+                       .each = each,
+                       .context = context};
+}
+
+void SIMD_NAME(bits_sums)(const struct node *node, const struct io *io, bits_each *each,
+                          const void *context, double *partial, int count) {
+  struct walk walk = walk_of(node, io, each, context);
+  int blocks = SIMD_NAME(bits_blocks)(node), groups = SIMD_NAME(bits_groups)(node);
+#pragma omp parallel for schedule(static)
+  for (int i = 0; i < node->x[0].shape.n * groups * blocks; i++) {
+    double sums[BITS_MOST_SUMS] = {0};
+    visit_block(&walk, i / blocks / groups, i / blocks % groups, i % blocks, sums);
+    for (int s = 0; s < count; s++)
+      partial[((int64_t)(i / blocks) * count + s) * blocks + i % blocks] = sums[s];
+  }
+}
+
+void SIMD_NAME(bits_gradient)(const struct node *node, const struct io *io, bits_each *each,
+                              const void *context) {
+  struct walk walk = walk_of(node, io, each, context);
+  int blocks = SIMD_NAME(bits_blocks)(node), groups = SIMD_NAME(bits_groups)(node);
+  walk.dx = io->dx[0];
+  walk.add = io->dx_add[0];
+#pragma omp parallel for schedule(static)
+  for (int i = 0; i < node->x[0].shape.n * groups * blocks; i++)
+    visit_block(&walk, i / blocks / groups, i / blocks % groups, i % blocks, NULL);
+}

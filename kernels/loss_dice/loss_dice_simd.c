@@ -1,0 +1,206 @@
+/* loss_dice on vectors: of voxels of all classes under a softmax, of logits under sigmoids. */
+#include "kernels/loss_dice/loss_dice.h"
+#include <string.h>
+#include "kernels/common/bits_walk.h"
+#include "kernels/common/fold.h"
+#include "kernels/common/logits_softmax.h"
+
+/* What `each` gets. */
+struct context {
+  int channels; /* stored */
+  bool squared;
+  const float *slopes; /* backward: [n][by overlap, by volume][channels] */
+};
+
+static simd volume_of(const struct context *context, simd p) {
+  if (context->squared) p *= p;
+  return p;
+}
+
+/* The slope of the volume by a probability. */
+static simd volume_slope(const struct context *context, simd p) {
+  simd slope = simd_all(1);
+  if (context->squared) slope = 2 * p;
+  return slope;
+}
+
+static const float *slopes_at(const struct context *context, int n, int channel) {
+  return context->slopes + (int64_t)2 * n * context->channels + channel;
+}
+
+/* --- softmax --- */
+
+/* z becomes the probabilities; 0 where a voxel is left out. */
+static void set_probabilities(const struct logits_piece *piece) {
+  for (int v = 0; v < piece->count; v += SIMD_WIDTH) {
+    simd_int counts = simd_from_bytes(piece->labels + v) < piece->classes;
+    struct logits_softmax softmax = logits_softmax(piece, v);
+    simd share = simd_select(counts, 1 / softmax.sum, simd_all(0));
+    for (int k = 0; k < piece->classes; k++)
+      simd_store(piece->z + k * LOGITS_ROOM + v, softmax.power[k] * share);
+  }
+}
+
+static void add_softmax(const struct logits_piece *piece, const void *from) {
+  const struct context *context = from;
+  set_probabilities(piece);
+  for (int k = 0; k < piece->classes; k++) {
+    simd sums[DICE_SUMS] = {{0}};
+    for (int v = 0; v < piece->count; v += SIMD_WIDTH) {
+      simd_int own = simd_from_bytes(piece->labels + v) == k;
+      simd p = simd_load(piece->z + k * LOGITS_ROOM + v), none = {0};
+      sums[DICE_OVERLAP] += simd_select(own, p, none);
+      sums[DICE_PREDICTED] += volume_of(context, p);
+      sums[DICE_TRUE] += simd_select(own, simd_all(1), none);
+    }
+    for (int s = 0; s < DICE_SUMS; s++) piece->sums[k * DICE_SUMS + s] += simd_total(sums[s]);
+  }
+}
+
+static void slope_softmax(const struct logits_piece *piece, const void *from) {
+  const struct context *context = from;
+  const float *overlap = slopes_at(context, piece->n, 0), *volume = overlap + context->channels;
+  set_probabilities(piece);
+  for (int v = 0; v < piece->count; v += SIMD_WIDTH) {
+    simd_int label = simd_from_bytes(piece->labels + v);
+    simd slope[LOGITS_MOST_CLASSES], mean = {0};
+    for (int k = 0; k < piece->classes; k++) {
+      simd p = simd_load(piece->z + k * LOGITS_ROOM + v);
+      slope[k] = simd_select(label == k, simd_all(overlap[k]), simd_all(0)) +
+                 volume[k] * volume_slope(context, p);
+      mean += p * slope[k];
+    }
+    for (int k = 0; k < piece->classes; k++) {
+      float *z = piece->z + k * LOGITS_ROOM + v;
+      simd_store(z, simd_load(z) * (slope[k] - mean));
+    }
+  }
+}
+
+/* --- sigmoid --- */
+
+static void add_sigmoid(const struct bits_piece *piece, const void *from) {
+  const struct context *context = from;
+  simd sums[SIMD_PER_BLOCK][DICE_SUMS] = {{{0}}};
+  for (int i = 0; i < piece->count; i += CHANNEL_BLOCK)
+    for (int part = 0; part < SIMD_PER_BLOCK; part++) {
+      simd truth = simd_load(piece->truth + i + part * SIMD_WIDTH);
+      simd p = simd_sigmoid(simd_load(piece->z + i + part * SIMD_WIDTH)).p;
+      sums[part][DICE_OVERLAP] += truth * p;
+      sums[part][DICE_PREDICTED] += volume_of(context, p);
+      sums[part][DICE_TRUE] += truth;
+    }
+  for (int lane = 0; lane < CHANNEL_BLOCK; lane++)
+    for (int s = 0; s < DICE_SUMS; s++)
+      piece->sums[lane % piece->lanes * DICE_SUMS + s] +=
+          sums[lane / SIMD_WIDTH][s][lane % SIMD_WIDTH];
+}
+
+static void slope_sigmoid(const struct bits_piece *piece, const void *from) {
+  const struct context *context = from;
+  const float *overlap = slopes_at(context, piece->n, piece->channel);
+  const float *volume = overlap + context->channels;
+  bool alike = piece->lanes == 1;
+  for (int i = 0; i < piece->count; i += SIMD_WIDTH) {
+    int lane = i % CHANNEL_BLOCK;
+    simd by_overlap = alike ? simd_all(*overlap) : simd_load(overlap + lane);
+    simd by_volume = alike ? simd_all(*volume) : simd_load(volume + lane);
+    struct simd_chance chance = simd_sigmoid(simd_load(piece->z + i));
+    simd slope =
+        simd_load(piece->truth + i) * by_overlap + by_volume * volume_slope(context, chance.p);
+    simd_store(piece->z + i, chance.p * chance.rest * slope);
+  }
+}
+
+/* --- the kernel --- */
+
+static bool is_softmax(const struct node *node) {
+  return loss_dice_arguments_of(node)->activation == LOSS_DICE_SOFTMAX;
+}
+
+static bool applies(const struct node *node) {
+  return (!is_softmax(node) || node->x[1].layout == LAYOUT_PLANAR) && simd_available();
+}
+
+/* How partial sums lie: [n][groups][sums][blocks]. */
+struct partials {
+  int groups, sums, blocks;
+};
+static struct partials partials_of(const struct node *node) {
+  struct logits logits = logits_of(node);
+  int stored = tensor_stored_channels(&node->x[0]), groups = SIMD_NAME(bits_groups)(node);
+  if (is_softmax(node))
+    return (struct partials){1, DICE_SUMS * logits.classes, SIMD_NAME(logits_blocks)(&logits)};
+  return (struct partials){groups, DICE_SUMS * stored / groups, SIMD_NAME(bits_blocks)(node)};
+}
+
+static void prepare(struct node *node) {
+  struct partials partials = partials_of(node);
+  size_t n = (size_t)node->x[0].shape.n, channels = (size_t)tensor_stored_channels(&node->x[0]);
+  node->forward_workspace = sizeof(double) * n * (size_t)partials.groups * (size_t)partials.sums *
+                            (size_t)partials.blocks;
+  node->backward_workspace = sizeof(float) * 2 * n * channels;
+}
+
+static void fold(const struct node *node, const struct partials *partials, double *partial,
+                 double *sums) {
+  int stored = partials->groups * partials->sums, own = DICE_SUMS * node->x[0].shape.c;
+  for (int n = 0; n < node->x[0].shape.n; n++)
+    for (int s = 0; s < own; s++)
+      sums[n * own + s] =
+          fold_sum(partial + ((int64_t)n * stored + s) * partials->blocks, partials->blocks);
+}
+
+static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
+  (void)stream;
+  const struct loss_dice_terms terms = loss_dice_terms_of(node);
+  const struct context context = {.squared = terms.squared};
+  struct partials partials = partials_of(node);
+  double loss = 0;
+  if (is_softmax(node))
+    SIMD_NAME(logits_sums)(node, io, add_softmax, &context, io->workspace, partials.sums);
+  else
+    SIMD_NAME(bits_sums)(node, io, add_sigmoid, &context, io->workspace, partials.sums);
+  fold(node, &partials, io->workspace, io->saved[0]);
+  for (int n = 0; n < terms.samples; n++)
+    for (int k = 0; k < terms.classes; k++) loss += loss_dice_part(&terms, io->saved[0], n, k);
+  *(double *)io->y = loss;
+  return STATUS_OK;
+}
+
+static void fill_slopes(const struct node *node, const struct io *io, int channels, float *slopes) {
+  const struct loss_dice_terms terms = loss_dice_terms_of(node);
+  memset(slopes, 0, sizeof(float) * 2 * (size_t)terms.samples * (size_t)channels);
+  for (int n = 0; n < terms.samples; n++, slopes += (int64_t)2 * channels)
+    for (int k = 0; k < terms.classes; k++) {
+      struct loss_dice_slopes own =
+          loss_dice_slopes_of(&terms, io->saved[0], *(const double *)io->dy, n, k);
+      slopes[k] = own.overlap;
+      slopes[channels + k] = own.volume;
+    }
+}
+
+static enum status backward(const struct node *node, const struct io *io, struct stream *stream) {
+  (void)stream;
+  if (!io->dx[0]) return STATUS_OK;
+  const struct context context = {tensor_stored_channels(&node->x[0]),
+                                  loss_dice_arguments_of(node)->squared, io->workspace};
+  fill_slopes(node, io, context.channels, io->workspace);
+  if (is_softmax(node))
+    SIMD_NAME(logits_gradient)(node, io, slope_softmax, &context);
+  else
+    SIMD_NAME(bits_gradient)(node, io, slope_sigmoid, &context);
+  return STATUS_OK;
+}
+
+extern const struct kernel SIMD_NAME(loss_dice_simd);
+const struct kernel SIMD_NAME(loss_dice_simd) = {
+    .name = SIMD_LABEL("simd"),
+    .device = DEVICE_CPU,
+    .dtype = DTYPE_F32,
+    .training = true,
+    .applies = applies,
+    .prepare = prepare,
+    .forward = forward,
+    .backward = backward,
+};
