@@ -82,3 +82,18 @@ same() {
   fi
   echo "ok   $1"
 }
+
+# near NAME TOLERANCE FILE_A FILE_B: fails unless the numbers of both tables agree, relative to the larger one of a row's column.
+near() {
+  local name=$1 tolerance=$2
+  paste -d, "$3" "$4" | awk -F, -v tolerance="$tolerance" '
+    { for (i = 1; i <= NF / 2; i++) {
+        a = $i; b = $(i + NF / 2)
+        if (a !~ /^-?[0-9]/ && a == b) continue
+        difference = a > b ? a - b : b - a
+        size = (a < 0 ? -a : a); if ((b < 0 ? -b : b) > size) size = (b < 0 ? -b : b)
+        if (difference > tolerance * size + 1e-9) { print "row " NR " column " i ": " a " " b; bad = 1 }
+        count++ } }
+    END { exit bad || count < 3 }' > difference.txt || { head -5 difference.txt; fail "$name"; }
+  echo "ok   $name"
+}
