@@ -50,6 +50,8 @@ static void unpack_planar(const struct walk *walk, int n, int c, int64_t v, int 
   for (int i = 0; i < count; i++) truth[i] = (float)(bytes[i * step] >> c % 8 & 1);
 }
 
+static const int places[CHANNEL_BLOCK] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
 static void unpack_blocked(const struct walk *walk, int n, int c, int64_t v, int voxels,
                            float *truth) {
   const unsigned char *low = bytes_at(walk, n, c, v), *high = bytes_at(walk, n, c + 8, v);
@@ -57,8 +59,10 @@ static void unpack_blocked(const struct walk *walk, int n, int c, int64_t v, int
   int left = walk->x->shape.c - c, mask = left < CHANNEL_BLOCK ? (1 << left) - 1 : 0xffff;
   for (int i = 0; i < voxels; i++) {
     int word = (low[i * step] | (high ? high[i * step] << 8 : 0)) & mask;
-    for (int lane = 0; lane < CHANNEL_BLOCK; lane++)
-      truth[i * CHANNEL_BLOCK + lane] = (float)(word >> lane & 1);
+    for (int lane = 0; lane < CHANNEL_BLOCK; lane += SIMD_WIDTH) {
+      simd_int bits = (word - (simd_int){0}) >> *(const simd_int *)(places + lane) & 1;
+      simd_store(truth + i * CHANNEL_BLOCK + lane, __builtin_convertvector(bits, simd));
+    }
   }
 }
 

@@ -1,8 +1,8 @@
 /* Losses of logits and labels (kernels/common/logits.h) on the GPU. A thread has one voxel of the
  * labels, whose logits are a row in shared memory; rows are loaded and stored by all threads of a
  * block together. Where labels are finer, the gradient is gathered: a block owns a box of logits,
- * goes through the planes of labels that read it and adds up in registers' stead in shared memory
- * what each of its logits gets, in an order that depends on nothing but the logit. */
+ * goes through the planes of labels that read it and adds up in shared memory what each of its
+ * logits gets, in an order that depends on nothing but the logit. */
 #pragma once
 #include "kernels/common/cuda_reduce.h"
 #include "kernels/common/cuda_tile.h"
@@ -159,20 +159,23 @@ __device__ inline void logits_interpolate(const struct cuda_logits &logits, cons
   const struct logits_tap at_d = logits_tap_of((int)d, s.factor[0], s.coarse[0]);
   const struct logits_tap at_h = logits_tap_of((int)h, s.factor[1], s.coarse[1]);
   const struct logits_tap at_w = logits_tap_of((int)w, s.factor[2], s.coarse[2]);
-  int at[8];
-  float weight[8];
+  const int low = at_w.low * (int)logits.strides.voxel,
+            high = at_w.high * (int)logits.strides.voxel;
+  int line[4];
+  float weight[4];
 #pragma unroll
-  for (int i = 0; i < 8; i++) {
-    const int line = (i & 4 ? at_d.high : at_d.low) * s.coarse[1] + (i & 2 ? at_h.high : at_h.low);
-    at[i] = (line * s.coarse[2] + (i & 1 ? at_w.high : at_w.low)) * (int)logits.strides.voxel;
-    weight[i] = (i & 4 ? at_d.high_weight : at_d.low_weight) *
-                (i & 2 ? at_h.high_weight : at_h.low_weight) *
-                (i & 1 ? at_w.high_weight : at_w.low_weight);
+  for (int i = 0; i < 4; i++) {
+    line[i] = ((i & 2 ? at_d.high : at_d.low) * s.coarse[1] + (i & 1 ? at_h.high : at_h.low)) *
+              s.coarse[2] * (int)logits.strides.voxel;
+    weight[i] =
+        (i & 2 ? at_d.high_weight : at_d.low_weight) * (i & 1 ? at_h.high_weight : at_h.low_weight);
   }
   for (int k = 0; k < s.classes; k++, sample += logits.strides.channel) {
     float sum = 0;
 #pragma unroll
-    for (int i = 0; i < 8; i++) sum += weight[i] * to_float(sample[at[i]]);
+    for (int i = 0; i < 4; i++)
+      sum += weight[i] * (at_w.low_weight * to_float(sample[line[i] + low]) +
+                          at_w.high_weight * to_float(sample[line[i] + high]));
     row[k] = sum;
   }
 }

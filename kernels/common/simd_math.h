@@ -65,10 +65,11 @@ static inline simd simd_log(simd x) {
   return m + y + n * 0.693359375F;
 }
 
-/* log(1 + x) of x from 0 on; what 1 + x rounds away is made up for. */
+/* log(1 + x) of x from 0 to 1. What 1 + x rounds away is so little that it may be made up for
+ * with 1 - x / 2 in place of 1 / (1 + x). */
 static inline simd simd_log1p(simd x) {
   simd u = 1 + x;
-  return simd_log(u) + (x - (u - 1)) / u;
+  return simd_log(u) + (x - (u - 1)) * (1 - 0.5F * x);
 }
 
 /* base^power of a base from 0 on: 0 of 0. */

@@ -11,7 +11,7 @@ struct context {
 };
 
 /* -log of a chance: of sigmoid(x). */
-static simd nll_of(simd x) {
+static inline __attribute__((always_inline)) simd nll_of(simd x) {
   return simd_max(-x, simd_all(0)) + simd_log1p(simd_exp(-simd_abs(x)));
 }
 

@@ -109,8 +109,8 @@ __global__ void __launch_bounds__(BITS_THREADS)
 /* --- the loss --- */
 
 __global__ void __launch_bounds__(CUDA_FOLD_THREADS)
-    dice_conclude(const __grid_constant__ struct loss_dice_terms terms, const double *sums,
-                  double *y) {
+    dice_finish(const __grid_constant__ struct loss_dice_terms terms, const double *sums,
+                double *y) {
   double loss = 0;
   for (int i = (int)threadIdx.x; i < terms.samples * terms.classes; i += CUDA_FOLD_THREADS)
     loss += loss_dice_part(&terms, sums, i / terms.classes, i % terms.classes);
@@ -169,7 +169,7 @@ static enum status forward(const struct node *node, const struct io *io, struct 
   double *sums = (double *)io->saved[0];
   measure<T>(node, io, stream);
   cuda_fold((const double *)io->workspace, grid_of(node).x, sum_count(node), 1.0, sums, stream);
-  CUDA_LAUNCH(dice_conclude, 1, CUDA_FOLD_THREADS, 0, stream, loss_dice_terms_of(node), sums,
+  CUDA_LAUNCH(dice_finish, 1, CUDA_FOLD_THREADS, 0, stream, loss_dice_terms_of(node), sums,
               (double *)io->y);
   return cuda_launched(node->name);
 }
