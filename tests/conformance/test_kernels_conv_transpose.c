@@ -1,6 +1,7 @@
 /* conv_transpose against its reference: the kernels and strides of decoders, odd sizes and
  * channels, and what it refuses. */
 #include "conformance.h"
+#include "kernels/conv/conv_cuda.h"
 #include "kernels/conv_transpose/conv_transpose.h"
 
 #define TRANSPOSE(text, arguments_, ...)                                           \
@@ -75,6 +76,30 @@ TEST(counts_as_its_convolution) {
   CHECK(op_conv.forward_flops(&conv) == op_conv_transpose.forward_flops(&node));
 }
 
+#ifdef MEDTRAIN_HAS_CUDA
+/* On a GPU the layers of decoders are computed on tensor cores in all three passes. */
+TEST(decoders_take_tensor_cores) {
+  static const enum dtype types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
+  const struct op_case tests[] = {
+      TRANSPOSE("kernel 2", CUBE(2, 2, 0, 0, 256), {1, 512, 4, 8, 2}),
+      TRANSPOSE("kernel 3", CUBE(3, 2, 1, 1, 64), {1, 128, 4, 8, 2}),
+      TRANSPOSE("kernel 4", CUBE(4, 2, 1, 0, 64), {1, 128, 8, 16, 4}),
+      TRANSPOSE("1x2x2", FLAT(2, 0, 32), {2, 64, 1, 16, 16}),
+  };
+  for (size_t i = 0; i < sizeof tests / sizeof *tests * 3; i++) {
+    struct node node = {.op = &op_conv_transpose, .device = DEVICE_CUDA, .input_count = 1}, conv;
+    node.activation = types[i % 3];
+    node.x[0] = tensor_make(DEVICE_CUDA, tests[i / 3].x[0], node.activation);
+    memcpy(node.arguments, tests[i / 3].arguments, tests[i / 3].argument_bytes);
+    CHECK_OK(node_infer(&node));
+    conv_transpose_adjoint(&node, &conv);
+    CHECK(conv_cuda_find(CONV_CUDA_DATA, &conv, 0) == &conv_cuda_matrix_data);
+    CHECK(conv_cuda_find(CONV_CUDA_WEIGHTS, &conv, 0) == &conv_cuda_matrix_weights);
+    CHECK(conv_cuda_find(CONV_CUDA_FORWARD, &conv, 0) == &conv_cuda_matrix_forward);
+  }
+}
+#endif
+
 TEST(refuses_what_does_not_fit) {
   struct node node;
   CHECK_FAILS(
@@ -92,6 +117,9 @@ int main(void) {
   RUN(kernels_agree);
   RUN(infers_output_and_parameters);
   RUN(counts_as_its_convolution);
+#ifdef MEDTRAIN_HAS_CUDA
+  RUN(decoders_take_tensor_cores);
+#endif
   RUN(refuses_what_does_not_fit);
   return check_result();
 }
