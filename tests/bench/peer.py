@@ -1,6 +1,9 @@
-"""What the PyTorch programs of this folder share: options, the objective, the tuned environment."""
+"""What the PyTorch programs of this folder share: options, the objective, the tuned environment, timing of steps."""
+import json
 import os
+import resource
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden"))
 JEMALLOC = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2"
@@ -29,9 +32,22 @@ def add_model_options(parser):
     parser.add_argument("--bidir", action="store_true")
     parser.add_argument("--int-steps", type=int, default=7)
     parser.add_argument("--int-downsize", type=int, default=2)
+    add_environment_options(parser)
+
+
+def add_environment_options(parser):
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tuned", action="store_true", help="with jemalloc and huge pages")
+
+
+def add_timing_options(parser, batch):
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--best", action="store_true", help="cuda: the fastest of several settings")
 
 
 def objective(options, classes):
@@ -44,3 +60,87 @@ def network(options):
     import vxm
     return vxm.VxmDense(int_steps=options.int_steps, int_downsize=options.int_downsize,
                         bidir=options.bidir)
+
+
+# --- timing ---
+
+# What is switched on, one on top of the other.
+SETTINGS = ("installed", "channels_last", "cudnn_benchmark", "compile")
+
+
+def peak_bytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def synchronize(options):
+    import torch
+    if options.device == "cuda":
+        torch.cuda.synchronize()
+
+
+def measure(options, make, level):
+    """Seconds of each step, sorted, the last loss and the parameters, with SETTINGS[:level + 1] switched on.
+    make(options) gives a network, its inputs, the loss of an output, and an optimizer's class."""
+    import torch
+    torch.manual_seed(options.seed)
+    on = SETTINGS[:level + 1]
+    torch.backends.cudnn.benchmark = "cudnn_benchmark" in on
+    memory_format = torch.channels_last_3d if "channels_last" in on else torch.contiguous_format
+    net, tensors, objective, optimizer = make(options)
+    net = net.to(options.device, memory_format=memory_format)
+    tensors = [t.to(options.device, memory_format=memory_format) for t in tensors]
+    optimizer = optimizer(net.parameters(), lr=1e-4, fused=True if level else None)
+    forward = torch.compile(net) if "compile" in on else net
+    seconds, value = [], None
+    for step in range(options.warmup + options.steps):
+        synchronize(options)
+        start = time.perf_counter()
+        optimizer.zero_grad()
+        with torch.autocast(options.device, dtype=torch.bfloat16, enabled=options.bf16):
+            out = forward(*tensors)
+        loss = objective(out, tensors)
+        loss.backward()
+        optimizer.step()
+        value = float(loss.detach())
+        if step >= options.warmup:
+            seconds.append(time.perf_counter() - start)
+    return sorted(seconds), value, sum(p.numel() for p in net.parameters())
+
+
+def try_settings(options, make):
+    """A row for each setting, and the number of parameters; one that this PyTorch cannot run is no result, and says so."""
+    import torch
+    tried, parameters = [], None
+    for level in range(len(SETTINGS) if options.best else 1):
+        if options.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        try:
+            seconds, value, parameters = measure(options, make, level)
+        except Exception as error:
+            tried.append({"setting": SETTINGS[level], "error": str(error).splitlines()[0]})
+            continue
+        peak = torch.cuda.max_memory_allocated() if options.device == "cuda" else None
+        tried.append({"setting": SETTINGS[level], "median": seconds[len(seconds) // 2], "min": seconds[0],
+                      "max": seconds[-1], "peak_gpu_bytes": peak, "final_loss": value})
+    return tried, parameters
+
+
+def time_steps(options, make, more):
+    """Prints one line of JSON, with what `more` has to say about the network."""
+    if options.tuned:
+        restart_tuned()
+    import torch
+    torch.set_num_threads(options.threads)
+    before = peak_bytes()
+    tried, parameters = try_settings(options, make)
+    fastest = min((entry for entry in tried if "median" in entry), key=lambda entry: entry["median"], default=None)
+    if not fastest:
+        sys.exit(f"nothing ran: {tried}")
+    print(json.dumps({"program": "PyTorch " + torch.__version__, "size": list(options.size),
+                      "batch": options.batch, "threads": options.threads, **more, "bf16": options.bf16,
+                      "tuned": options.tuned, "device": options.device, "setting": fastest["setting"],
+                      "parameters": parameters, "steps": options.steps,
+                      "seconds_per_step": {key: fastest[key] for key in ("median", "min", "max")},
+                      "peak_gpu_bytes": fastest["peak_gpu_bytes"],
+                      "peak_rss_bytes": peak_bytes(), "peak_rss_bytes_after_import": before,
+                      "final_loss": fastest["final_loss"], "tried": tried}))
