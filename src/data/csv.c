@@ -8,17 +8,20 @@
 struct cursor {
   char *at;
   int line;
+  char separators[5]; /* what a plain field ends at: the separator first */
 };
 
 /* What ended a field. */
-enum ending { ENDING_COMMA, ENDING_LINE, ENDING_FILE, ENDING_BAD };
+enum ending { ENDING_FIELD, ENDING_LINE, ENDING_FILE, ENDING_BAD };
 
 static enum ending pass_ending(struct cursor *cursor, char *terminate) {
   char found = *cursor->at;
   if (found == '\r' && cursor->at[1] == '\n') cursor->at++;
-  enum ending ending = found == ',' ? ENDING_COMMA : *cursor->at == '\n' ? ENDING_LINE : ENDING_BAD;
+  enum ending ending = found == cursor->separators[0] ? ENDING_FIELD
+                       : *cursor->at == '\n'          ? ENDING_LINE
+                                                      : ENDING_BAD;
   if (!*cursor->at) ending = ENDING_FILE;
-  if (ending == ENDING_COMMA || ending == ENDING_LINE) cursor->at++;
+  if (ending == ENDING_FIELD || ending == ENDING_LINE) cursor->at++;
   if (ending == ENDING_LINE) cursor->line++;
   *terminate = 0;
   return ending;
@@ -38,7 +41,7 @@ static enum ending cut_quoted(struct cursor *cursor, char **field) {
 static enum ending cut_field(struct cursor *cursor, char **field) {
   if (*cursor->at == '"') return cut_quoted(cursor, field);
   *field = cursor->at;
-  cursor->at += strcspn(cursor->at, ",\r\n\"");
+  cursor->at += strcspn(cursor->at, cursor->separators);
   return pass_ending(cursor, cursor->at);
 }
 
@@ -59,14 +62,14 @@ static enum status add_field(struct csv *csv, int index, char *field, int line) 
 /* One line's fields, from number `first` on. */
 static enum status cut_row(struct csv *csv, struct cursor *cursor, int first) {
   int line = cursor->line, found = 0;
-  enum ending ending = ENDING_COMMA;
-  while (ending == ENDING_COMMA) {
+  enum ending ending = ENDING_FIELD;
+  while (ending == ENDING_FIELD) {
     char *field;
     ending = cut_field(cursor, &field);
     REQUIRE(ending != ENDING_BAD, STATUS_FAILED,
-            "%s:%d: expected a comma or the end of the line after a field, found a stray quote "
-            "or character",
-            csv->path, line);
+            "%s:%d: expected '%c' or the end of the line after a field, found a stray quote or "
+            "character",
+            csv->path, line, csv->separator);
     REQUIRE(!csv->columns || found < csv->columns, STATUS_FAILED,
             "%s:%d: expected %d fields as in the header, found more", csv->path, line,
             csv->columns);
@@ -89,7 +92,8 @@ static void pass_empty_lines(struct cursor *cursor) {
 static enum status parse(struct csv *csv, size_t bytes) {
   REQUIRE(!memchr(csv->text, 0, bytes), STATUS_FAILED, "%s: expected text, found a zero byte",
           csv->path);
-  struct cursor cursor = {.at = csv->text, .line = 1};
+  struct cursor cursor = {
+      .at = csv->text, .line = 1, .separators = {csv->separator, '\r', '\n', '"', 0}};
   if (strncmp(csv->text, "\xEF\xBB\xBF", 3) == 0) cursor.at += 3; /* byte order mark */
   int rows = 0;
   for (pass_empty_lines(&cursor); *cursor.at; pass_empty_lines(&cursor), rows++)
@@ -100,7 +104,11 @@ static enum status parse(struct csv *csv, size_t bytes) {
 }
 
 enum status csv_read(struct csv *csv, const char *path) {
-  *csv = (struct csv){0};
+  return csv_read_separated(csv, path, ',');
+}
+
+enum status csv_read_separated(struct csv *csv, const char *path, char separator) {
+  *csv = (struct csv){.separator = separator};
   size_t bytes;
   TRY(file_read(path, (size_t)256 << 20, &csv->text, &bytes));
   enum status status;

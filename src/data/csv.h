@@ -8,11 +8,15 @@ struct csv {
   char **fields;     /* [1 + rows][columns], the header first; they point into text */
   int *lines;        /* [1 + rows]: the line of the file that a row begins on */
   char *text, *path;
+  char separator;
 };
 
 /* Every row must have as many fields as the header; empty lines are passed over. At most 256 MiB.
  * On failure *csv is left zeroed. */
 CHECKED enum status csv_read(struct csv *csv, const char *path);
+
+/* The same with another character than the comma between fields. */
+CHECKED enum status csv_read_separated(struct csv *csv, const char *path, char separator);
 
 /* The number of the column of that name, or -1. */
 int csv_find(const struct csv *csv, const char *column);

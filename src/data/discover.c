@@ -13,6 +13,7 @@ void discover_free(struct subject_source *subjects, int count) {
     free(subjects[i].id);
     free(subjects[i].image);
     free(subjects[i].label);
+    free(subjects[i].masks);
     free(subjects[i].patient);
   }
   free(subjects);
@@ -45,6 +46,7 @@ static const struct layout {
     {"plain", "*.nii.gz", true, discover_plain},
     {"oasis", "*/aligned_norm.nii.gz", true, discover_oasis},
     {"mmwhs", "*_image.nii.gz in the folder data.subset", true, discover_mmwhs},
+    {"totalsegmentator", "*/ct.nii.gz or */mri.nii.gz", true, discover_totalsegmentator},
     {"csv", "a line per subject", false, discover_csv},
 };
 
@@ -116,7 +118,8 @@ static enum status find_all(const struct config *config, struct subject_list *li
   const struct layout *layout = find_layout(config->data.layout);
   const char *source = config->data.source;
   REQUIRE(layout, STATUS_USAGE,
-          "data.layout: expected folders, plain, oasis, mmwhs or csv, found \"%s\"",
+          "data.layout: expected folders, plain, oasis, mmwhs, totalsegmentator or csv, "
+          "found \"%s\"",
           config->data.layout);
   REQUIRE(source[0] || !layout->needs_source, STATUS_USAGE,
           "data.source: expected the folder of the volumes, found nothing");

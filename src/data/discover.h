@@ -8,7 +8,11 @@
  *            other files are passed over.
  *   csv      data.list: a header line subject,image,label[,split,patient] and one line per subject;
  *            paths relative to data.source; fields may be quoted as in RFC 4180.
- * Names that begin with a dot ("._x" of macOS) are passed over.
+ *   totalsegmentator  one folder per subject (its id) with ct.nii.gz or mri.nii.gz and the folder
+ *            segmentations of one mask per structure, STRUCTURE.nii.gz; folders without an image
+ * are passed over. data.source/meta.csv, where it is there and has the columns image_id and split
+ * (separated by semicolons), says the splits. Names that begin with a dot ("._x" of macOS) are
+ * passed over.
  *
  * A subject is one volume; several may be of one patient, who stays in one split: the csv's column
  * says which, or data.patient, a text: what is before its last occurrence in the id. */
@@ -20,8 +24,9 @@ struct subject_source {
   char *id;      /* unique; not empty; no '/', no control characters; at most 255 bytes */
   char *image;   /* path; the file exists */
   char *label;   /* path, or NULL; all subjects have one or none has */
+  char *masks;   /* folder of masks, or NULL; all subjects have one or none has */
   char *patient; /* whose volume it is; never NULL */
-  int split;     /* enum split from the csv's column, else -1; all subjects have one or none has */
+  int split;     /* enum split from a table's column, else -1; all subjects have one or none has */
 };
 
 /* The subjects sorted by id (byte values). Duplicate ids, missing files and an empty result are

@@ -18,8 +18,7 @@ static size_t stem_length(const char *name) {
   return 0;
 }
 
-/* The name without its suffix; returns its length, 0 for what is no volume. */
-static size_t copy_stem(const char *name, char stem[256]) {
+size_t discover_stem(const char *name, char stem[256]) {
   size_t length = stem_length(name);
   if (length > 255) return 0; /* longer than a file name can be */
   memcpy(stem, name, length);
@@ -27,8 +26,7 @@ static size_t copy_stem(const char *name, char stem[256]) {
   return length;
 }
 
-/* folder/stem with whichever suffix exists (caller frees); NULL when none does. */
-static char *find_volume(const char *folder, const char *stem) {
+char *discover_volume(const char *folder, const char *stem) {
   for (int i = 0; i < SUFFIX_COUNT; i++) {
     char *path = file_format("%s/%s%s", folder, stem, suffixes[i]);
     if (path && file_exists(path)) return path;
@@ -61,10 +59,10 @@ static enum status walk(struct subject_list *list, struct places *places,
 static enum status add_from_folders(struct subject_list *list, const struct places *places,
                                     const char *name) {
   char stem[256];
-  if (!copy_stem(name, stem)) return STATUS_OK;
+  if (!discover_stem(name, stem)) return STATUS_OK;
   char *label = NULL;
   if (file_is_directory(places->labels)) {
-    label = find_volume(places->labels, stem);
+    label = discover_volume(places->labels, stem);
     REQUIRE(label, STATUS_FAILED, "%s/%s: expected its label map %s/%s.nii.gz, found none",
             places->images, name, places->labels, stem);
   }
@@ -80,8 +78,9 @@ enum status discover_folders(const struct config *config, struct subject_list *l
 static enum status add_plain(struct subject_list *list, const struct places *places,
                              const char *name) {
   char stem[256];
-  return copy_stem(name, stem) ? discover_add(list, stem, file_join(places->images, name), NULL, -1)
-                               : STATUS_OK;
+  return discover_stem(name, stem)
+             ? discover_add(list, stem, file_join(places->images, name), NULL, -1)
+             : STATUS_OK;
 }
 
 enum status discover_plain(const struct config *config, struct subject_list *list) {
@@ -93,12 +92,12 @@ static enum status add_from_mmwhs(struct subject_list *list, const struct places
                                   const char *name) {
   static const char mark[] = "_image";
   char stem[256];
-  size_t length = copy_stem(name, stem), tail = sizeof mark - 1;
+  size_t length = discover_stem(name, stem), tail = sizeof mark - 1;
   if (length <= tail || strcmp(stem + length - tail, mark) != 0) return STATUS_OK;
   stem[length - tail] = 0;
   char *partner = file_format("%s_label", stem);
   REQUIRE(partner, STATUS_FAILED, "out of memory");
-  char *label = find_volume(places->labels, partner);
+  char *label = discover_volume(places->labels, partner);
   free(partner);
   return discover_add(list, stem, file_join(places->images, name), label, -1);
 }
@@ -114,9 +113,9 @@ static enum status add_from_oasis(struct subject_list *list, const struct config
   const char *labels = config->data.oasis_labels;
   if (name[0] == '.') return STATUS_OK;
   char *folder = file_join(config->data.source, name);
-  char *image = folder ? find_volume(folder, "aligned_norm") : NULL;
+  char *image = folder ? discover_volume(folder, "aligned_norm") : NULL;
   char *stem = file_format("aligned_%s", labels);
-  char *label = image && stem ? find_volume(folder, stem) : NULL;
+  char *label = image && stem ? discover_volume(folder, stem) : NULL;
   free(stem);
   free(folder);
   if (!image) return STATUS_OK;

@@ -1,5 +1,6 @@
 /* What the layouts share: the list they add to. */
 #pragma once
+#include <stddef.h>
 #include "data/discover.h"
 
 struct subject_list {
@@ -12,9 +13,18 @@ struct subject_list {
 CHECKED enum status discover_add(struct subject_list *list, const char *id, char *image,
                                  char *label, int split);
 
+/* The path of folder/stem with whichever of a volume's suffixes exists (caller frees); NULL when
+ * none does. */
+char *discover_volume(const char *folder, const char *stem);
+
+/* The file name without a volume's suffix; returns its length, 0 for what is no volume. */
+size_t discover_stem(const char *name, char stem[256]);
+
 /* One per layout (see discover.h). */
 CHECKED enum status discover_folders(const struct config *config, struct subject_list *list);
 CHECKED enum status discover_plain(const struct config *config, struct subject_list *list);
 CHECKED enum status discover_oasis(const struct config *config, struct subject_list *list);
 CHECKED enum status discover_mmwhs(const struct config *config, struct subject_list *list);
+CHECKED enum status discover_totalsegmentator(const struct config *config,
+                                              struct subject_list *list);
 CHECKED enum status discover_csv(const struct config *config, struct subject_list *list);

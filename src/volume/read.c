@@ -118,12 +118,26 @@ static enum status read_voxels(struct reader *reader, const struct volume_policy
   return volume_clean(volume, policy);
 }
 
+/* Past the last voxel to the end of the file. */
+static enum status pass_voxels(struct reader *reader, const struct volume_policy *policy,
+                               struct volume *volume) {
+  struct header *header = &reader->header;
+  (void)policy; /* no number is looked at */
+  uint64_t bytes = (uint64_t)header->count * (uint64_t)header->type->bytes, left = 0;
+  TRY(stream_skip(&header->stream, (uint64_t)header->fields.vox_offset + bytes, "end of voxels"));
+  TRY(stream_finish(&header->stream, &left));
+  if (left) volume_warn(volume, "%llu bytes follow the voxels", (unsigned long long)left);
+  return STATUS_OK;
+}
+
 static enum status read_any(struct volume *volume, const char *path,
-                            const struct volume_policy *policy, bool voxels) {
+                            const struct volume_policy *policy,
+                            enum status (*voxels)(struct reader *, const struct volume_policy *,
+                                                  struct volume *)) {
   *volume = (struct volume){0};
   struct reader reader = {0};
   enum status status = describe(&reader, path, policy, volume);
-  if (!status && voxels) status = read_voxels(&reader, policy, volume);
+  if (!status && voxels) status = voxels(&reader, policy, volume);
   reader_close(&reader);
   if (status) volume_close(volume);
   return status;
@@ -131,12 +145,18 @@ static enum status read_any(struct volume *volume, const char *path,
 
 enum status volume_read(struct volume *volume, const char *path,
                         const struct volume_policy *policy) {
-  TRY(read_any(volume, path, policy, true));
+  TRY(read_any(volume, path, policy, read_voxels));
   return STATUS_OK;
 }
 
 enum status volume_read_header(struct volume *volume, const char *path,
                                const struct volume_policy *policy) {
-  TRY(read_any(volume, path, policy, false));
+  TRY(read_any(volume, path, policy, NULL));
+  return STATUS_OK;
+}
+
+enum status volume_check(struct volume *volume, const char *path,
+                         const struct volume_policy *policy) {
+  TRY(read_any(volume, path, policy, pass_voxels));
   return STATUS_OK;
 }

@@ -31,15 +31,21 @@ static bool bring_point_inside(const struct sampler *sampler, double point[3]) {
   return true;
 }
 
-static float sample_nearest(const struct sampler *sampler, double point[3]) {
-  if (!bring_point_inside(sampler, point)) return sampler->options->fill;
+/* The source voxel nearest to a point, -1 outside. */
+static ptrdiff_t find_nearest(const struct sampler *sampler, double point[3]) {
+  if (!bring_point_inside(sampler, point)) return -1;
   ptrdiff_t index = 0;
   for (int a = 0; a < 3; a++) {
     int voxel = (int)floor(point[a] + 0.5 + EDGE_TOLERANCE);
     if (voxel > sampler->extent[a] - 1) voxel = sampler->extent[a] - 1;
     index = index * sampler->extent[a] + voxel;
   }
-  return sampler->values[index];
+  return index;
+}
+
+static float sample_nearest(const struct sampler *sampler, double point[3]) {
+  ptrdiff_t index = find_nearest(sampler, point);
+  return index < 0 ? sampler->options->fill : sampler->values[index];
 }
 
 static double blend(double low, double high, double weight) {
@@ -165,6 +171,33 @@ enum status volume_deform(const struct volume *source, const struct grid *target
     sampler.values = source->values + (size_t)c * from;
     sample_all(&sampler, target->extent, result->values + (size_t)c * to);
   }
+  return STATUS_OK;
+}
+
+static void find_row(const struct sampler *sampler, const int extent[3], int i, int j,
+                     int32_t *index) {
+  int32_t *row = index + ((ptrdiff_t)i * extent[1] + j) * extent[2];
+  for (int k = 0; k < extent[2]; k++) {
+    double point[3] = {i, j, k};
+    affine_apply(&sampler->map, point, point);
+    row[k] = (int32_t)find_nearest(sampler, point);
+  }
+}
+
+enum status grid_find_nearest(const struct grid *source, const struct grid *target,
+                              int32_t *index) {
+  const struct resample_options options = {.method = RESAMPLE_NEAREST};
+  struct affine inverse;
+  REQUIRE(grid_count(source) <= INT32_MAX, STATUS_USAGE,
+          "resampling masks: expected at most %d voxels, found %lld", INT32_MAX,
+          grid_count(source));
+  TRY(affine_invert(&source->affine, &inverse));
+  struct sampler sampler = {.map = affine_compose(&inverse, &target->affine), .options = &options};
+  memcpy(sampler.extent, source->extent, sizeof sampler.extent);
+  snap_to_voxels(&sampler.map, target->extent);
+#pragma omp parallel for schedule(static)
+  for (int i = 0; i < target->extent[0]; i++)
+    for (int j = 0; j < target->extent[1]; j++) find_row(&sampler, target->extent, i, j, index);
   return STATUS_OK;
 }
 

@@ -2,6 +2,7 @@
  * preparation asks for. However many wishes there are (orientation, spacing, size, padding), they
  * are composed into one grid first, so that voxels are interpolated once. */
 #pragma once
+#include <stdint.h>
 #include "volume/volume.h"
 
 enum resample_method {
@@ -34,6 +35,12 @@ CHECKED enum status volume_resample(const struct volume *source, const struct gr
 CHECKED enum status volume_deform(const struct volume *source, const struct grid *target,
                                   const float *displacement, const struct resample_options *options,
                                   struct volume *result);
+
+/* Where RESAMPLE_NEAREST with RESAMPLE_FILL takes each of the target's voxels from: index[i][j][k]
+ * (caller gives the room) is the source's voxel, counted with its last axis fastest, or -1 outside
+ * its field of view. STATUS_USAGE for a source of more than INT32_MAX voxels. */
+CHECKED enum status grid_find_nearest(const struct grid *source, const struct grid *target,
+                                      int32_t *index);
 
 /* What the target grid should be; zeroed members keep what the source has. Applied in this order;
  * axes are those after `orientation`. */

@@ -13,7 +13,8 @@ enum {
   LEAST_BUFFER = 4 << 10,
   BUFFER_BYTES = 256 << 10,
   CHUNK_BYTES = 1 << 20,
-  TAIL_BYTES = 16 << 20
+  TAIL_BYTES = 16 << 20,
+  SKIP_BYTES = 65536
 };
 
 static enum status open_descriptor(struct stream *stream, int descriptor) {
@@ -72,7 +73,7 @@ enum status stream_read(struct stream *stream, void *data, size_t bytes, size_t 
 }
 
 enum status stream_skip(struct stream *stream, uint64_t position, const char *field) {
-  char unused[4096];
+  char unused[SKIP_BYTES];
   while (stream->position < position) {
     uint64_t left = position - stream->position;
     size_t found = 0;

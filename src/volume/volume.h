@@ -54,6 +54,11 @@ CHECKED enum status volume_read(struct volume *volume, const char *path,
 CHECKED enum status volume_read_header(struct volume *volume, const char *path,
                                        const struct volume_policy *policy);
 
+/* The header, as volume_read_header gives it, of a file whose voxels were read to their end and
+ * thrown away: what is cut short or damaged (gzip's checksum) is an error. */
+CHECKED enum status volume_check(struct volume *volume, const char *path,
+                                 const struct volume_policy *policy);
+
 /* For people: shape, type, spacing, orientation, affine, codes, scaling, range, problems. Fails
  * only where the header cannot be understood at all. */
 CHECKED enum status volume_inspect(const char *path, FILE *out);

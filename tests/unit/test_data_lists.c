@@ -116,9 +116,9 @@ TEST(csv_is_read_and_checked) {
   static const char *const bad[][2] = {
       {"a,b\n1,2,3\n", ":2: expected 2 fields as in the header, found more"},
       {"a,b\n1\n", ":2: expected 2 fields as in the header, found 1"},
-      {"a,b\n\"1,2\n", ":2: expected a comma or the end of the line"},
-      {"a,b\n\"1\"x,2\n", ":2: expected a comma or the end of the line"},
-      {"a,b\n1\"x,2\n", ":2: expected a comma or the end of the line"},
+      {"a,b\n\"1,2\n", ":2: expected ',' or the end of the line"},
+      {"a,b\n\"1\"x,2\n", ":2: expected ',' or the end of the line"},
+      {"a,b\n1\"x,2\n", ":2: expected ',' or the end of the line"},
       {"\n\n", "expected a header line, found an empty file"},
       {"", "expected a header line, found an empty file"},
   };
