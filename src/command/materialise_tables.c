@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
+#include "base/text.h"
 #include "command/materialise.h"
 #include "data/json_text.h"
 
@@ -11,24 +12,15 @@ char *materialised_name(const struct materialised *done, const struct materialis
                      (long long)row->variant);
 }
 
-static void print_quoted(FILE *out, const char *text) {
-  fputc('"', out);
-  for (; *text; text++) {
-    if (*text == '"') fputc('"', out);
-    fputc(*text, out);
-  }
-  fputc('"', out);
-}
-
 static void print_row(const struct materialised *done, const struct materialised_row *row,
                       const char *file, FILE *out) {
-  print_quoted(out, done->dataset->subjects[row->subject].id);
+  text_print_quoted(out, done->dataset->subjects[row->subject].id);
   fprintf(out, ",%lld", (long long)row->variant);
   for (int i = 0; i < 3; i++) fprintf(out, ",%.15g", row->pose.rotation[i]);
   for (int i = 0; i < 3; i++) fprintf(out, ",%.15g", row->pose.translation[i]);
   for (int i = 0; i < 3; i++) fprintf(out, ",%.15g", row->centre[i]);
   fprintf(out, ",\"%s\",%s,", RIGID_CONVENTION, split_name(done->split));
-  print_quoted(out, file);
+  text_print_quoted(out, file);
   fputc('\n', out);
 }
 

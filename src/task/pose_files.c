@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
+#include "base/text.h"
 #include "base/log.h"
 #include "volume/resample.h"
 
@@ -140,17 +141,8 @@ enum status pose_write_files(const struct config *config, const struct pose_find
 
 /* --- the table --- */
 
-static void print_quoted(FILE *out, const char *text) {
-  fputc('"', out);
-  for (; *text; text++) {
-    if (*text == '"') fputc('"', out);
-    fputc(*text, out);
-  }
-  fputc('"', out);
-}
-
 static void print_row(FILE *out, const struct pose_finding *finding) {
-  print_quoted(out, finding->path);
+  text_print_quoted(out, finding->path);
   for (int i = 0; i < 3; i++) fprintf(out, ",%.9g", finding->pose.rotation[i]);
   for (int i = 0; i < 3; i++) fprintf(out, ",%.9g", finding->pose.translation[i]);
   for (int i = 0; i < 3; i++) fprintf(out, ",%.9g", finding->centre[i]);
