@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "base/random.h"
 
-enum { GOLDEN_TENSORS = 320, GOLDEN_NAME_BYTES = 96 };
+enum { GOLDEN_TENSORS = 640, GOLDEN_NAME_BYTES = 96 };
 
 struct golden_tensor {
   char name[GOLDEN_NAME_BYTES];

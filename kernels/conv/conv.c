@@ -1,6 +1,7 @@
 /* The operator conv: its shapes, parameters and arithmetic, and what it takes over from concat and
  * resize nodes in front of it. */
 #include "kernels/conv/conv.h"
+#include <math.h>
 #include <string.h>
 #include "kernels/common/cuda_table.h"
 #include "kernels/common/real.h"
@@ -40,6 +41,8 @@ static enum status check_arguments(const struct node *node) {
   REQUIRE(a->initial_deviation >= 0, STATUS_USAGE,
           "%s: deviation of the first weights must not be negative, is %g", node->name,
           a->initial_deviation);
+  REQUIRE(a->prior >= 0 && a->prior < 1, STATUS_USAGE,
+          "%s: the prior must be at least 0 and below 1, is %g", node->name, a->prior);
   return STATUS_OK;
 }
 
@@ -102,11 +105,15 @@ static enum status infer_output(struct node *node) {
   return STATUS_OK;
 }
 
+static double initial_bias(const struct conv_arguments *a) {
+  return a->prior > 0 ? log(a->prior / (1 - a->prior)) : 0;
+}
+
 static void infer_parameters(struct node *node) {
   const struct conv_arguments *a = conv_arguments_of(node);
   int channels = conv_input_channels(node);
   int fan_in = channels * a->kernel[0] * a->kernel[1] * a->kernel[2];
-  bool normal = a->initial_deviation > 0;
+  bool normal = a->initial_deviation > 0, constant = normal || a->prior > 0;
   node->parameter[CONV_WEIGHT] = (struct parameter){
       .suffix = "weight",
       .extent = {a->out_channels, channels, a->kernel[0], a->kernel[1], a->kernel[2]},
@@ -118,8 +125,8 @@ static void infer_parameters(struct node *node) {
       (struct parameter){.suffix = "bias",
                          .extent = {a->out_channels},
                          .rank = 1,
-                         .initial = normal ? INITIAL_CONSTANT : INITIAL_UNIFORM_FAN_IN,
-                         .scale = normal ? 0 : 1,
+                         .initial = constant ? INITIAL_CONSTANT : INITIAL_UNIFORM_FAN_IN,
+                         .scale = constant ? initial_bias(a) : 1,
                          .fan_in = fan_in};
   node->parameter_count = a->bias ? 2 : 1;
 }

@@ -19,6 +19,8 @@ struct conv_arguments {
   /* 0: PyTorch's default, weight and bias uniform in +-1/sqrt(fan in); above 0: normal weights of
    * this deviation and a bias of 0 */
   double initial_deviation;
+  /* above 0: the bias starts at the logit of this probability, as heads of rare classes should */
+  double prior;
 };
 static_assert(sizeof(struct conv_arguments) <= OP_ARGUMENT_BYTES, "must fit a node");
 

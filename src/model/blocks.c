@@ -2,6 +2,7 @@
 #include "model/blocks.h"
 #include <string.h>
 #include "kernels/conv/conv.h"
+#include "kernels/conv_transpose/conv_transpose.h"
 #include "kernels/leaky_relu/leaky_relu.h"
 #include "kernels/max_pool/max_pool.h"
 #include "kernels/norm/norm.h"
@@ -82,9 +83,40 @@ enum status block_normalise(struct graph *graph, const char *name, int input,
   return graph_add(graph, "norm", name, &arguments, sizeof arguments, inputs, count, output);
 }
 
-enum status block_halve(struct graph *graph, const char *name, int input, int *output) {
-  const struct max_pool_arguments arguments = {.kernel = {2, 2, 2}, .stride = {2, 2, 2}};
+enum status block_logits(struct graph *graph, const char *name, int input, int classes,
+                         double prior, int *output) {
+  const struct conv_arguments arguments = {
+      .kernel = {1, 1, 1},
+      .stride = {1, 1, 1},
+      .out_channels = classes,
+      .bias = true,
+      .head = true,
+      .slope = 1,
+      .prior = prior,
+  };
+  return graph_add(graph, "conv", name, &arguments, sizeof arguments, &input, 1, output);
+}
+
+void block_axes(int extents[3], bool planes, int side, int other) {
+  for (int i = 0; i < 3; i++) extents[i] = planes && i == 0 ? other : side;
+}
+
+enum status block_halve(struct graph *graph, const char *name, int input, bool planes,
+                        int *output) {
+  struct max_pool_arguments arguments;
+  block_axes(arguments.kernel, planes, 2, 1);
+  block_axes(arguments.stride, planes, 2, 1);
   return graph_add(graph, "max_pool", name, &arguments, sizeof arguments, &input, 1, output);
+}
+
+enum status block_up(struct graph *graph, const char *name, int input, const struct block_up *up,
+                     int *output) {
+  struct conv_transpose_arguments arguments = {.out_channels = up->channels, .bias = up->bias};
+  block_axes(arguments.kernel, up->planes, up->kernel, 1);
+  block_axes(arguments.stride, up->planes, 2, 1);
+  block_axes(arguments.padding, up->planes, (up->kernel - 1) / 2, 0);
+  block_axes(arguments.output_padding, up->planes, up->kernel % 2, 0);
+  return graph_add(graph, "conv_transpose", name, &arguments, sizeof arguments, &input, 1, output);
 }
 
 enum status block_double(struct graph *graph, const char *name, int input, int *output) {

@@ -34,8 +34,26 @@ struct block_norm {
 CHECKED enum status block_normalise(struct graph *graph, const char *name, int input,
                                     const struct block_norm *norm, int residual, int *output);
 
-/* Max-pooling that halves every axis. */
-CHECKED enum status block_halve(struct graph *graph, const char *name, int input, int *output);
+/* A convolution of one voxel with bias, float32 in mixed precision too: what gives each voxel its
+ * `classes` logits. prior: see conv_arguments. */
+CHECKED enum status block_logits(struct graph *graph, const char *name, int input, int classes,
+                                 double prior, int *output);
+
+/* Which axes a network works along: all, or, of planes, h and w. A kernel, stride or padding of
+ * `side` along these, and of `other` along the rest. */
+void block_axes(int extents[3], bool planes, int side, int other);
+
+/* Max-pooling that halves every axis; of planes h and w. */
+CHECKED enum status block_halve(struct graph *graph, const char *name, int input, bool planes,
+                                int *output);
+
+/* What doubles every axis, of planes h and w, by a transposed convolution. */
+struct block_up {
+  int channels, kernel; /* 2, 3 or 4 */
+  bool planes, bias;
+};
+CHECKED enum status block_up(struct graph *graph, const char *name, int input,
+                             const struct block_up *up, int *output);
 
 /* Nearest upsampling that doubles every axis (folded into a following convolution by the plan). */
 CHECKED enum status block_double(struct graph *graph, const char *name, int input, int *output);

@@ -15,6 +15,10 @@ const struct model *const models[] = {
 
 enum { MOST_NAMES = 64 };
 
+struct int_list model_numbers(const struct int_list *given, const struct int_list *own) {
+  return given->count > 0 ? *given : *own;
+}
+
 enum status model_find(const char *name, const struct model **model) {
   const char *names[MOST_NAMES];
   int count = 0;

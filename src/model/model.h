@@ -19,5 +19,8 @@ struct model {
 
 /* Every network, NULL-terminated, from models.def. */
 extern const struct model *const models[];
+/* `given`, or, where it is empty, a network's own numbers. */
+struct int_list model_numbers(const struct int_list *given, const struct int_list *own);
+
 /* STATUS_USAGE with the nearest right name when there is none called `name`. */
 CHECKED enum status model_find(const char *name, const struct model **model);

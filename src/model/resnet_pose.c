@@ -9,7 +9,8 @@
 #include "model/model.h"
 #include "model/residual.h"
 
-enum { NAME_BYTES = 80, MOST_STAGES = 8 };
+enum { NAME_BYTES = 80 };
+static const struct int_list FEATURES = {4, {16, 32, 64, 128}}, BLOCKS = {4, {2, 2, 2, 2}};
 static const double LAST_DEVIATION = 1e-3; /* so that the first estimates are near the identity */
 
 static enum status add(const struct residual_builder *builder, const char *op, const char *name,
@@ -33,16 +34,20 @@ static enum status build_inputs(const struct residual_builder *builder, const in
 }
 
 static enum status build_stages(const struct residual_builder *builder, int *x) {
-  const struct int_list *features = &builder->config->model.features;
-  const struct int_list *blocks = &builder->config->model.blocks;
-  REQUIRE(features->count == blocks->count && features->count > 0, STATUS_USAGE,
-          "model.blocks: expected as many stages as model.features (%d, at least 1), found %d",
-          features->count, blocks->count);
-  const struct residual_conv stem = {(int)features->value[0], {7, 7, 7}, {2, 2, 2}};
+  const struct int_list features = model_numbers(&builder->config->model.features, &FEATURES);
+  const struct int_list blocks = model_numbers(&builder->config->model.blocks, &BLOCKS);
+  REQUIRE(features.count == blocks.count, STATUS_USAGE,
+          "model.blocks: expected as many stages as model.features (%d), found %d", features.count,
+          blocks.count);
+  const struct residual_conv stem = {(int)features.value[0], {7, 7, 7}, {2, 2, 2}};
   TRY(residual_conv_norm(builder, "conv1", "bn1", stem, -1, 0, x));
-  for (int i = 0; i < features->count; i++)
-    TRY(residual_basic_stage(builder, i + 1, (int)blocks->value[i], (int)features->value[i],
-                             i == 0 ? 1 : 2, x));
+  for (int i = 0; i < features.count; i++) {
+    struct residual_stage stage = {.blocks = (int)blocks.value[i],
+                                   .channels = (int)features.value[i]};
+    block_axes(stage.kernel, false, 3, 1);
+    block_axes(stage.stride, false, i == 0 ? 1 : 2, 1);
+    TRY(residual_stage(builder, i + 1, &stage, x));
+  }
   return STATUS_OK;
 }
 

@@ -41,7 +41,7 @@ static enum status conv(const struct builder *builder, const char *name, int cha
 static enum status halve(const struct builder *builder, const char *after, int *x) {
   char name[NAME_BYTES + 8];
   snprintf(name, sizeof name, "%s.pool", after);
-  return block_halve(builder->graph, name, *x, x);
+  return block_halve(builder->graph, name, *x, false, x);
 }
 
 /* x becomes concat(doubled x, skip), or concat(skip, doubled x). */

@@ -1,106 +1,27 @@
 """Makes resnet_pose_*.safetensors with PyTorch: see README.md.
     python3 make_resnet_pose.py           (any torch >= 1.13, numpy)"""
-import os
-
 import numpy as np
 import torch
 
-import philox
+import networks
 import resnet
-import tensor_file
+from networks import draw
 
-FOLDER = os.path.dirname(os.path.abspath(__file__))
-SEED, STEPS, GAIN, RATE = 20, 20, 1.5, 1e-5
 RANGES = torch.tensor([60.0] * 3 + [25.0] * 3, dtype=torch.float64)
-VERSIONS = {"torch": torch.__version__, "numpy": np.__version__}
 
 
-def draw(stream, *shape, low=-1.0, high=1.0):
-    count = int(np.prod(shape))
-    return philox.uniform_range(SEED, philox.RANDOM_TEST, stream, 0, count, low, high).astype(np.float32).reshape(shape)
-
-
-def generated(net):
-    """Parameter i: weights of layers uniform in +-GAIN / sqrt(fan in); of norms 1 + 0.3 u, biases 0.3 u."""
-    state = net.state_dict()
-    for i, (name, value) in enumerate(net.named_parameters()):
-        u = torch.from_numpy(draw(i, *value.shape))
-        if value.ndim > 1:
-            bound = GAIN / np.sqrt(float(value[0].numel()))
-            state[name] = torch.from_numpy(draw(i, *value.shape, low=-bound, high=bound))
-        else:
-            state[name] = (1 if name.endswith("weight") else 0) + np.float32(0.3) * u
-    return state
-
-
-def summary(index, value):
-    value = value.detach().to(torch.float64).numpy().ravel()
-    axes = [philox.uniform_range(SEED, philox.RANDOM_TEST, 1000 + index, k, value.size, -1.0, 1.0) for k in range(3)]
-    return np.array([np.linalg.norm(value), *(float(np.dot(value, axis)) for axis in axes)])
-
-
-def distance(a, b):
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    return np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-300)
-
-
-class Run:
-    def __init__(self, make, state, image, target, dtype):
-        self.net = make()
-        self.net.load_state_dict(state)
-        self.net.to(dtype)
-        self.image, self.target = torch.from_numpy(image).to(dtype), torch.from_numpy(target).to(dtype)
-
-    def step(self):
-        self.net.zero_grad()
-        self.out = self.net(self.image)
-        loss = ((self.out - self.target / RANGES.to(self.out.dtype)) ** 2).mean()
-        loss.backward()
-        return float(loss.detach())
-
-    def train(self):
-        optimizer = torch.optim.Adam(self.net.parameters(), lr=RATE)
-        losses = []
-        for _ in range(STEPS):
-            losses.append(self.step())
-            optimizer.step()
-        return np.array(losses)
-
-
-def case(name, make, samples, extents, full):
-    image = draw(3000, samples, 1, *extents, low=0.0)
-    target = draw(3001, samples, 6) * RANGES.numpy().astype(np.float32)
-    state = generated(make())
-    exact, single = (Run(make, state, image, target, dtype) for dtype in (torch.float64, torch.float32))
-    loss = exact.step()
-    single.step()
-    gradients = {n: p.grad.clone() for n, p in exact.net.named_parameters()}
-    rough = {n: p.grad.clone() for n, p in single.net.named_parameters()}
-    print(f"{name}: {sum(p.numel() for p in exact.net.parameters())} parameters, loss {loss:.6f}, float32 gradients off by",
-          f"{max(distance(rough[n], gradients[n]) for n in gradients):.1e}, output by",
-          f"{distance(single.out.detach(), exact.out.detach()):.1e}")
-    output = exact.out.detach()
-    for run in (exact, single):  # the step above has moved the running statistics
-        run.net.load_state_dict(state)
-    losses, rough_losses = exact.train(), single.train()
-    evaluated = exact.net.eval()(exact.image).detach()
-    final = {n: v for n, v in exact.net.state_dict().items() if "num_batches" not in n}
-    worst = max(distance(single.net.state_dict()[n], final[n]) for n in final)
-    print(f"    {STEPS} steps: {losses[0]:.5f} to {losses[-1]:.5f}, float32 off by",
-          f"{distance(rough_losses, losses):.1e}, state {worst:.1e}")
-    tensors = {"extents": np.array([samples, *extents], np.int32), "output": output.numpy(), "step_losses": losses,
-               "evaluated": evaluated.numpy()}
-    for i, (n, value) in enumerate(gradients.items()):
-        tensors[f"gradient.{n}"] = summary(i, value) if full else value.to(torch.float32).numpy()
-    for i, (n, value) in enumerate(final.items()):
-        tensors[f"final.{n}"] = summary(500 + i, value) if full else value.to(torch.float32).numpy()
-    tensor_file.write(f"{FOLDER}/{name}.safetensors", tensors, {"seed": SEED, "gain": GAIN, "rate": RATE, **VERSIONS})
+def case(name, make, samples, extents, keep):
+    target = torch.from_numpy(draw(3001, samples, 6) * RANGES.numpy().astype(np.float32))
+    loss = lambda y: ((y - target.to(y.dtype) / RANGES.to(y.dtype)) ** 2).mean()
+    networks.case(name, make, draw(3000, samples, 1, *extents, low=0.0), loss, keep, lambda index, y: y.numpy(),
+                  {"extents": np.array([samples, *extents], np.int32)})
 
 
 if __name__ == "__main__":
     torch.manual_seed(1)
     small = {"features": (4, 6), "blocks": (1, 2), "hidden": 5}
-    case("resnet_pose_small", lambda: resnet.ResNetPose(**small), 3, (13, 10, 12), False)
-    case("resnet_pose_group", lambda: resnet.ResNetPose(**small, coordinates=True, norm="group"), 2, (12, 14, 9), False)
-    case("resnet_pose_full", lambda: resnet.ResNetPose(), 4, (32, 32, 32), True)
-    case("resnet_pose_full_coordinates", lambda: resnet.ResNetPose(coordinates=True), 4, (32, 32, 32), True)
+    case("resnet_pose_small", lambda: resnet.ResNetPose(**small), 3, (13, 10, 12), networks.whole)
+    case("resnet_pose_group", lambda: resnet.ResNetPose(**small, coordinates=True, norm="group"), 2, (12, 14, 9),
+         networks.whole)
+    case("resnet_pose_full", lambda: resnet.ResNetPose(), 4, (32, 32, 32), networks.summary)
+    case("resnet_pose_full_coordinates", lambda: resnet.ResNetPose(coordinates=True), 4, (32, 32, 32), networks.summary)
