@@ -1,8 +1,10 @@
 /* The U-Net (Ronneberger, Fischer, Brox, MICCAI 2015; Cicek et al., MICCAI 2016) with norms and
  * padded convolutions: pairs of 3x3x3 convolutions, max-pooling, transposed convolutions, and
  * logits of classes at the input's resolution; along two axes or three. 7,766,293 parameters by
- * default for 117 classes of slices. */
+ * default for 117 classes of slices. With model.attention what is below says how much of each voxel
+ * of a skip counts (Oktay et al., "Attention U-Net", MIDL 2018), at the skip's own resolution. */
 #include <stdio.h>
+#include "kernels/conv/conv.h"
 #include "model/blocks.h"
 #include "model/model.h"
 #include "model/residual.h"
@@ -39,6 +41,32 @@ static enum status down(const struct residual_builder *builder, int level, int c
   return block_halve(builder->graph, name, *x, is_planar(builder), x);
 }
 
+/* A convolution of one voxel without more: one logit for each. */
+static enum status gate_logit(const struct residual_builder *builder, const char *name, int *x) {
+  const struct conv_arguments arguments = {
+      .kernel = {1, 1, 1}, .stride = {1, 1, 1}, .out_channels = 1, .bias = true, .slope = 1};
+  return graph_add(builder->graph, "conv", name, &arguments, sizeof arguments, x, 1, x);
+}
+
+/* skip becomes skip * sigmoid(psi(ReLU(W_x(skip) + W_g(x)))); half as many channels in between. */
+static enum status attend(const struct residual_builder *builder, int number, int channels, int x,
+                          int *skip) {
+  const struct residual_conv narrow = {channels > 1 ? channels / 2 : 1, {1, 1, 1}, {1, 1, 1}};
+  char conv[NAME_BYTES], norm[NAME_BYTES], name[NAME_BYTES];
+  int inside = *skip;
+  snprintf(conv, sizeof conv, "attentions.%d.W_g.0", number);
+  snprintf(norm, sizeof norm, "attentions.%d.W_g.1", number);
+  TRY(residual_conv_norm(builder, conv, norm, narrow, -1, 1, &x));
+  snprintf(conv, sizeof conv, "attentions.%d.W_x.0", number);
+  snprintf(norm, sizeof norm, "attentions.%d.W_x.1", number);
+  TRY(residual_conv_norm(builder, conv, norm, narrow, x, 0, &inside));
+  snprintf(name, sizeof name, "%sattentions.%d.psi", builder->prefix, number);
+  TRY(gate_logit(builder, name, &inside));
+  const int inputs[2] = {*skip, inside};
+  snprintf(name, sizeof name, "%sattentions.%d", builder->prefix, number);
+  return graph_add(builder->graph, "gate", name, NULL, 0, inputs, 2, skip);
+}
+
 /* Doubling number `number` (from the bottom) and what it does with the level's skip. */
 static enum status up(const struct residual_builder *builder, int number, int channels, int skip,
                       int *x) {
@@ -47,6 +75,7 @@ static enum status up(const struct residual_builder *builder, int number, int ch
   char name[NAME_BYTES];
   snprintf(name, sizeof name, "%sups.%d", builder->prefix, 2 * number);
   TRY(block_up(builder->graph, name, *x, &options, x));
+  if (builder->config->model.attention) TRY(attend(builder, number, channels, *x, &skip));
   const int both[2] = {skip, *x};
   snprintf(name, sizeof name, "%sups.%d.cat", builder->prefix, 2 * number + 1);
   TRY(block_concat(builder->graph, name, both, 2, x));

@@ -72,5 +72,6 @@ if __name__ == "__main__":
     seg("wide", 2, (12, 20), channels=3, **tiny, preset="resnet50_x4", dimensions=2)
     unet("small", 3, (12, 20), features=(4, 6), classes=11)
     unet("instance", 2, (8, 16, 12), channels=2, features=(3, 5), classes=4, norm="instance", dimensions=3)
+    unet("attention", 2, (12, 16, 8), features=(4, 6), classes=3, dimensions=3, attention=True)
     seg("full", 2, (32, 32, 32), full=True, blocks=(1, 1, 1, 1))
     unet("full", 2, (64, 48), full=True)

@@ -105,10 +105,25 @@ class DoubleConv(nn.Module):
         return self.conv(x)
 
 
+class Attention(nn.Module):
+    """How much of each voxel of a skip counts, from what is below it."""
+
+    def __init__(self, channels, norm, dimensions):
+        super().__init__()
+        conv, half = layers(dimensions)[0], channels // 2
+        self.W_g = nn.Sequential(conv(channels, half, 1, bias=False), make_norm(norm, half, dimensions))
+        self.W_x = nn.Sequential(conv(channels, half, 1, bias=False), make_norm(norm, half, dimensions))
+        self.psi = conv(half, 1, 1)
+
+    def forward(self, below, skip):
+        return skip * torch.sigmoid(self.psi(F.relu(self.W_g(below) + self.W_x(skip))))
+
+
 class UNet(nn.Module):
     """7,766,293 parameters by default."""
 
-    def __init__(self, inputs=1, classes=117, features=(32, 64, 128, 256), norm="batch", dimensions=2):
+    def __init__(self, inputs=1, classes=117, features=(32, 64, 128, 256), norm="batch", dimensions=2,
+                 attention=False):
         super().__init__()
         conv, transposed, _, self.pool = layers(dimensions)
         self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
@@ -121,6 +136,7 @@ class UNet(nn.Module):
             self.ups.append(transposed(inputs, f, 2, 2))
             self.ups.append(DoubleConv(2 * f, f, norm, dimensions))
             inputs = f
+        self.attentions = nn.ModuleList(Attention(f, norm, dimensions) for f in reversed(features) if attention)
         self.final_conv = conv(features[0], classes, 1)
 
     def forward(self, x):
@@ -131,5 +147,8 @@ class UNet(nn.Module):
             x = self.pool(x, 2)
         x = self.bottleneck(x)
         for i, skip in enumerate(reversed(skips)):
-            x = self.ups[2 * i + 1](torch.cat((skip, self.ups[2 * i](x)), 1))
+            x = self.ups[2 * i](x)
+            if len(self.attentions):
+                skip = self.attentions[i](x, skip)
+            x = self.ups[2 * i + 1](torch.cat((skip, x), 1))
         return self.final_conv(x)

@@ -55,6 +55,8 @@ static const struct count counts[] = {
     {1, 1, 7763349, {UNET, "model.dimensions=2", "model.norm=none"}},
     {1, 1, 1944261, {UNET, "model.dimensions=2", "model.features=[16,32,64,128]"}},
     {1, 16, 22582101, {UNET}},
+    {1, 1, 7854537, {UNET, "model.dimensions=2", "model.attention=true"}},
+    {1, 16, 22670345, {UNET, "model.attention=true"}},
 };
 
 TEST(networks_have_their_parameters) {

@@ -97,12 +97,13 @@ static const struct model_case cases[] = {
      1e-4,
      1e-3},
     {&unet,
-     "unet_full",
-     7766293,
-     {"model.classes=117", "model.dimensions=2"},
-     2e-2,
+     "unet_attention",
+     13204,
+     {"model.features=[4,6]", "model.classes=3", "model.attention=true"},
+     1e-4,
      1e-4,
      1e-3},
+    {&unet, "unet_full", 7766293, {"model.classes=117", "model.dimensions=2"}, 2e-2, 1e-4, 1e-3},
 };
 
 TEST(segmentation_networks_train_as_in_pytorch) {
