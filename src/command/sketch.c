@@ -18,9 +18,13 @@ static enum status extents_of(const struct config *config, int extent[3]) {
           "prepare first, "
           "or give data.size=[D,H,W]",
           config->data.shards);
-  int multiple = subject_keeps_grid(config) ? 1 : (int)config->data.multiple;
-  for (int axis = 0; axis < 3; axis++)
-    extent[axis] = (int)(size->value[axis] + multiple - 1) / multiple * multiple;
+  for (int axis = 0; axis < 3; axis++) {
+    bool own = subject_keeps_grid(config) || (axis == 0 && subject_keeps_slices(config));
+    int multiple = own ? 1 : (int)config->data.multiple;
+    int64_t wanted = size->value[axis] ? size->value[axis] : config->data.resample.value[axis];
+    if (!wanted) wanted = 1; /* only the volumes say it */
+    extent[axis] = (int)(wanted + multiple - 1) / multiple * multiple;
+  }
   return STATUS_OK;
 }
 

@@ -18,13 +18,15 @@ struct header {
   uint64_t manifest, bytes;
 };
 
-static uint64_t count_voxels(const struct shard *shard) {
-  return (uint64_t)shard->extent[0] * (uint64_t)shard->extent[1] * (uint64_t)shard->extent[2];
+uint64_t cache_offset(const struct shard *shard, enum shard_array array) {
+  uint64_t offset = CACHE_HEADER_BYTES;
+  for (int before = 0; before < (int)array; before++)
+    offset += (uint64_t)shard->subject_count * shard_array_bytes(shard, (enum shard_array)before);
+  return offset;
 }
 
 uint64_t cache_bytes(const struct shard *shard) {
-  uint64_t voxels = count_voxels(shard) * (uint64_t)shard->subject_count;
-  return CACHE_HEADER_BYTES + voxels * (sizeof(float) + shard->has_labels);
+  return cache_offset(shard, SHARD_MAPPED_COUNT);
 }
 
 static struct header header_of(const struct shard *shard) {
@@ -66,31 +68,28 @@ static enum status put(const struct output *output, uint64_t offset, const void 
   return STATUS_OK;
 }
 
-static enum status unpack_subject(const struct shard *shard, const struct output *output, int row,
-                                  float *image, uint8_t *label) {
-  uint64_t voxels = count_voxels(shard), rows = (uint64_t)shard->subject_count;
-  TRY(shard_read_subject(shard, row, image, shard->has_labels ? label : NULL));
-  TRY(put(output, CACHE_HEADER_BYTES + (uint64_t)row * voxels * sizeof *image, image,
-          voxels * sizeof *image));
-  if (!shard->has_labels) return STATUS_OK;
-  return put(output, CACHE_HEADER_BYTES + rows * voxels * sizeof *image + (uint64_t)row * voxels,
-             label, voxels);
+static enum status unpack_array(const struct shard *shard, const struct output *output,
+                                enum shard_array array) {
+  size_t bytes = shard_array_bytes(shard, array);
+  if (!bytes) return STATUS_OK;
+  void *values = malloc(bytes);
+  REQUIRE(values, STATUS_FAILED, "%s: out of memory to unpack %zu bytes", shard->path, bytes);
+  uint64_t offset = cache_offset(shard, array);
+  enum status status = STATUS_OK;
+  for (int row = 0; row < shard->subject_count && !status; row++) {
+    status = shard_read_subject(shard, row, array, values);
+    if (!status) status = put(output, offset + (uint64_t)row * bytes, values, bytes);
+  }
+  free(values);
+  return status;
 }
 
 static enum status unpack(const struct shard *shard, const struct output *output) {
   struct header header = header_of(shard);
-  uint64_t voxels = count_voxels(shard);
-  float *image = malloc(voxels * sizeof *image);
-  uint8_t *label = malloc(voxels);
-  enum status status = image && label ? put(output, 0, &header, sizeof header)
-                                      : status_fail(STATUS_FAILED, __FILE__, __LINE__,
-                                                    "%s: out of memory to unpack %llu voxels",
-                                                    shard->path, (unsigned long long)voxels);
-  for (int row = 0; row < shard->subject_count && !status; row++)
-    status = unpack_subject(shard, output, row, image, label);
-  free(image);
-  free(label);
-  return status;
+  TRY(put(output, 0, &header, sizeof header));
+  for (int array = 0; array < SHARD_MAPPED_COUNT; array++)
+    TRY(unpack_array(shard, output, (enum shard_array)array));
+  return STATUS_OK;
 }
 
 /* The lock is held. Another process may have finished while we waited for it. */

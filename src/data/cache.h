@@ -2,7 +2,8 @@
 #pragma once
 #include "data/shard.h"
 
-/* Bytes before the first image in a cache file; labels follow all images. */
+/* Bytes before the first image in a cache file; the other mapped arrays follow, whole after whole.
+ */
 enum { CACHE_HEADER_BYTES = 4096 };
 
 /* Finds or makes the cache file of a compressed shard in `folder` (NULL or "": beside the shard).
@@ -12,3 +13,6 @@ CHECKED enum status cache_open(const struct shard *shard, const char *folder, ch
 
 /* Bytes of the whole file. */
 uint64_t cache_bytes(const struct shard *shard);
+
+/* Where an array begins in it. */
+uint64_t cache_offset(const struct shard *shard, enum shard_array array);

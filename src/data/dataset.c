@@ -8,42 +8,90 @@
 #include "base/file.h"
 #include "data/dataset_parts.h"
 
-size_t dataset_count_voxels(const struct dataset *dataset) {
-  return (size_t)dataset->extent[0] * (size_t)dataset->extent[1] * (size_t)dataset->extent[2];
+size_t dataset_array_bytes(const struct dataset *dataset, enum shard_array array) {
+  size_t voxels =
+      (size_t)dataset->extent[0] * (size_t)dataset->extent[1] * (size_t)dataset->extent[2];
+  if (array == SHARD_IMAGE) return voxels * sizeof(float);
+  if (array == SHARD_LABEL) return dataset->has_labels ? voxels : 0;
+  return voxels * (size_t)dataset->mask_planes;
+}
+
+/* NULL: there is no such array. */
+static const unsigned char *find_array(const struct dataset *dataset, int subject,
+                                       enum shard_array array) {
+  const struct dataset_subject *entry = &dataset->subjects[subject];
+  const unsigned char *first = dataset->maps[entry->map].array[array];
+  return first ? first + dataset_array_bytes(dataset, array) * (size_t)entry->row : NULL;
 }
 
 const float *dataset_image(const struct dataset *dataset, int subject) {
-  const struct dataset_subject *entry = &dataset->subjects[subject];
-  return dataset->maps[entry->map].images + dataset_count_voxels(dataset) * (size_t)entry->row;
+  return (const float *)(const void *)find_array(dataset, subject, SHARD_IMAGE);
 }
 
 const uint8_t *dataset_label(const struct dataset *dataset, int subject) {
-  const struct dataset_subject *entry = &dataset->subjects[subject];
-  const uint8_t *labels = dataset->maps[entry->map].labels;
-  return labels ? labels + dataset_count_voxels(dataset) * (size_t)entry->row : NULL;
+  return find_array(dataset, subject, SHARD_LABEL);
 }
 
-static enum status check_bytes(const struct dataset *dataset, int subject, const char *field,
-                               const void *data, size_t bytes, uint32_t expected) {
+const uint8_t *dataset_mask(const struct dataset *dataset, int subject) {
+  return find_array(dataset, subject, SHARD_MASK);
+}
+
+const uint16_t *dataset_slice_structures(const struct dataset *dataset, int subject) {
   const struct dataset_subject *entry = &dataset->subjects[subject];
-  uint32_t found = file_checksum(0, data, bytes);
+  const uint16_t *counts = dataset->maps[entry->map].slice_structures;
+  return counts ? counts + (size_t)dataset->extent[0] * (size_t)entry->row : NULL;
+}
+
+const uint64_t *dataset_structure_voxels(const struct dataset *dataset, int subject) {
+  const struct dataset_subject *entry = &dataset->subjects[subject];
+  const uint64_t *counts = dataset->maps[entry->map].structure_voxels;
+  return counts ? counts + (size_t)dataset->structure_count * (size_t)entry->row : NULL;
+}
+
+static uint32_t expected_checksum(const struct dataset_subject *entry, enum shard_array array) {
+  if (array == SHARD_IMAGE) return entry->checksum_image;
+  return array == SHARD_LABEL ? entry->checksum_label : entry->checksum_mask;
+}
+
+static enum status verify_array(const struct dataset *dataset, int subject,
+                                enum shard_array array) {
+  const struct dataset_subject *entry = &dataset->subjects[subject];
+  const unsigned char *values = find_array(dataset, subject, array);
+  if (!values) return STATUS_OK;
+  uint32_t expected = expected_checksum(entry, array);
+  uint32_t found = file_checksum(0, values, dataset_array_bytes(dataset, array));
   REQUIRE(found == expected, STATUS_FAILED,
           "%s: subject %s: field %s: expected the checksum %08x, found %08x: the stored values are "
           "damaged; remove the file and run prepare again",
-          dataset->maps[entry->map].path, entry->id, field, (unsigned)expected, (unsigned)found);
+          dataset->maps[entry->map].path, entry->id, shard_array_name(array), (unsigned)expected,
+          (unsigned)found);
   return STATUS_OK;
 }
 
 enum status dataset_verify(struct dataset *dataset, int subject) {
   if (atomic_load(&dataset->verified[subject])) return STATUS_OK;
-  const struct dataset_subject *entry = &dataset->subjects[subject];
-  size_t voxels = dataset_count_voxels(dataset);
-  TRY(check_bytes(dataset, subject, "image", dataset_image(dataset, subject),
-                  voxels * sizeof(float), entry->checksum_image));
-  if (dataset->has_labels)
-    TRY(check_bytes(dataset, subject, "label", dataset_label(dataset, subject), voxels,
-                    entry->checksum_label));
+  for (int array = 0; array < SHARD_MAPPED_COUNT; array++)
+    TRY(verify_array(dataset, subject, (enum shard_array)array));
   atomic_store(&dataset->verified[subject], 1);
+  return STATUS_OK;
+}
+
+enum status dataset_verify_slice(struct dataset *dataset, int subject, int slice) {
+  const struct dataset_subject *entry = &dataset->subjects[subject];
+  size_t slices = (size_t)dataset->extent[0], number = (size_t)slice;
+  _Atomic unsigned char *verified = &dataset->verified_slices[(size_t)subject * slices + number];
+  if (atomic_load(&dataset->verified[subject]) || atomic_load(verified)) return STATUS_OK;
+  const struct dataset_map *map = &dataset->maps[entry->map];
+  size_t image = dataset_array_bytes(dataset, SHARD_IMAGE) / slices;
+  size_t mask = dataset_array_bytes(dataset, SHARD_MASK) / slices;
+  uint32_t expected = map->slice_checksum[(size_t)entry->row * slices + number], found;
+  found = file_checksum(0, find_array(dataset, subject, SHARD_IMAGE) + number * image, image);
+  found = file_checksum(found, find_array(dataset, subject, SHARD_MASK) + number * mask, mask);
+  REQUIRE(found == expected, STATUS_FAILED,
+          "%s: subject %s: slice %d: expected the checksum %08x, found %08x: the stored values are "
+          "damaged; remove the file and run prepare again",
+          map->path, entry->id, slice, (unsigned)expected, (unsigned)found);
+  atomic_store(verified, 1);
   return STATUS_OK;
 }
 
@@ -84,15 +132,20 @@ static void release(const struct dataset_map *map, const void *data, size_t byte
 
 void dataset_release_pages(const struct dataset *dataset, int subject) {
   const struct dataset_map *map = &dataset->maps[dataset->subjects[subject].map];
-  size_t voxels = dataset_count_voxels(dataset);
-  release(map, dataset_image(dataset, subject), voxels * sizeof(float));
-  if (dataset->has_labels) release(map, dataset_label(dataset, subject), voxels);
+  for (int i = 0; i < SHARD_MAPPED_COUNT; i++) {
+    enum shard_array array = (enum shard_array)i;
+    const void *values = find_array(dataset, subject, array);
+    if (values) release(map, values, dataset_array_bytes(dataset, array));
+  }
 }
 
 void dataset_close(struct dataset *dataset) {
   for (int i = 0; i < dataset->map_count; i++) {
     if (dataset->maps[i].memory) munmap(dataset->maps[i].memory, dataset->maps[i].bytes);
     free(dataset->maps[i].path);
+    free(dataset->maps[i].slice_structures);
+    free(dataset->maps[i].slice_checksum);
+    free(dataset->maps[i].structure_voxels);
   }
   for (int i = 0; i < dataset->subject_count; i++) {
     free(dataset->subjects[i].id);
@@ -101,6 +154,10 @@ void dataset_close(struct dataset *dataset) {
   free(dataset->maps);
   free(dataset->subjects);
   free(dataset->label_values);
+  for (int i = 0; dataset->structures && i < dataset->structure_count; i++)
+    free(dataset->structures[i]);
+  free(dataset->structures);
   free(dataset->verified);
+  free(dataset->verified_slices);
   *dataset = (struct dataset){0};
 }

@@ -25,7 +25,8 @@ struct dataset_subject {
   char *source;       /* the image file it was made from */
   int map;            /* which shard, and which row of it */
   int row;
-  uint32_t checksum_image, checksum_label; /* CRC-32C of the stored bytes */
+  uint32_t checksum_image, checksum_label, checksum_mask; /* CRC-32C of the stored bytes */
+  uint64_t overlap_voxels;                                /* of more than one structure */
 };
 
 struct dataset {
@@ -36,11 +37,16 @@ struct dataset {
   int label_value_count; /* data.labels of prepare: label_values[c-1] became class c; 0: as they
                             were */
   int64_t *label_values;
+  int structure_count; /* of masks that may overlap; 0 without */
+  char **structures;   /* their names, in the order of channels */
+  bool has_masks;
+  int mask_planes; /* bytes of a voxel's masks: ceil(structure_count / 8) */
   uint64_t manifest;
   struct dataset_subject *subjects;
   int map_count;
   struct dataset_map *maps;
-  _Atomic unsigned char *verified; /* by subject */
+  _Atomic unsigned char *verified;        /* by subject */
+  _Atomic unsigned char *verified_slices; /* [subject][slice]; NULL without masks */
 };
 
 /* Opens a master file and the shards beside it, checks every size, type and offset against the
@@ -55,6 +61,21 @@ const float *dataset_image(const struct dataset *dataset, int subject);
 
 /* Classes, uint8 [d][h][w]; NULL when there are no labels. */
 const uint8_t *dataset_label(const struct dataset *dataset, int subject);
+
+/* Masks, uint8 [d][mask_planes][h][w]: structure c is bit c%8 of plane c/8. NULL without. A slice
+ * along d is one piece of mask_planes * h * w bytes, and what loss_bce reads for one sample. */
+const uint8_t *dataset_mask(const struct dataset *dataset, int subject);
+
+/* How many structures occur in each slice along d, [d]: known without touching the voxels. 0 for
+ * slices of padding. NULL without masks. */
+const uint16_t *dataset_slice_structures(const struct dataset *dataset, int subject);
+
+/* How many voxels each structure has, [structure_count]. NULL without masks. */
+const uint64_t *dataset_structure_voxels(const struct dataset *dataset, int subject);
+
+/* As dataset_verify, for a slice along d of the image and the masks alone: nothing else is read.
+ * For data with masks. */
+CHECKED enum status dataset_verify_slice(struct dataset *dataset, int subject, int slice);
 
 /* Checks the stored bytes against their checksums, the first time it is asked about a subject (and
  * again after a failure). The error names shard, subject, field, expected and found. */

@@ -11,6 +11,7 @@
 #include "data/cache.h"
 #include "data/dataset_parts.h"
 #include "data/shard.h"
+#include "data/structures.h"
 
 /* The shards of a master while it is opened. */
 struct shards {
@@ -33,6 +34,9 @@ static enum status check_alike(const struct shard *shard, const struct shard *fi
   REQUIRE(shard->has_labels == first->has_labels, STATUS_FAILED,
           "%s: field label: expected %s as in %s, found %s", shard->path,
           first->has_labels ? "one" : "none", first->path, shard->has_labels ? "one" : "none");
+  REQUIRE(shard_same_structures(shard, first), STATUS_FAILED,
+          "%s: field structures: expected those of %s, found others; run prepare again",
+          shard->path, first->path);
   REQUIRE(strcmp(shard->recipe, first->recipe) == 0, STATUS_FAILED,
           "%s: attribute recipe: expected the settings of %s, found others; run prepare again",
           shard->path, first->path);
@@ -99,20 +103,30 @@ static enum status map_plain(struct dataset_map *map, const struct shard *shard)
   map->path = strdup(shard->path);
   REQUIRE(map->path, STATUS_FAILED, "%s: out of memory", shard->path);
   TRY(map_file(map, shard->file_bytes));
-  map->images = (const float *)(const void *)(map->memory + shard->image_offset);
-  if (shard->has_labels) map->labels = map->memory + shard->label_offset;
+  for (int i = 0; i < SHARD_MAPPED_COUNT; i++)
+    if (shard_array_bytes(shard, (enum shard_array)i))
+      map->array[i] = map->memory + shard->offset[i];
   return STATUS_OK;
 }
 
 static enum status map_unpacked(struct dataset_map *map, const struct shard *shard,
-                                const char *cache_folder, size_t voxels) {
+                                const char *cache_folder) {
   TRY(cache_open(shard, cache_folder, &map->path));
   TRY(map_file(map, cache_bytes(shard)));
-  map->images = (const float *)(const void *)(map->memory + CACHE_HEADER_BYTES);
-  if (shard->has_labels)
-    map->labels =
-        map->memory + CACHE_HEADER_BYTES + voxels * (size_t)shard->subject_count * sizeof(float);
+  for (int i = 0; i < SHARD_MAPPED_COUNT; i++)
+    if (shard_array_bytes(shard, (enum shard_array)i))
+      map->array[i] = map->memory + cache_offset(shard, (enum shard_array)i);
   return STATUS_OK;
+}
+
+/* Moves the arrays that are not mapped. */
+static void take_arrays(struct dataset_map *map, struct shard *shard) {
+  map->slice_structures = shard->slice_structures;
+  map->slice_checksum = shard->slice_checksum;
+  map->structure_voxels = shard->structure_voxels;
+  shard->slice_structures = NULL;
+  shard->slice_checksum = NULL;
+  shard->structure_voxels = NULL;
 }
 
 static enum status map_shards(struct dataset *dataset, const struct shards *shards,
@@ -121,10 +135,10 @@ static enum status map_shards(struct dataset *dataset, const struct shards *shar
   REQUIRE(dataset->maps, STATUS_FAILED, "%s: out of memory", shards->master);
   dataset->map_count = shards->count;
   for (int i = 0; i < shards->count; i++) {
-    const struct shard *shard = &shards->list[i];
+    struct shard *shard = &shards->list[i];
     struct dataset_map *map = &dataset->maps[i];
-    TRY(shard->compressed ? map_unpacked(map, shard, cache_folder, dataset_count_voxels(dataset))
-                          : map_plain(map, shard));
+    TRY(shard->compressed ? map_unpacked(map, shard, cache_folder) : map_plain(map, shard));
+    take_arrays(map, shard);
   }
   return STATUS_OK;
 }
@@ -137,7 +151,9 @@ static void take_subject(struct dataset_subject *to, struct shard_subject *from,
                                  .map = map,
                                  .row = row,
                                  .checksum_image = from->checksum_image,
-                                 .checksum_label = from->checksum_label};
+                                 .checksum_label = from->checksum_label,
+                                 .checksum_mask = from->checksum_mask,
+                                 .overlap_voxels = from->overlap_voxels};
   memcpy(to->affine.m, from->affine, sizeof to->affine.m);
   memcpy(to->spacing, from->spacing, sizeof to->spacing);
   memcpy(to->box_first, from->box_first, sizeof to->box_first);
@@ -153,13 +169,26 @@ static enum status take_subjects(struct dataset *dataset, struct shards *shards)
           shards->master, INT32_MAX, (long long)total);
   dataset->subjects = calloc((size_t)total, sizeof *dataset->subjects);
   dataset->verified = calloc((size_t)total, sizeof *dataset->verified);
-  REQUIRE(dataset->subjects && dataset->verified, STATUS_FAILED,
-          "%s: out of memory for %lld subjects", shards->master, (long long)total);
+  if (dataset->has_masks)
+    dataset->verified_slices =
+        calloc((size_t)total * (size_t)dataset->extent[0], sizeof *dataset->verified_slices);
+  REQUIRE(
+      dataset->subjects && dataset->verified && dataset->has_masks == !!dataset->verified_slices,
+      STATUS_FAILED, "%s: out of memory for %lld subjects", shards->master, (long long)total);
   for (int i = 0; i < shards->count; i++)
     for (int row = 0; row < shards->list[i].subject_count; row++)
       take_subject(&dataset->subjects[dataset->subject_count++], &shards->list[i].subjects[row], i,
                    row);
   return STATUS_OK;
+}
+
+/* Moves the names. */
+static void take_structures(struct dataset *dataset, struct shard *shard) {
+  dataset->structure_count = shard->structure_count;
+  dataset->structures = shard->structures;
+  dataset->has_masks = shard->structure_count > 0;
+  dataset->mask_planes = (int)structures_planes(shard->structure_count);
+  shard->structures = NULL;
 }
 
 static enum status open_all(struct dataset *dataset, struct shards *shards,
@@ -172,7 +201,8 @@ static enum status open_all(struct dataset *dataset, struct shards *shards,
   dataset->label_value_count = first->label_value_count;
   dataset->label_values = first->label_values;
   first->label_values = NULL;
-  TRY(map_shards(dataset, shards, cache_folder));
+  TRY(map_shards(dataset, shards, cache_folder)); /* whose caches are called by all of it */
+  take_structures(dataset, first);
   return take_subjects(dataset, shards);
 }
 

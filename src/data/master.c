@@ -29,7 +29,7 @@ static char *virtual_name(const char *path) {
 /* Rows [first, first + shard's subjects) of `space` are the shard's field. */
 static herr_t map_shard(hid_t properties, hid_t space, const struct shard *shard, const char *name,
                         int axes, const hsize_t *shape, hsize_t first) {
-  hsize_t start[4] = {first}, count[4];
+  hsize_t start[SHARD_AXES] = {first}, count[SHARD_AXES];
   memcpy(count, shape, sizeof *count * (size_t)axes);
   count[0] = (hsize_t)shard->subject_count;
   char *file = virtual_name(shard->path);
@@ -92,17 +92,22 @@ static enum status write_attributes(struct master *master) {
   if (shards[0].label_value_count)
     TRY(h5_write_numbers(file, "label_values", shards[0].label_values,
                          shards[0].label_value_count));
+  TRY(shard_write_structures(file, &shards[0]));
   TRY(h5_write_text(file, "recipe", shards[0].recipe));
   return h5_write_text(file, "config", shards[0].config);
 }
 
 static enum status write_all(struct master *master) {
-  hsize_t shape[4] = {(hsize_t)master->subjects};
-  for (int i = 0; i < 3; i++) shape[1 + i] = (hsize_t)master->shards[0].extent[i];
-  TRY(write_virtual(master, "image", shard_type_float(), 4, shape));
-  if (master->shards[0].has_labels)
-    TRY(write_virtual(master, "label", shard_type_byte(), 4, shape));
-  for (int i = 0; i < shard_field_count; i++) TRY(write_field(master, &shard_fields[i]));
+  for (int i = 0; i < SHARD_ARRAY_COUNT; i++) {
+    enum shard_array array = (enum shard_array)i;
+    hsize_t shape[SHARD_AXES];
+    int axes = shard_array_shape(&master->shards[0], array, master->subjects, shape);
+    if (axes)
+      TRY(write_virtual(master, shard_array_name(array), shard_array_type(array), axes, shape));
+  }
+  for (int i = 0; i < shard_field_count; i++)
+    if (shard_field_present(&shard_fields[i], &master->shards[0]))
+      TRY(write_field(master, &shard_fields[i]));
   TRY(write_attributes(master));
   return h5_finish(&master->file);
 }

@@ -127,6 +127,8 @@ static enum status discover(struct preparation *preparation) {
   TRY(subject_recipe(config, &preparation->recipe));
   TRY(config_to_text(config, &preparation->config_text));
   TRY(discover_subjects(config, &preparation->sources, &preparation->source_count));
+  TRY(structures_find(config, preparation->sources, preparation->source_count,
+                      &preparation->structures));
   preparation->records = calloc((size_t)preparation->source_count, sizeof *preparation->records);
   REQUIRE(preparation->records, STATUS_FAILED, "out of memory for %d subjects",
           preparation->source_count);
@@ -150,6 +152,7 @@ static enum status judge(struct preparation *preparation) {
 static enum status finish(struct preparation *preparation) {
   if (preparation->team->rank != 0) return STATUS_OK;
   TRY(prepare_finish(preparation));
+  TRY(prepare_write_label_map(preparation));
   TRY(prepare_report(preparation));
   log_info("%s: %d subjects in %d shards, %d of them written now", preparation->master,
            preparation->source_count, preparation->shard_count, preparation->stale_count);
@@ -172,6 +175,7 @@ static void close_all(struct preparation *preparation) {
     free(preparation->records[i].reason);
   for (int i = 0; i < preparation->existing_count; i++) shard_close(&preparation->existing[i]);
   for (int i = 0; i < preparation->shard_count; i++) shard_close(&preparation->shards[i]);
+  structures_free(&preparation->structures);
   discover_free(preparation->sources, preparation->source_count);
   free(preparation->records);
   free(preparation->existing);

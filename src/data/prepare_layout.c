@@ -11,10 +11,20 @@ static bool same_extent(const int a[3], const int b[3]) {
   return a[0] == b[0] && a[1] == b[1] && a[2] == b[2];
 }
 
+/* Whether two subjects may be stored together: all axes are alike that data.grid does not leave to
+ * each. */
+static bool fits(const struct preparation *preparation, const int a[3], const int b[3]) {
+  int first = subject_keeps_slices(preparation->config) ? 1 : 0;
+  bool same = true;
+  for (int i = first; i < 3; i++) same = same && a[i] == b[i];
+  return same;
+}
+
 static int count_extent(const struct preparation *preparation, const int extent[3]) {
   int count = 0;
   for (int i = 0; i < preparation->source_count; i++)
-    count += !preparation->records[i].reason && same_extent(preparation->records[i].extent, extent);
+    count += !preparation->records[i].reason &&
+             fits(preparation, preparation->records[i].extent, extent);
   return count;
 }
 
@@ -34,7 +44,7 @@ static const int *usual_extent(const struct preparation *preparation) {
   for (int i = 0; i < preparation->source_count; i++) good += !preparation->records[i].reason;
   for (int i = 0; i < preparation->source_count && 2 * most < good; i++) {
     const struct survey_record *record = &preparation->records[i];
-    if (record->reason || (usual && same_extent(usual, record->extent))) continue;
+    if (record->reason || (usual && fits(preparation, usual, record->extent))) continue;
     int count = count_extent(preparation, record->extent);
     if (count > most) usual = record->extent;
     if (count > most) most = count;
@@ -47,7 +57,7 @@ static enum status refuse_extents(struct preparation *preparation) {
   for (int i = 0; usual && i < preparation->source_count; i++) {
     struct survey_record *record = &preparation->records[i];
     const int *found = record->extent;
-    if (record->reason || same_extent(found, usual)) continue;
+    if (record->reason || fits(preparation, found, usual)) continue;
     record->reason = file_format(
         "%s: expected %dx%dx%d voxels after preparation, as other subjects have, found %dx%dx%d; "
         "data.resample or data.size brings all subjects to one size",
@@ -94,13 +104,28 @@ static enum status fill_subject(const struct preparation *preparation, int numbe
   const struct survey_record *record = &preparation->records[number];
   subject->id = strdup(source->id);
   subject->source = strdup(source->image);
-  subject->label_source = strdup(source->label ? source->label : "");
+  subject->label_source = strdup(source->label   ? source->label
+                                 : source->masks ? source->masks
+                                                 : "");
   subject->history = strdup("");
   subject->split = split;
   subject->source_checksum = record->source_checksum;
   subject->label_source_checksum = record->label_source_checksum;
   REQUIRE(subject->id && subject->source && subject->label_source && subject->history,
           STATUS_FAILED, "out of memory for the subjects' list");
+  return STATUS_OK;
+}
+
+static enum status fill_structures(const struct preparation *preparation, struct shard *shard) {
+  const struct structure_list *structures = &preparation->structures;
+  if (!structures->count) return STATUS_OK;
+  shard->structures = calloc((size_t)structures->count, sizeof *shard->structures);
+  REQUIRE(shard->structures, STATUS_FAILED, "out of memory for the structures' names");
+  shard->structure_count = structures->count;
+  for (int i = 0; i < structures->count; i++) {
+    shard->structures[i] = strdup(structures->names[i]);
+    REQUIRE(shard->structures[i], STATUS_FAILED, "out of memory for the structures' names");
+  }
   return STATUS_OK;
 }
 
@@ -124,6 +149,7 @@ static enum status fill_shard(const struct preparation *preparation, struct shar
   shard->subject_count = count;
   shard->label_value_count = labels->count;
   for (int i = 0; i < labels->count; i++) shard->label_values[i] = labels->value[i];
+  TRY(fill_structures(preparation, shard));
   for (int row = 0; row < count; row++)
     TRY(fill_subject(preparation, good[row], splits[row], &shard->subjects[row]));
   return STATUS_OK;
@@ -140,8 +166,8 @@ static bool is_fresh(const struct shard *wanted, const struct shard *found) {
               wanted->index == found->index && wanted->count == found->count &&
               wanted->classes == found->classes && wanted->subject_count == found->subject_count &&
               same_extent(wanted->extent, found->extent) &&
-              wanted->has_labels == found->has_labels && wanted->compressed == found->compressed &&
-              strcmp(wanted->recipe, found->recipe) == 0;
+              wanted->has_labels == found->has_labels && shard_same_structures(wanted, found) &&
+              wanted->compressed == found->compressed && strcmp(wanted->recipe, found->recipe) == 0;
   for (int row = 0; same && row < wanted->subject_count; row++)
     same = same_subject(&wanted->subjects[row], &found->subjects[row]);
   return same;
@@ -154,6 +180,11 @@ static void keep_fresh(struct preparation *preparation) {
       preparation->stale[s] = !is_fresh(&preparation->shards[s], &preparation->existing[i]);
     preparation->stale_count += preparation->stale[s];
   }
+}
+
+/* Where the splits are written, for messages. */
+static const char *table_of(const struct preparation *preparation) {
+  return preparation->structures.count ? "meta.csv" : preparation->config->data.list;
 }
 
 /* The list's own splits. No patient may be in two of them: scores of patients that were trained on
@@ -172,18 +203,18 @@ static enum status take_splits(const struct preparation *preparation, const int 
     splits[i] = (uint8_t)source->split;
     training += splits[i] == SPLIT_TRAIN;
     if (source->split != before->split)
-      status = status_fail(STATUS_USAGE, __FILE__, __LINE__,
-                           "%s: column split: expected one split for all subjects of patient %s, "
-                           "found %s for %s and %s for %s",
-                           preparation->config->data.list, source->patient,
-                           split_name((enum split)before->split), before->id,
-                           split_name((enum split)source->split), source->id);
+      status =
+          status_fail(STATUS_USAGE, __FILE__, __LINE__,
+                      "%s: column split: expected one split for all subjects of patient %s, "
+                      "found %s for %s and %s for %s",
+                      table_of(preparation), source->patient, split_name((enum split)before->split),
+                      before->id, split_name((enum split)source->split), source->id);
   }
   free(groups);
   free(first);
   if (status) return status;
   REQUIRE(training > 0, STATUS_USAGE, "%s: column split: expected subjects to train on, found none",
-          preparation->config->data.list);
+          table_of(preparation));
   return STATUS_OK;
 }
 

@@ -1,9 +1,11 @@
 /* The stages of a preparation and what they hand on: discovery, survey of all subjects, layout of
  * the shards, writing, report. Every rank goes through the same stages with the same numbers. */
 #pragma once
+#include <jansson.h>
 #include "data/discover.h"
 #include "data/prepare.h"
 #include "data/shard.h"
+#include "data/structures.h"
 
 /* What the survey found out about a subject. */
 struct survey_record {
@@ -19,8 +21,9 @@ struct preparation {
   char *recipe, *config_text;
   struct subject_source *sources;
   int source_count;
-  struct survey_record *records; /* one per source */
-  struct shard *existing;        /* the readable shards that were there before */
+  struct structure_list structures; /* of masks; none without */
+  struct survey_record *records;    /* one per source */
+  struct shard *existing;           /* the readable shards that were there before */
   int existing_count;
   struct shard *shards; /* the wanted ones, without what only processing a subject tells */
   int shard_count;
@@ -37,7 +40,8 @@ CHECKED enum status prepare_find_existing(struct preparation *preparation);
  * again. */
 CHECKED enum status prepare_survey(struct preparation *preparation);
 
-/* Gives a reason to subjects whose extent differs from that of most, unless data.grid is "own";
+/* Gives a reason to subjects whose extent differs from that of most, on axes where data.grid does
+ * not let it;
  * fails, naming the first by id, when there is a bad one and data.bad_volume is "fail", or no good
  * one. */
 CHECKED enum status prepare_judge(struct preparation *preparation);
@@ -51,6 +55,13 @@ CHECKED enum status prepare_write(struct preparation *preparation);
 /* Rank 0, when all shards are written: the master, if it does not fit the shards; removes shards
  * that it does not name. */
 CHECKED enum status prepare_finish(struct preparation *preparation);
+
+/* The masks' part of the entry of a subject in prepare.json, where it has any. */
+void prepare_report_masks(json_t *entry, const struct shard *shard, int row);
+
+/* Rank 0: label_map.json beside the master, each structure's name with its channel. Nothing without
+ * structures. */
+CHECKED enum status prepare_write_label_map(const struct preparation *preparation);
 
 /* Rank 0: prepare.json beside the master. */
 CHECKED enum status prepare_report(const struct preparation *preparation);

@@ -47,6 +47,7 @@ static void add_stored(json_t *entry, const struct shard *shard, int row) {
     json_object_set_new(entry, "checksum_label", checksum_of(subject->checksum_label));
     json_object_set_new(entry, "largest_label", json_integer(subject->largest_label));
   }
+  prepare_report_masks(entry, shard, row);
   if (history) json_object_update(entry, history);
   json_decref(history);
 }
@@ -60,9 +61,11 @@ static json_t *start_entry(const struct preparation *preparation, int index) {
     json_object_set_new(entry, "patient", json_text(source->patient));
   json_object_set_new(entry, "image", json_text(source->image));
   json_object_set_new(entry, "image_checksum", checksum_of(record->source_checksum));
-  if (!source->label) return entry;
-  json_object_set_new(entry, "label", json_text(source->label));
-  json_object_set_new(entry, "label_checksum", checksum_of(record->label_source_checksum));
+  if (!source->label && !source->masks) return entry;
+  json_object_set_new(entry, source->label ? "label" : "masks",
+                      json_text(source->label ? source->label : source->masks));
+  json_object_set_new(entry, source->label ? "label_checksum" : "masks_checksum",
+                      checksum_of(record->label_source_checksum));
   return entry;
 }
 

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "data/json_text.h"
 #include "data/prepare_parts.h"
-#include "data/subject.h"
+#include "data/subject_masks.h"
 
 static const struct shard_subject *find_row(const struct shard *shard, const char *id) {
   int low = 0, high = shard->subject_count;
@@ -31,6 +31,7 @@ static const struct shard_subject *find_known(const struct preparation *preparat
     if (row && row->source_checksum == record->source_checksum &&
         row->label_source_checksum == record->label_source_checksum &&
         shard->has_labels == (source->label != NULL) &&
+        (shard->structure_count > 0) == (source->masks != NULL) &&
         strcmp(shard->recipe, preparation->recipe) == 0)
       return row;
   }
@@ -40,7 +41,10 @@ static const struct shard_subject *find_known(const struct preparation *preparat
 static enum status look(const struct preparation *preparation, const struct subject_source *source,
                         struct survey_record *record) {
   TRY(subject_checksum(source->image, &record->source_checksum));
+  const struct structure_list *structures = &preparation->structures;
   if (source->label) TRY(subject_checksum(source->label, &record->label_source_checksum));
+  if (source->masks)
+    TRY(subject_checksum_masks(source, structures, &record->label_source_checksum));
   const struct shard_subject *known = find_known(preparation, source, record);
   if (known) {
     memcpy(record->extent, known->box_count, sizeof record->extent);
@@ -49,8 +53,11 @@ static enum status look(const struct preparation *preparation, const struct subj
   struct subject_volumes volumes;
   TRY(subject_read(preparation->config, source, &volumes));
   memcpy(record->extent, volumes.target.extent, sizeof record->extent);
+  enum status status =
+      source->masks ? subject_check_masks(preparation->config, source, structures, &volumes.image)
+                    : STATUS_OK;
   subject_close(&volumes);
-  return STATUS_OK;
+  return status;
 }
 
 static enum status print_record(FILE *out, int index, const struct survey_record *record) {

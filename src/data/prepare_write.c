@@ -10,13 +10,14 @@
 #include "base/text.h"
 #include "data/prepare_parts.h"
 #include "data/shard_write.h"
-#include "data/subject.h"
+#include "data/subject_masks.h"
 
 /* What a rank found out about a subject while processing it, as it travels in its group. */
 struct outcome {
   double affine[4][4], spacing[3], centroid[3];
   int box_count[3];
-  uint32_t checksum_image, checksum_label;
+  uint32_t checksum_image, checksum_label, checksum_mask;
+  uint64_t overlap_voxels;
   uint8_t largest_label;
   char history[SUBJECT_HISTORY_BYTES];
 };
@@ -32,11 +33,15 @@ struct group {
 struct voxels {
   float *image;
   uint8_t *label;
+  struct subject_masks masks;
+  uint32_t *slice_checksum; /* [d], with masks */
 };
 
 static void free_voxels(struct voxels *voxels) {
   free(voxels->image);
   free(voxels->label);
+  free(voxels->slice_checksum);
+  subject_free_masks(&voxels->masks);
   *voxels = (struct voxels){0};
 }
 
@@ -51,6 +56,27 @@ static void fill_outcome(const struct subject_volumes *volumes, const int extent
   outcome->checksum_image = file_checksum(0, voxels->image, count * sizeof *voxels->image);
   if (voxels->label) outcome->checksum_label = file_checksum(0, voxels->label, count);
   outcome->largest_label = (uint8_t)volumes->largest_label;
+}
+
+static enum status process_masks(const struct preparation *preparation, const struct shard *shard,
+                                 const struct subject_source *source,
+                                 struct subject_volumes *volumes, struct voxels *voxels,
+                                 struct outcome *outcome) {
+  const int *extent = shard->extent;
+  if (!shard->structure_count) return STATUS_OK;
+  TRY(subject_read_masks(preparation->config, source, &preparation->structures, volumes, extent,
+                         &voxels->masks));
+  voxels->slice_checksum = malloc(shard_array_bytes(shard, SHARD_SLICE_CHECKSUM));
+  REQUIRE(voxels->slice_checksum, STATUS_FAILED, "%s: out of memory", source->image);
+  size_t plane = (size_t)extent[1] * (size_t)extent[2];
+  size_t mask = plane * structures_planes(shard->structure_count);
+  for (size_t d = 0; d < (size_t)extent[0]; d++) {
+    uint32_t image = file_checksum(0, voxels->image + d * plane, plane * sizeof *voxels->image);
+    voxels->slice_checksum[d] = file_checksum(image, voxels->masks.bits + d * mask, mask);
+  }
+  outcome->checksum_mask = file_checksum(0, voxels->masks.bits, (size_t)extent[0] * mask);
+  outcome->overlap_voxels = voxels->masks.overlap;
+  return STATUS_OK;
 }
 
 static const struct subject_source *find_source(const struct preparation *preparation,
@@ -78,6 +104,7 @@ static enum status process(const struct preparation *preparation, const struct s
                          source->image);
   if (!status) status = subject_resample(&volumes, shard->extent, &voxels->image, &voxels->label);
   if (!status) fill_outcome(&volumes, shard->extent, voxels, outcome);
+  if (!status) status = process_masks(preparation, shard, source, &volumes, voxels, outcome);
   if (!status) status = subject_describe(preparation->config, &volumes, outcome->history);
   subject_close(&volumes);
   return status;
@@ -97,6 +124,8 @@ static enum status keep_outcome(struct shard_subject *subject, const struct outc
   memcpy(subject->box_count, outcome->box_count, sizeof subject->box_count);
   subject->checksum_image = outcome->checksum_image;
   subject->checksum_label = outcome->checksum_label;
+  subject->checksum_mask = outcome->checksum_mask;
+  subject->overlap_voxels = outcome->overlap_voxels;
   subject->largest_label = outcome->largest_label;
   free(subject->history);
   subject->history = strdup(outcome->history);
@@ -126,7 +155,13 @@ static enum status write_round(const struct preparation *preparation, const stru
   enum status status = row < 0 ? STATUS_OK : process(preparation, shard, row, &voxels, outcome);
   *stop = !agree(group, status);
   if (!*stop) {
-    status = shard_writer_put(writer, row, voxels.image, voxels.label);
+    const void *const values[SHARD_ARRAY_COUNT] = {[SHARD_IMAGE] = voxels.image,
+                                                   [SHARD_LABEL] = voxels.label,
+                                                   [SHARD_MASK] = voxels.masks.bits,
+                                                   [SHARD_SLICE_STRUCTURES] = voxels.masks.slices,
+                                                   [SHARD_SLICE_CHECKSUM] = voxels.slice_checksum,
+                                                   [SHARD_STRUCTURE_VOXELS] = voxels.masks.voxels};
+    status = shard_writer_put(writer, row, values);
     *stop = !agree(group, status);
   }
   free_voxels(&voxels);
@@ -192,9 +227,9 @@ static enum status check_space(const struct preparation *preparation) {
   double needed = 0;
   for (int s = 0; s < preparation->shard_count; s++) {
     const struct shard *shard = &preparation->shards[s];
-    if (preparation->stale[s] && !shard->compressed)
-      needed += (double)shard->subject_count * shard->extent[0] * shard->extent[1] *
-                shard->extent[2] * (sizeof(float) + shard->has_labels);
+    for (int i = 0; i < SHARD_ARRAY_COUNT && preparation->stale[s] && !shard->compressed; i++)
+      needed +=
+          (double)shard->subject_count * (double)shard_array_bytes(shard, (enum shard_array)i);
   }
   char *folder = prepare_beside(preparation, "");
   struct statvfs space;

@@ -3,17 +3,27 @@
  * A shard NAME-SSSSS-of-NNNNN.h5 holds n subjects:
  *   image           float32 [n][d][h][w]   contiguous, or one gzip chunk per subject
  *   label           uint8   [n][d][h][w]   classes; only when the data has labels
- *   id, source, label_source, history      fixed-length UTF-8 strings [n]; history is JSON
- *   affine          float64 [n][4][4]      voxel -> RAS+ mm of the stored grid
- *   spacing         float64 [n][3]         mm
- *   box_first, box_count  int32 [n][3]     the subject's own voxels; the rest is padding
- *   centroid        float64 [n][3]         RAS+ mm, of the labelled voxels; NaN without any
- *   split           uint8   [n]            0 train, 1 validation, 2 test
- *   largest_label   uint8   [n]            the highest class that occurs
+ *   mask            uint8   [n][d][b][h][w]  only when the data has structures (K of them): bit c%8
+ * of byte c/8 of the b = ceil(K/8) says whether a voxel is of structure c; they may overlap. A
+ * slice along d is one piece, as loss_bce and loss_dice read it. id, source, label_source, history
+ * fixed-length UTF-8 strings [n]; history is JSON affine          float64 [n][4][4]      voxel ->
+ * RAS+ mm of the stored grid spacing         float64 [n][3]         mm box_first, box_count  int32
+ * [n][3]     the subject's own voxels; the rest is padding centroid        float64 [n][3] RAS+ mm,
+ * of the labelled voxels; NaN without any split           uint8   [n]            0 train, 1
+ * validation, 2 test largest_label   uint8   [n]            the highest class that occurs
  *   source_checksum, label_source_checksum uint32 [n]  CRC-32C of the source files' bytes
  *   checksum_image, checksum_label         uint32 [n]  CRC-32C of the stored bytes
+ * and, with masks,
+ *   structures      strings [K]            their names
+ *   structure_voxels uint64 [n][K]         how many voxels each has
+ *   slice_structures uint16 [n][d]         how many structures occur in a slice along d
+ *   slice_checksum  uint32  [n][d]         CRC-32C of the slice's image and then its mask
+ *   overlap_voxels  uint64  [n]            voxels of more than one structure
+ *   checksum_mask   uint32  [n]            CRC-32C of the stored bytes
+ *                   label_source is the folder of the masks, label_source_checksum of all of them
  * and the attributes
  *   medtrain_format, shard_index, shard_count  int
+ *   structure_count int      K; absent: none
  *   classes         int      with the background; 0: the highest class that occurs, plus 1
  *   label_values    int64[]  label_values[c-1] became class c; absent: values are classes
  *   recipe          string   the settings that the stored bytes depend on
@@ -34,6 +44,19 @@
 
 enum { SHARD_FORMAT = 1 };
 
+/* The fields with values per voxel, which are mapped, and those with some per slice or structure.
+ */
+enum shard_array {
+  SHARD_IMAGE,
+  SHARD_LABEL,
+  SHARD_MASK,
+  SHARD_MAPPED_COUNT,
+  SHARD_SLICE_STRUCTURES = SHARD_MAPPED_COUNT,
+  SHARD_SLICE_CHECKSUM,
+  SHARD_STRUCTURE_VOXELS,
+  SHARD_ARRAY_COUNT
+};
+
 /* What a shard knows of a subject, without its voxels. */
 struct shard_subject {
   char *id, *source, *label_source, *history; /* label_source: "" without a label */
@@ -41,10 +64,11 @@ struct shard_subject {
   int32_t box_first[3], box_count[3];
   double centroid[3];
   uint8_t split, largest_label;
-  uint32_t source_checksum, label_source_checksum, checksum_image, checksum_label;
+  uint32_t source_checksum, label_source_checksum, checksum_image, checksum_label, checksum_mask;
+  uint64_t overlap_voxels;
 };
 
-/* A shard's description. image_offset, label_offset: where the contiguous data lies in the file. */
+/* A shard's description. */
 struct shard {
   char *path;
   int index, count; /* this shard, of so many */
@@ -53,9 +77,15 @@ struct shard {
   bool complete; /* no field is missing, as box and centroid are in shards of earlier versions */
   int label_value_count;
   int64_t *label_values;
+  int structure_count; /* 0: no masks */
+  char **structures;
   char *recipe, *config;
   struct shard_subject *subjects;
-  uint64_t image_offset, label_offset, file_bytes;
+  uint64_t file_bytes, offset[SHARD_MAPPED_COUNT]; /* where contiguous data lies in the file */
+  /* Once read: [n][d], [n][d], [n][K]; NULL without masks. */
+  uint16_t *slice_structures;
+  uint32_t *slice_checksum;
+  uint64_t *structure_voxels;
 };
 
 /* The path of a shard of a master file: "a/b.h5" -> "a/b-00003-of-00008.h5" (caller frees); NULL
@@ -67,10 +97,21 @@ char *shard_path(const char *master_path, int index, int count);
  */
 CHECKED enum status shard_read(struct shard *shard, const char *path);
 
-/* Reads one subject's voxels through HDF5 into image (float32 [d][h][w]) and, unless NULL, label.
- */
-CHECKED enum status shard_read_subject(const struct shard *shard, int row, float *image,
-                                       uint8_t *label);
+/* Whether both have masks of the same structures in the same order, or both none. */
+bool shard_same_structures(const struct shard *a, const struct shard *b);
+
+/* Bytes of one subject in an array; 0: the shard has none of it. */
+size_t shard_array_bytes(const struct shard *shard, enum shard_array array);
+
+/* CRC-32C of a subject's stored bytes in a mapped array. */
+uint32_t shard_array_checksum(const struct shard_subject *subject, enum shard_array array);
+
+/* "image", ... */
+const char *shard_array_name(enum shard_array array);
+
+/* Reads one subject's values through HDF5: shard_array_bytes of them. */
+CHECKED enum status shard_read_subject(const struct shard *shard, int row, enum shard_array array,
+                                       void *values);
 
 /* Accepts a zeroed one. */
 void shard_close(struct shard *shard);

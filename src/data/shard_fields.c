@@ -1,5 +1,7 @@
 /* HDF5's native types are known at run time only, hence the small functions. */
 #include "data/shard_fields.h"
+#include <string.h>
+#include "data/structures.h"
 
 static hid_t type_double(void) {
   return H5T_NATIVE_DOUBLE;
@@ -13,19 +15,29 @@ static hid_t type_checksum(void) {
   return H5T_NATIVE_UINT32;
 }
 
-hid_t shard_type_float(void) {
+static hid_t type_float(void) {
   return H5T_NATIVE_FLOAT;
 }
 
-hid_t shard_type_byte(void) {
+static hid_t type_short(void) {
+  return H5T_NATIVE_UINT16;
+}
+
+static hid_t type_long(void) {
+  return H5T_NATIVE_UINT64;
+}
+
+static hid_t type_byte(void) {
   return H5T_NATIVE_UINT8;
 }
 
 #define MEMBER(name) offsetof(struct shard_subject, name), sizeof(((struct shard_subject *)0)->name)
 #define FIELD(name, type, axes, ...) \
-  { #name, MEMBER(name), type, axes, {__VA_ARGS__ }, false }
+  { #name, MEMBER(name), type, axes, {__VA_ARGS__ }, false, false }
 #define NEWER(name, type, axes, ...) \
-  { #name, MEMBER(name), type, axes, {__VA_ARGS__ }, true }
+  { #name, MEMBER(name), type, axes, {__VA_ARGS__ }, true, false }
+#define MASKED(name, type) \
+  { #name, MEMBER(name), type, 0, {0 }, false, true }
 
 const struct shard_field shard_fields[] = {
     FIELD(id, NULL, 0, 0),
@@ -37,14 +49,20 @@ const struct shard_field shard_fields[] = {
     NEWER(box_first, type_int, 1, 3),
     NEWER(box_count, type_int, 1, 3),
     NEWER(centroid, type_double, 1, 3),
-    FIELD(split, shard_type_byte, 0, 0),
-    FIELD(largest_label, shard_type_byte, 0, 0),
+    FIELD(split, type_byte, 0, 0),
+    FIELD(largest_label, type_byte, 0, 0),
     FIELD(source_checksum, type_checksum, 0, 0),
     FIELD(label_source_checksum, type_checksum, 0, 0),
     FIELD(checksum_image, type_checksum, 0, 0),
     FIELD(checksum_label, type_checksum, 0, 0),
+    MASKED(checksum_mask, type_checksum),
+    MASKED(overlap_voxels, type_long),
 };
 const int shard_field_count = sizeof shard_fields / sizeof *shard_fields;
+
+bool shard_field_present(const struct shard_field *field, const struct shard *shard) {
+  return !field->masked || shard->structure_count > 0;
+}
 
 int shard_field_shape(const struct shard_field *field, int subjects, hsize_t shape[3]) {
   shape[0] = (hsize_t)subjects;
@@ -58,4 +76,68 @@ void *shard_field_at(const struct shard_field *field, const struct shard *shard,
 
 char **shard_field_text(const struct shard_field *field, const struct shard *shard, int row) {
   return shard_field_at(field, shard, row);
+}
+
+/* What an array has per subject. */
+enum extents { PER_VOXEL, PER_VOXEL_AND_PLANE, PER_SLICE, PER_STRUCTURE };
+
+static const struct array {
+  const char *name;
+  hid_t (*type)(void);
+  size_t element;
+  enum extents extents;
+} arrays[] = {
+    [SHARD_IMAGE] = {"image", type_float, sizeof(float), PER_VOXEL},
+    [SHARD_LABEL] = {"label", type_byte, 1, PER_VOXEL},
+    [SHARD_MASK] = {"mask", type_byte, 1, PER_VOXEL_AND_PLANE},
+    [SHARD_SLICE_STRUCTURES] = {"slice_structures", type_short, sizeof(uint16_t), PER_SLICE},
+    [SHARD_SLICE_CHECKSUM] = {"slice_checksum", type_checksum, sizeof(uint32_t), PER_SLICE},
+    [SHARD_STRUCTURE_VOXELS] = {"structure_voxels", type_long, sizeof(uint64_t), PER_STRUCTURE},
+};
+
+static bool has_array(const struct shard *shard, enum shard_array array) {
+  if (array == SHARD_IMAGE) return true;
+  return array == SHARD_LABEL ? shard->has_labels : shard->structure_count > 0;
+}
+
+bool shard_same_structures(const struct shard *a, const struct shard *b) {
+  bool same = a->structure_count == b->structure_count;
+  for (int i = 0; same && i < a->structure_count; i++)
+    same = strcmp(a->structures[i], b->structures[i]) == 0;
+  return same;
+}
+
+hid_t shard_array_type(enum shard_array array) {
+  return arrays[array].type();
+}
+
+const char *shard_array_name(enum shard_array array) {
+  return arrays[array].name;
+}
+
+int shard_array_shape(const struct shard *shard, enum shard_array array, int subjects,
+                      hsize_t shape[SHARD_AXES]) {
+  enum extents extents = arrays[array].extents;
+  int axes = 0;
+  if (!has_array(shard, array)) return 0;
+  shape[axes++] = (hsize_t)subjects;
+  shape[axes++] = (hsize_t)(extents == PER_STRUCTURE ? shard->structure_count : shard->extent[0]);
+  if (extents == PER_VOXEL_AND_PLANE)
+    shape[axes++] = (hsize_t)structures_planes(shard->structure_count);
+  for (int i = 1; i < 3 && extents <= PER_VOXEL_AND_PLANE; i++)
+    shape[axes++] = (hsize_t)shard->extent[i];
+  return axes;
+}
+
+size_t shard_array_bytes(const struct shard *shard, enum shard_array array) {
+  hsize_t shape[SHARD_AXES];
+  int axes = shard_array_shape(shard, array, 1, shape);
+  size_t bytes = axes ? arrays[array].element : 0;
+  for (int i = 0; i < axes; i++) bytes *= (size_t)shape[i];
+  return bytes;
+}
+
+uint32_t shard_array_checksum(const struct shard_subject *subject, enum shard_array array) {
+  if (array == SHARD_IMAGE) return subject->checksum_image;
+  return array == SHARD_LABEL ? subject->checksum_label : subject->checksum_mask;
 }

@@ -1,5 +1,5 @@
-/* The small fields of a shard, one line each: written, read and shown by the master through this
- * table. */
+/* The small fields of a shard, one line each, and its arrays: written, read and shown by the master
+ * through these tables. */
 #pragma once
 #include "data/h5.h"
 #include "data/shard.h"
@@ -10,13 +10,24 @@ struct shard_field {
   hid_t (*type)(void);  /* native element type; NULL: a string */
   int axes, shape[2];   /* per subject */
   bool optional;        /* shards of earlier versions have none */
+  bool masked;          /* only shards with masks have it */
 };
 
 extern const struct shard_field shard_fields[];
 extern const int shard_field_count;
 
-hid_t shard_type_float(void);
-hid_t shard_type_byte(void);
+enum { SHARD_AXES = 5 };
+
+/* The native element type of an array. */
+hid_t shard_array_type(enum shard_array array);
+
+/* [subjects] followed by the array's own shape; returns the number of axes, 0 when the shard has no
+ * such array. */
+int shard_array_shape(const struct shard *shard, enum shard_array array, int subjects,
+                      hsize_t shape[SHARD_AXES]);
+
+/* Whether the shard should have the field. */
+bool shard_field_present(const struct shard_field *field, const struct shard *shard);
 
 /* [subjects] followed by the field's own shape; returns the number of axes. */
 int shard_field_shape(const struct shard_field *field, int subjects, hsize_t shape[3]);

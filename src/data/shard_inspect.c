@@ -29,6 +29,29 @@ static void print_values(const struct shard *shard, FILE *out) {
   fputc('\n', out);
 }
 
+static void print_structures(const struct shard *shard, FILE *out) {
+  if (!shard->structure_count) return;
+  fprintf(out, "  structures  ");
+  for (int i = 0; i < shard->structure_count; i++)
+    fprintf(out, "%s%d %s", i ? ", " : "", i, shard->structures[i]);
+  fputc('\n', out);
+}
+
+/* How many structures and slices of a subject have anything. */
+static void print_masks(const struct shard *shard, int row, FILE *out) {
+  const struct shard_subject *subject = &shard->subjects[row];
+  if (!shard->structure_count) return;
+  int structures = 0, slices = 0;
+  size_t first = (size_t)row * (size_t)shard->structure_count;
+  for (int i = 0; i < shard->structure_count; i++)
+    structures += shard->structure_voxels[first + (size_t)i] > 0;
+  for (int i = 0; i < shard->extent[0]; i++)
+    slices += shard->slice_structures[(size_t)row * (size_t)shard->extent[0] + (size_t)i] > 0;
+  fprintf(out, "  masks %08x of %d structures in %d slices, %llu voxels of several",
+          (unsigned)subject->checksum_mask, structures, slices,
+          (unsigned long long)subject->overlap_voxels);
+}
+
 static void print_recipe(const struct shard *shard, FILE *out) {
   for (const char *line = shard->recipe; *line;) {
     int length = (int)strcspn(line, "\n");
@@ -59,6 +82,7 @@ static void print_subjects(const struct shard *shard, FILE *out) {
     if (shard->has_labels)
       fprintf(out, " %08x  largest class %d", (unsigned)subject->checksum_label,
               subject->largest_label);
+    print_masks(shard, row, out);
     print_place(shard, subject, out);
     fprintf(out, "  %s\n", subject->source);
   }
@@ -66,43 +90,40 @@ static void print_subjects(const struct shard *shard, FILE *out) {
 
 static void print_shape(const struct shard *shard, FILE *out) {
   char bytes[32];
+  const char *truth = shard->structure_count ? "with masks" : "no labels";
   fprintf(out, "%s: shard %d of %d, %d subjects of %d x %d x %d voxels, %s, %s, %s\n", shard->path,
           shard->index, shard->count, shard->subject_count, shard->extent[0], shard->extent[1],
-          shard->extent[2], shard->has_labels ? "with labels" : "no labels",
+          shard->extent[2], shard->has_labels ? "with labels" : truth,
           shard->compressed ? "gzip" : "uncompressed",
           text_bytes((double)shard->file_bytes, bytes));
 }
 
-static enum status check_field(const struct shard *shard, int row, const char *field,
-                               const void *data, size_t bytes, uint32_t expected) {
-  uint32_t found = file_checksum(0, data, bytes);
+static enum status verify_array(const struct shard *shard, int row, enum shard_array array,
+                                void *values) {
+  const struct shard_subject *subject = &shard->subjects[row];
+  size_t bytes = shard_array_bytes(shard, array);
+  if (!bytes) return STATUS_OK;
+  TRY(shard_read_subject(shard, row, array, values));
+  uint32_t expected = shard_array_checksum(subject, array), found = file_checksum(0, values, bytes);
   REQUIRE(found == expected, STATUS_FAILED,
           "%s: subject %s: field %s: expected the checksum %08x, found %08x: the stored values are "
           "damaged; remove the file and run prepare again",
-          shard->path, shard->subjects[row].id, field, (unsigned)expected, (unsigned)found);
+          shard->path, subject->id, shard_array_name(array), (unsigned)expected, (unsigned)found);
   return STATUS_OK;
 }
 
-static enum status verify_subject(const struct shard *shard, int row, size_t voxels, float *image,
-                                  uint8_t *label) {
-  const struct shard_subject *subject = &shard->subjects[row];
-  TRY(shard_read_subject(shard, row, image, shard->has_labels ? label : NULL));
-  TRY(check_field(shard, row, "image", image, voxels * sizeof *image, subject->checksum_image));
-  if (!shard->has_labels) return STATUS_OK;
-  return check_field(shard, row, "label", label, voxels, subject->checksum_label);
-}
-
 static enum status verify(const struct shard *shard) {
-  size_t voxels = (size_t)shard->extent[0] * (size_t)shard->extent[1] * (size_t)shard->extent[2];
-  float *image = malloc(voxels * sizeof *image);
-  uint8_t *label = malloc(voxels);
-  enum status status = image && label ? STATUS_OK
-                                      : status_fail(STATUS_FAILED, __FILE__, __LINE__,
-                                                    "%s: out of memory", shard->path);
-  for (int row = 0; row < shard->subject_count && !status; row++)
-    status = verify_subject(shard, row, voxels, image, label);
-  free(image);
-  free(label);
+  size_t most = 0;
+  for (int array = 0; array < SHARD_MAPPED_COUNT; array++)
+    if (shard_array_bytes(shard, (enum shard_array)array) > most)
+      most = shard_array_bytes(shard, (enum shard_array)array);
+  void *values = malloc(most);
+  REQUIRE(values, STATUS_FAILED, "%s: out of memory", shard->path);
+  enum status status = STATUS_OK;
+  for (int row = 0; row < shard->subject_count; row++)
+    for (int array = 0; array < SHARD_MAPPED_COUNT && !status; array++)
+      status = verify_array(shard, row, (enum shard_array)array, values);
+  free(values);
   return status;
 }
 
@@ -112,6 +133,7 @@ static enum status inspect_shard(const char *path, bool alone, FILE *out) {
   print_shape(&shard, out);
   if (alone || shard.index == 0) {
     print_values(&shard, out);
+    print_structures(&shard, out);
     print_recipe(&shard, out);
   }
   print_subjects(&shard, out);

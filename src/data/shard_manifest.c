@@ -47,6 +47,17 @@ int shard_classes(const struct shard *shards, int count) {
   return classes;
 }
 
+/* Data without masks is what it was before there were any. */
+static uint64_t feed_masks(uint64_t hash, const struct shard *shards, int count) {
+  const struct shard *first = &shards[0];
+  for (int i = 0; i < first->structure_count; i++)
+    hash = feed(hash, first->structures[i], strlen(first->structures[i]) + 1);
+  for (int i = 0; i < count && first->structure_count; i++)
+    for (int row = 0; row < shards[i].subject_count; row++)
+      hash = feed_number(hash, shards[i].subjects[row].checksum_mask);
+  return hash;
+}
+
 uint64_t shard_manifest(const struct shard *shards, int count) {
   uint64_t hash = 0xcbf29ce484222325u;
   for (int i = 0; i < 3; i++) hash = feed_number(hash, (uint64_t)shards[0].extent[i]);
@@ -55,5 +66,6 @@ uint64_t shard_manifest(const struct shard *shards, int count) {
   for (int i = 0; i < count; i++)
     for (int row = 0; row < shards[i].subject_count; row++)
       hash = feed_subject(hash, &shards[i].subjects[row], shards[i].extent);
+  hash = feed_masks(hash, shards, count);
   return hash ? hash : 1;
 }

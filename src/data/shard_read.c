@@ -1,13 +1,12 @@
 /* Reading a shard: nothing is believed before it was compared with the file's size. */
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
-#include "data/shard_fields.h"
+#include "data/shard_arrays.h"
 #include "data/split.h"
 
-enum { SHARDS_LIMIT = 100000, LABELS_LIMIT = 255, EXTENT_LIMIT = 32767 };
+enum { SHARDS_LIMIT = 100000, LABELS_LIMIT = 255 };
 
 char *shard_path(const char *master_path, int index, int count) {
   size_t length = strlen(master_path);
@@ -104,6 +103,7 @@ static enum status read_subjects(struct shard *shard, struct h5_file *file) {
   shard->complete = true;
   for (int i = 0; i < shard_field_count; i++) {
     const struct shard_field *field = &shard_fields[i];
+    if (!shard_field_present(field, shard)) continue;
     bool missing = field->optional && !h5_has_field(file, field->name);
     shard->complete = shard->complete && !missing;
     if (missing) continue;
@@ -113,103 +113,11 @@ static enum status read_subjects(struct shard *shard, struct h5_file *file) {
   return STATUS_OK;
 }
 
-struct layout {
-  H5D_layout_t kind;
-  int external;
-};
-
-static struct layout layout_of(hid_t dataset) {
-  struct layout layout = {H5D_LAYOUT_ERROR, 0};
-  hid_t properties = H5Dget_create_plist(dataset);
-  if (properties < 0) return layout;
-  layout.kind = H5Pget_layout(properties);
-  layout.external = H5Pget_external_count(properties);
-  H5Pclose(properties);
-  return layout;
-}
-
-/* Whether [n][d][h][w] elements are sizes that we could have written, without overflow. */
-static enum status check_shape(const struct shard *shard, const char *name, const hsize_t shape[4],
-                               size_t element) {
-  REQUIRE(shape[0] >= 1 && shape[0] <= INT_MAX, STATUS_FAILED,
-          "%s: field %s: expected at least 1 subject, found %llu", shard->path, name,
-          (unsigned long long)shape[0]);
-  /* each subject has its strings and numbers in the file, at least this much */
-  REQUIRE(shape[0] <= shard->file_bytes / 64, STATUS_FAILED,
-          "%s: field %s: expected the subjects to fit in %llu bytes, found %llu of them",
-          shard->path, name, (unsigned long long)shard->file_bytes, (unsigned long long)shape[0]);
-  uint64_t bytes = element;
-  for (int i = 0; i < 4; i++) {
-    REQUIRE(i == 0 || (shape[i] >= 1 && shape[i] <= EXTENT_LIMIT), STATUS_FAILED,
-            "%s: field %s: expected extents of 1 to %d, found %llu", shard->path, name,
-            EXTENT_LIMIT, (unsigned long long)shape[i]);
-    REQUIRE(bytes <= ((uint64_t)1 << 62) / shape[i], STATUS_FAILED,
-            "%s: field %s: its size is impossible", shard->path, name);
-    bytes *= shape[i];
-  }
-  return STATUS_OK;
-}
-
-/* Where the field's values lie in the file; *offset stays 0 for chunked (compressed) ones. */
-static enum status locate(struct shard *shard, const char *name, hid_t dataset,
-                          const hsize_t shape[4], size_t element, uint64_t *offset) {
-  TRY(check_shape(shard, name, shape, element));
-  struct layout layout = layout_of(dataset);
-  REQUIRE((layout.kind == H5D_CONTIGUOUS || layout.kind == H5D_CHUNKED) && layout.external == 0,
-          STATUS_FAILED, "%s: field %s: expected contiguous or chunked storage in the file itself",
-          shard->path, name);
-  shard->compressed = layout.kind == H5D_CHUNKED;
-  if (shard->compressed) return STATUS_OK;
-  uint64_t bytes = element * shape[0] * shape[1] * shape[2] * shape[3];
-  haddr_t address = H5Dget_offset(dataset);
-  REQUIRE(address != HADDR_UNDEF && address % element == 0, STATUS_FAILED,
-          "%s: field %s: expected its values at an aligned place in the file", shard->path, name);
-  REQUIRE(address <= shard->file_bytes && bytes <= shard->file_bytes - address, STATUS_FAILED,
-          "%s: field %s: expected %llu bytes at offset %llu, found a file of %llu bytes",
-          shard->path, name, (unsigned long long)bytes, (unsigned long long)address,
-          (unsigned long long)shard->file_bytes);
-  *offset = address;
-  return STATUS_OK;
-}
-
-static enum status read_image(struct shard *shard, struct h5_file *file) {
-  hsize_t shape[4];
-  hid_t dataset;
-  TRY(h5_open_field(file, "image", shard_type_float(), 4, shape, &dataset));
-  enum status status = locate(shard, "image", dataset, shape, sizeof(float), &shard->image_offset);
-  H5Dclose(dataset);
-  if (status) return status;
-  shard->subject_count = (int)shape[0];
-  for (int i = 0; i < 3; i++) shard->extent[i] = (int)shape[1 + i];
-  return STATUS_OK;
-}
-
-static enum status read_label(struct shard *shard, struct h5_file *file) {
-  shard->has_labels = h5_has_field(file, "label");
-  if (!shard->has_labels) return STATUS_OK;
-  hsize_t shape[4];
-  hid_t dataset;
-  TRY(h5_open_field(file, "label", shard_type_byte(), 4, shape, &dataset));
-  bool compressed = shard->compressed;
-  enum status status = locate(shard, "label", dataset, shape, 1, &shard->label_offset);
-  H5Dclose(dataset);
-  if (status) return status;
-  bool same = shape[0] == (hsize_t)shard->subject_count && compressed == shard->compressed;
-  for (int i = 0; i < 3; i++) same = same && shape[1 + i] == (hsize_t)shard->extent[i];
-  REQUIRE(same, STATUS_FAILED,
-          "%s: field label: expected the image's shape [%d][%d][%d][%d] and storage, found "
-          "[%llu][%llu][%llu][%llu]",
-          shard->path, shard->subject_count, shard->extent[0], shard->extent[1], shard->extent[2],
-          (unsigned long long)shape[0], (unsigned long long)shape[1], (unsigned long long)shape[2],
-          (unsigned long long)shape[3]);
-  return STATUS_OK;
-}
-
 static enum status read_all(struct shard *shard, struct h5_file *file) {
   shard->file_bytes = file->bytes;
   TRY(read_attributes(shard, file));
-  TRY(read_image(shard, file));
-  TRY(read_label(shard, file));
+  TRY(shard_find_arrays(shard, file));
+  TRY(shard_read_masks(shard, file));
   return read_subjects(shard, file);
 }
 
@@ -224,37 +132,15 @@ enum status shard_read(struct shard *shard, const char *path) {
   return status;
 }
 
-static enum status read_rows(struct h5_file *file, const char *name, hid_t type,
-                             const struct shard *shard, int row, void *values) {
-  hid_t dataset = H5Dopen2(file->id, name, H5P_DEFAULT);
-  REQUIRE(dataset >= 0, STATUS_FAILED, "%s: field %s: cannot open%s", file->path, name,
-          h5_reason());
-  hsize_t start[4] = {(hsize_t)row}, count[4] = {1};
-  for (int i = 0; i < 3; i++) count[1 + i] = (hsize_t)shard->extent[i];
-  hid_t space = H5Dget_space(dataset), memory = H5Screate_simple(4, count, NULL);
-  herr_t read = H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL);
-  if (read >= 0) read = H5Dread(dataset, type, memory, space, H5P_DEFAULT, values);
-  H5Sclose(memory);
-  H5Sclose(space);
-  H5Dclose(dataset);
-  REQUIRE(read >= 0, STATUS_FAILED, "%s: subject %s: field %s: cannot read%s", file->path,
-          shard->subjects[row].id, name, h5_reason());
-  return STATUS_OK;
-}
-
-enum status shard_read_subject(const struct shard *shard, int row, float *image, uint8_t *label) {
-  struct h5_file file;
-  enum status status = h5_open(&file, shard->path);
-  if (!status) status = read_rows(&file, "image", shard_type_float(), shard, row, image);
-  if (!status && label) status = read_rows(&file, "label", shard_type_byte(), shard, row, label);
-  h5_close(&file);
-  return status;
-}
-
 void shard_close(struct shard *shard) {
   for (int row = 0; shard->subjects && row < shard->subject_count; row++)
     for (int i = 0; i < shard_field_count; i++)
       if (!shard_fields[i].type) free(*shard_field_text(&shard_fields[i], shard, row));
+  for (int i = 0; shard->structures && i < shard->structure_count; i++) free(shard->structures[i]);
+  free(shard->structures);
+  free(shard->slice_structures);
+  free(shard->slice_checksum);
+  free(shard->structure_voxels);
   free(shard->subjects);
   free(shard->label_values);
   free(shard->recipe);

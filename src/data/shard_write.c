@@ -12,97 +12,108 @@
 enum { CHUNK_LIMIT = 1 << 30 }; /* HDF5 chunks must be smaller than 4 GiB */
 
 /* One chunk per subject, cut along d where that would be too large. */
-static void chunk_shape(const struct shard *shard, size_t element, hsize_t chunk[4]) {
+static void chunk_shape(const hsize_t *shape, int axes, size_t element, hsize_t *chunk) {
+  hsize_t slice = element;
+  for (int i = 1; i < axes; i++) chunk[i] = shape[i];
+  for (int i = 2; i < axes; i++) slice *= shape[i];
   chunk[0] = 1;
-  for (int i = 0; i < 3; i++) chunk[1 + i] = (hsize_t)shard->extent[i];
-  hsize_t slice = element * chunk[2] * chunk[3];
   if (slice * chunk[1] > CHUNK_LIMIT) chunk[1] = slice < CHUNK_LIMIT ? CHUNK_LIMIT / slice : 1;
 }
 
-static hid_t storage(const struct shard *shard, size_t element, int compression) {
+static hid_t storage(const hsize_t *shape, int axes, size_t element, int compression) {
   hid_t properties = H5Pcreate(H5P_DATASET_CREATE);
   H5Pset_fill_time(properties, H5D_FILL_TIME_NEVER);
   H5Pset_alloc_time(properties, H5D_ALLOC_TIME_EARLY);
   if (!compression) return properties;
-  hsize_t chunk[4];
-  chunk_shape(shard, element, chunk);
+  hsize_t chunk[SHARD_AXES];
+  chunk_shape(shape, axes, element, chunk);
   H5Pset_alloc_time(properties, H5D_ALLOC_TIME_DEFAULT);
-  if (H5Pset_chunk(properties, 4, chunk) >= 0 && H5Pset_shuffle(properties) >= 0 &&
+  if (H5Pset_chunk(properties, axes, chunk) >= 0 && H5Pset_shuffle(properties) >= 0 &&
       H5Pset_deflate(properties, (unsigned)compression) >= 0)
     return properties;
   H5Pclose(properties);
   return H5I_INVALID_HID;
 }
 
-static enum status create_field(struct shard_writer *writer, const char *name, hid_t type,
-                                int compression, hid_t *dataset) {
+/* What is small is never compressed. */
+static enum status create_array(struct shard_writer *writer, enum shard_array array,
+                                int compression) {
   const struct shard *shard = writer->shard;
-  hsize_t shape[4] = {(hsize_t)shard->subject_count};
-  for (int i = 0; i < 3; i++) shape[1 + i] = (hsize_t)shard->extent[i];
-  hid_t space = H5Screate_simple(4, shape, NULL);
-  hid_t properties = storage(shard, H5Tget_size(type), compression);
+  hsize_t shape[SHARD_AXES];
+  int axes = shard_array_shape(shard, array, shard->subject_count, shape);
+  if (!axes) return STATUS_OK;
+  hid_t type = shard_array_type(array), space = H5Screate_simple(axes, shape, NULL);
+  hid_t properties =
+      storage(shape, axes, H5Tget_size(type), array < SHARD_MAPPED_COUNT ? compression : 0);
   if (properties >= 0) {
-    *dataset = H5Dcreate2(writer->file.id, name, type, space, H5P_DEFAULT, properties, H5P_DEFAULT);
+    writer->array[array] = H5Dcreate2(writer->file.id, shard_array_name(array), type, space,
+                                      H5P_DEFAULT, properties, H5P_DEFAULT);
     H5Pclose(properties);
   }
   H5Sclose(space);
-  REQUIRE(*dataset >= 0, STATUS_FAILED, "%s: field %s: cannot create%s", writer->file.path, name,
-          h5_reason());
+  REQUIRE(writer->array[array] >= 0, STATUS_FAILED, "%s: field %s: cannot create%s",
+          writer->file.path, shard_array_name(array), h5_reason());
   return STATUS_OK;
 }
 
-static enum status create_fields(struct shard_writer *writer, int compression) {
-  TRY(create_field(writer, "image", shard_type_float(), compression, &writer->image));
-  if (writer->shard->has_labels)
-    TRY(create_field(writer, "label", shard_type_byte(), compression, &writer->label));
+static enum status create_arrays(struct shard_writer *writer, int compression) {
+  for (int array = 0; array < SHARD_ARRAY_COUNT; array++)
+    TRY(create_array(writer, (enum shard_array)array, compression));
   writer->transfer = H5Pcreate(H5P_DATASET_XFER);
   REQUIRE(writer->transfer >= 0, STATUS_FAILED, "%s: out of memory", writer->file.path);
   if (writer->communicator) H5Pset_dxpl_mpio(writer->transfer, H5FD_MPIO_COLLECTIVE);
   return STATUS_OK;
 }
 
+/* As one that was never opened. */
+static void clear(struct shard_writer *writer) {
+  *writer = (struct shard_writer){.file.id = H5I_INVALID_HID, .transfer = H5I_INVALID_HID};
+  for (int array = 0; array < SHARD_ARRAY_COUNT; array++) writer->array[array] = H5I_INVALID_HID;
+}
+
 enum status shard_writer_open(struct shard_writer *writer, const struct shard *shard,
                               int compression, const MPI_Comm *communicator) {
-  *writer = (struct shard_writer){.file.id = H5I_INVALID_HID,
-                                  .shard = shard,
-                                  .image = H5I_INVALID_HID,
-                                  .label = H5I_INVALID_HID,
-                                  .transfer = H5I_INVALID_HID,
-                                  .communicator = communicator};
+  clear(writer);
+  writer->shard = shard;
+  writer->communicator = communicator;
   writer->temporary = file_format("%s.part", shard->path);
   REQUIRE(writer->temporary, STATUS_FAILED, "%s: out of memory", shard->path);
   enum status status = h5_create(&writer->file, writer->temporary, communicator);
-  if (!status) status = create_fields(writer, compression);
+  if (!status) status = create_arrays(writer, compression);
   if (status) shard_writer_abandon(writer);
   return status;
 }
 
 /* row -1 selects nothing: where writing is collective, every rank must come along. */
-static enum status put(struct shard_writer *writer, hid_t dataset, const char *name, hid_t type,
-                       int row, const void *values) {
-  hsize_t start[4] = {row < 0 ? 0 : (hsize_t)row}, count[4] = {1};
-  for (int i = 0; i < 3; i++) count[1 + i] = (hsize_t)writer->shard->extent[i];
-  hid_t space = H5Dget_space(dataset), memory = H5Screate_simple(4, count, NULL);
+static enum status put(struct shard_writer *writer, enum shard_array array, int row,
+                       const void *values) {
+  hsize_t start[SHARD_AXES] = {row < 0 ? 0 : (hsize_t)row}, count[SHARD_AXES];
+  int axes = shard_array_shape(writer->shard, array, 1, count);
+  hid_t space = H5Dget_space(writer->array[array]);
+  hid_t memory = H5Screate_simple(axes, count, NULL);
   herr_t written = H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL);
   if (row < 0 && written >= 0) written = H5Sselect_none(space);
   if (row < 0 && written >= 0) written = H5Sselect_none(memory);
   char nothing = 0;
   if (written >= 0)
-    written = H5Dwrite(dataset, type, memory, space, writer->transfer, row < 0 ? &nothing : values);
+    written = H5Dwrite(writer->array[array], shard_array_type(array), memory, space,
+                       writer->transfer, row < 0 ? &nothing : values);
   H5Sclose(memory);
   H5Sclose(space);
   REQUIRE(written >= 0, STATUS_FAILED, "%s: field %s: cannot write; is there space left?%s",
-          writer->file.path, name, h5_reason());
+          writer->file.path, shard_array_name(array), h5_reason());
   return STATUS_OK;
 }
 
-enum status shard_writer_put(struct shard_writer *writer, int row, const float *image,
-                             const uint8_t *label) {
-  enum status status = put(writer, writer->image, "image", shard_type_float(), row, image);
-  /* also after a failure: another rank may be waiting in the second write */
-  if (writer->label >= 0 && (!status || writer->communicator)) {
-    enum status second = put(writer, writer->label, "label", shard_type_byte(), row, label);
-    if (!status) status = second;
+enum status shard_writer_put(struct shard_writer *writer, int row,
+                             const void *const values[SHARD_ARRAY_COUNT]) {
+  enum status status = STATUS_OK;
+  for (int array = 0; array < SHARD_ARRAY_COUNT; array++) {
+    if (writer->array[array] < 0) continue;
+    /* also after a failure: another rank may be waiting in the next write */
+    if (status && !writer->communicator) break;
+    enum status next = put(writer, (enum shard_array)array, row, values[array]);
+    if (!status) status = next;
   }
   return status;
 }
@@ -132,11 +143,19 @@ static enum status write_numbers(struct shard_writer *writer, const struct shard
   return status;
 }
 
+enum status shard_write_structures(struct h5_file *file, const struct shard *shard) {
+  if (!shard->structure_count) return STATUS_OK;
+  TRY(h5_write_numbers(file, "structure_count", (int64_t[]){shard->structure_count}, 1));
+  return h5_write_strings(file, "structures", (const char *const *)shard->structures,
+                          shard->structure_count);
+}
+
 static enum status describe(struct shard_writer *writer) {
   const struct shard *shard = writer->shard;
   struct h5_file *file = &writer->file;
   for (int i = 0; i < shard_field_count; i++) {
     const struct shard_field *field = &shard_fields[i];
+    if (!shard_field_present(field, shard)) continue;
     TRY(field->type ? write_numbers(writer, field) : write_texts(writer, field));
   }
   TRY(h5_write_numbers(file, "medtrain_format", (int64_t[]){SHARD_FORMAT}, 1));
@@ -145,15 +164,18 @@ static enum status describe(struct shard_writer *writer) {
   TRY(h5_write_numbers(file, "classes", (int64_t[]){shard->classes}, 1));
   if (shard->label_value_count)
     TRY(h5_write_numbers(file, "label_values", shard->label_values, shard->label_value_count));
+  TRY(shard_write_structures(file, shard));
   TRY(h5_write_text(file, "recipe", shard->recipe));
   return h5_write_text(file, "config", shard->config);
 }
 
 static void close_fields(struct shard_writer *writer) {
-  if (writer->image >= 0) H5Dclose(writer->image);
-  if (writer->label >= 0) H5Dclose(writer->label);
+  for (int array = 0; array < SHARD_ARRAY_COUNT; array++) {
+    if (writer->array[array] >= 0) H5Dclose(writer->array[array]);
+    writer->array[array] = H5I_INVALID_HID;
+  }
   if (writer->transfer >= 0) H5Pclose(writer->transfer);
-  writer->image = writer->label = writer->transfer = H5I_INVALID_HID;
+  writer->transfer = H5I_INVALID_HID;
 }
 
 static enum status sync_path(const char *path, int flags) {
@@ -202,5 +224,5 @@ void shard_writer_abandon(struct shard_writer *writer) {
   h5_close(&writer->file);
   if (writer->file.writes) unlink(writer->temporary);
   free(writer->temporary);
-  *writer = (struct shard_writer){.file.id = H5I_INVALID_HID};
+  clear(writer);
 }

@@ -103,14 +103,14 @@ static enum status check_classes(struct subject_volumes *volumes) {
   return STATUS_OK;
 }
 
-static enum status check_same_grid(const struct volume *image, const struct volume *label) {
-  struct grid a = volume_get_grid(image), b = volume_get_grid(label);
+enum status subject_check_grid(const struct volume *image, const struct volume *other,
+                               const char *kind) {
+  struct grid a = volume_get_grid(image), b = volume_get_grid(other);
   if (grid_is_same(&a, &b, GRID_TOLERANCE)) return STATUS_OK;
   for (int i = 0; i < 3; i++)
     REQUIRE(a.extent[i] == b.extent[i], STATUS_FAILED,
-            "%s: expected a label map on its image's grid, %dx%dx%d voxels, found %dx%dx%d",
-            label->source, a.extent[0], a.extent[1], a.extent[2], b.extent[0], b.extent[1],
-            b.extent[2]);
+            "%s: expected a %s on its image's grid, %dx%dx%d voxels, found %dx%dx%d", other->source,
+            kind, a.extent[0], a.extent[1], a.extent[2], b.extent[0], b.extent[1], b.extent[2]);
   char ours[4], theirs[4];
   double spacing[3], found[3];
   affine_get_orientation(&a.affine, ours);
@@ -118,11 +118,11 @@ static enum status check_same_grid(const struct volume *image, const struct volu
   affine_get_spacing(&a.affine, spacing);
   affine_get_spacing(&b.affine, found);
   FAIL(STATUS_FAILED,
-       "%s: expected a label map at its image's place within %g mm (%s, spacing %gx%gx%g, origin "
+       "%s: expected a %s at its image's place within %g mm (%s, spacing %gx%gx%g, origin "
        "%g %g %g), found another (%s, %gx%gx%g, %g %g %g)",
-       label->source, GRID_TOLERANCE, ours, spacing[0], spacing[1], spacing[2], a.affine.m[0][3],
-       a.affine.m[1][3], a.affine.m[2][3], theirs, found[0], found[1], found[2], b.affine.m[0][3],
-       b.affine.m[1][3], b.affine.m[2][3]);
+       other->source, kind, GRID_TOLERANCE, ours, spacing[0], spacing[1], spacing[2],
+       a.affine.m[0][3], a.affine.m[1][3], a.affine.m[2][3], theirs, found[0], found[1], found[2],
+       b.affine.m[0][3], b.affine.m[1][3], b.affine.m[2][3]);
 }
 
 static enum status read_label(const struct config *config, const struct subject_source *source,
@@ -131,7 +131,7 @@ static enum status read_label(const struct config *config, const struct subject_
   struct volume_policy policy = subject_policy(config, true);
   policy.nonfinite = NONFINITE_ERROR;
   TRY(volume_read(&volumes->label, source->label, &policy));
-  TRY(check_same_grid(&volumes->image, &volumes->label));
+  TRY(subject_check_grid(&volumes->image, &volumes->label, "label map"));
   replace_values(&config->data.relabel, &volumes->label);
   if (config->data.labels.count) remap(&config->data.labels, &volumes->label);
   return check_classes(volumes);
@@ -141,16 +141,21 @@ static void copy_sizes(const struct int_list *list, int sizes[3]) {
   for (int i = 0; i < 3 && list->count == 3; i++) sizes[i] = (int)list->value[i];
 }
 
-static void request_common_grid(const struct config *config, struct grid_request *request) {
-  request->multiple = (int)config->data.multiple;
-  for (int i = 0; i < 3 && config->data.spacing.count == 3; i++)
-    request->spacing[i] = config->data.spacing.value[i];
-  copy_sizes(&config->data.resample, request->resize);
-  copy_sizes(&config->data.size, request->extent);
+bool subject_keeps_slices(const struct config *config) {
+  return strcmp(config->data.grid, "slices") == 0;
 }
 
 bool subject_keeps_grid(const struct config *config) {
   return strcmp(config->data.grid, "own") == 0;
+}
+
+static void request_common_grid(const struct config *config, struct grid_request *request) {
+  for (int i = 0; i < 3; i++)
+    request->multiple[i] = i == 0 && subject_keeps_slices(config) ? 1 : (int)config->data.multiple;
+  for (int i = 0; i < 3 && config->data.spacing.count == 3; i++)
+    request->spacing[i] = config->data.spacing.value[i];
+  copy_sizes(&config->data.resample, request->resize);
+  copy_sizes(&config->data.size, request->extent);
 }
 
 static enum status plan_target(const struct config *config, struct subject_volumes *volumes) {

@@ -23,6 +23,10 @@ struct subject_volumes {
  * their spacing and extent. */
 bool subject_keeps_grid(const struct config *config);
 
+/* data.grid "slices": as on the common grid, but each subject has its own number of slices along
+ * the first axis. */
+bool subject_keeps_slices(const struct config *config);
+
 /* How files are read: data.nonfinite, data.unknown_orientation and data.maximum_gib. */
 struct volume_policy subject_policy(const struct config *config, bool labels);
 
@@ -30,6 +34,11 @@ struct volume_policy subject_policy(const struct config *config, bool labels);
  * left zeroed. */
 CHECKED enum status subject_read(const struct config *config, const struct subject_source *source,
                                  struct subject_volumes *volumes);
+
+/* STATUS_FAILED unless both have the same extents and the same place; names the other's file, calls
+ * it a `kind` ("mask") and says what was expected and found. */
+CHECKED enum status subject_check_grid(const struct volume *image, const struct volume *other,
+                                       const char *kind);
 
 /* Accepts a zeroed one. */
 void subject_close(struct subject_volumes *volumes);

@@ -74,10 +74,8 @@ enum status subject_recipe(const struct config *config, char **recipe) {
   FILE *out = open_memstream(recipe, &bytes);
   REQUIRE(out, STATUS_FAILED, "out of memory for the settings' text");
   fprintf(out, "data.orientation = %s\n", config->data.orientation);
-  if (subject_keeps_grid(config))
-    fprintf(out, "data.grid = own\n");
-  else
-    print_common_grid(out, config);
+  if (strcmp(config->data.grid, "common") != 0) fprintf(out, "data.grid = %s\n", config->data.grid);
+  if (!subject_keeps_grid(config)) print_common_grid(out, config);
   fprintf(out, "data.intensity = %s %.15g %.15g\n", config->data.intensity,
           config->data.intensity_low, config->data.intensity_high);
   print_ints(out, "data.labels", &config->data.labels);

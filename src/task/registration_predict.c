@@ -38,8 +38,10 @@ static enum status read_side(const struct config *config, const char *path, stru
  * centred. */
 static enum status match_extents(const struct config *config, struct side *a, struct side *b) {
   struct grid_request request = {0};
-  TRY(deformation_multiple(config, &request.multiple));
+  int multiple;
+  TRY(deformation_multiple(config, &multiple));
   for (int axis = 0; axis < 3; axis++) {
+    request.multiple[axis] = multiple;
     int first = a->volumes.target.extent[axis], second = b->volumes.target.extent[axis];
     request.extent[axis] = first > second ? first : second;
   }

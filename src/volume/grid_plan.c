@@ -17,10 +17,10 @@ static enum status check_request(const struct grid_request *request) {
             STATUS_USAGE, "target size: expected 0 to %d voxels, found %d", LARGEST_EXTENT,
             request->resize[a] < 0 || request->resize[a] > LARGEST_EXTENT ? request->resize[a]
                                                                           : request->extent[a]);
+    REQUIRE(request->multiple[a] >= 0 && request->multiple[a] <= LARGEST_EXTENT, STATUS_USAGE,
+            "target size: expected a multiple of 0 to %d voxels, found %d", LARGEST_EXTENT,
+            request->multiple[a]);
   }
-  REQUIRE(request->multiple >= 0 && request->multiple <= LARGEST_EXTENT, STATUS_USAGE,
-          "target size: expected a multiple of 0 to %d voxels, found %d", LARGEST_EXTENT,
-          request->multiple);
   return STATUS_OK;
 }
 
@@ -69,7 +69,7 @@ enum status grid_plan(const struct grid *source, const struct grid_request *requ
     if (request->resize[a])
       divide_axis(&grid, a, request->resize[a], (double)grid.extent[a] / request->resize[a]);
     if (request->extent[a]) set_extent(&grid, a, request->extent[a]);
-    int multiple = request->multiple > 1 ? request->multiple : 1;
+    int multiple = request->multiple[a] > 1 ? request->multiple[a] : 1;
     int64_t padded = ((int64_t)grid.extent[a] + multiple - 1) / multiple * multiple;
     set_extent(&grid, a, (int)padded);
   }

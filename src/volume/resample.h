@@ -47,9 +47,9 @@ CHECKED enum status grid_find_nearest(const struct grid *source, const struct gr
 struct grid_request {
   const char *orientation; /* "RAS", ...: permutes and flips axes; NULL or "": keep */
   double spacing[3];       /* mm; same field of view, its centre kept, extents rounded */
-  int resize[3]; /* voxels that the whole field of view is divided into (changes spacing) */
-  int extent[3]; /* centred crop or padding to this many voxels (keeps spacing) */
-  int multiple;  /* centred padding up to multiples of this; 0 or 1: none */
+  int resize[3];   /* voxels that the whole field of view is divided into (changes spacing) */
+  int extent[3];   /* centred crop or padding to this many voxels (keeps spacing) */
+  int multiple[3]; /* centred padding up to multiples of this; 0 or 1: none */
 };
 
 /* STATUS_USAGE for requests that make no sense (unknown orientation, negative numbers, more than

@@ -30,7 +30,7 @@ static bool is_refused(const char *path) {
     CHECK(strstr(status_message(), path));
     return true;
   }
-  CHECK(shard.image_offset + 4 * 8000 <= shard.file_bytes);
+  CHECK(shard.offset[SHARD_IMAGE] + 4 * 8000 <= shard.file_bytes);
   shard_close(&shard);
   return false;
 }
@@ -87,7 +87,7 @@ TEST(flipped_metadata_does_not_crash) {
   struct bytes file = prepare_one(&place, &path);
   struct shard shard;
   CHECK_OK(shard_read(&shard, path));
-  uint64_t first = shard.image_offset, next = first + 2 * 8000 * 4;
+  uint64_t first = shard.offset[SHARD_IMAGE], next = first + 2 * 8000 * 4;
   shard_close(&shard);
   int tried = 0, refused = flip_metadata(path, file, first, next, &tried);
   printf("%d of %d damaged files refused\n", refused, tried);

@@ -99,8 +99,8 @@ TEST(damage_is_named) {
   char *path = shard_path(place.master, 1, 2);
   struct shard shard;
   CHECK_OK(shard_read(&shard, path));
-  flip(path, shard.image_offset + 8000 * 4 + 777, 0x10); /* subject 3, row 1 */
-  flip(path, shard.label_offset + 12, 1);                /* subject 2, row 0 */
+  flip(path, shard.offset[SHARD_IMAGE] + 8000 * 4 + 777, 0x10); /* subject 3, row 1 */
+  flip(path, shard.offset[SHARD_LABEL] + 12, 1);                /* subject 2, row 0 */
   shard_close(&shard);
   struct dataset dataset;
   CHECK_OK(dataset_open(&dataset, place.master, NULL));

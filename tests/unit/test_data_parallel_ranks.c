@@ -1,7 +1,7 @@
 /* Preparation by several ranks: whole shards each, or one shard together; the same bytes as alone.
  */
 #include <mpi.h>
-#include "test_data.h"
+#include "test_data_masks.h"
 
 /* The least that the team's functions need, on MPI. */
 static enum status team_agree(void *context, enum status mine) {
@@ -72,17 +72,27 @@ static void add_odd_subject(const struct data_place *place) {
   volume_close(&label);
 }
 
-/* Rank 0 makes the subjects and, alone, the shards to compare with. own: subjects of two sizes stay
- * on their own grids. */
-static struct data_place open_place(uint64_t *manifest, uint64_t *hash, bool own) {
+/* own: subjects of two sizes stay on their own grids; masks: subjects of the layout
+ * totalsegmentator. */
+enum kind { KIND_COMMON, KIND_OWN, KIND_MASKS };
+
+/* By rank 0. */
+static struct data_place make_subjects(enum kind kind) {
+  if (kind == KIND_MASKS) return mask_open_place(7, folder);
+  struct data_place place = data_open_place(7, folder);
+  if (kind == KIND_OWN) add_odd_subject(&place);
+  if (kind == KIND_OWN) data_override(&place, "data.grid=own");
+  return place;
+}
+
+/* Rank 0 makes the subjects and, alone, the shards to compare with. */
+static struct data_place open_place(uint64_t *manifest, uint64_t *hash, enum kind kind) {
   struct data_place place;
   if (team.rank == 0) {
     char *made = check_make_folder();
     snprintf(folder, sizeof folder, "%s", made);
     free(made);
-    place = data_open_place(7, folder);
-    if (own) add_odd_subject(&place);
-    if (own) data_override(&place, "data.grid=own");
+    place = make_subjects(kind);
     char *master = place.config.data.shards;
     place.config.data.shards = file_join(place.folder, "alone.h5");
     CHECK_OK(data_prepare(&place));
@@ -98,7 +108,8 @@ static struct data_place open_place(uint64_t *manifest, uint64_t *hash, bool own
   MPI_Bcast(manifest, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD);
   MPI_Bcast(hash, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD);
   if (team.rank != 0) place = data_open_place(0, folder);
-  if (own) data_override(&place, "data.grid=own");
+  if (kind == KIND_OWN) data_override(&place, "data.grid=own");
+  if (kind == KIND_MASKS) mask_configure(&place);
   return place;
 }
 
@@ -123,7 +134,7 @@ static void prepare_and_compare(struct data_place *place, uint64_t manifest, uin
 
 TEST(any_number_of_ranks_writes_the_same) {
   uint64_t manifest, hash;
-  struct data_place place = open_place(&manifest, &hash, false);
+  struct data_place place = open_place(&manifest, &hash, KIND_COMMON);
   /* 1: all ranks write one shard together; 2: groups; 5: whole shards each */
   static const char *const settings[] = {"data.shard_count=1", "data.shard_count=2",
                                          "data.shard_count=5", "data.compression=1",
@@ -138,7 +149,7 @@ TEST(any_number_of_ranks_writes_the_same) {
 
 TEST(own_grids_are_the_same_too) {
   uint64_t manifest, hash;
-  struct data_place place = open_place(&manifest, &hash, true);
+  struct data_place place = open_place(&manifest, &hash, KIND_OWN);
   data_override(&place, "data.shard_count=1");
   prepare_and_compare(&place, manifest, hash);
   data_override(&place, "data.shard_count=3");
@@ -146,9 +157,35 @@ TEST(own_grids_are_the_same_too) {
   close_place(&place);
 }
 
+TEST(masks_are_the_same_too) {
+  uint64_t manifest, hash;
+  struct data_place place = open_place(&manifest, &hash, KIND_MASKS);
+  static const char *const settings[] = {"data.shard_count=1", "data.shard_count=2",
+                                         "data.shard_count=5", "data.compression=1"};
+  for (int i = 0; i < 4; i++) {
+    data_override(&place, settings[i]);
+    prepare_and_compare(&place, manifest, hash);
+  }
+  close_place(&place);
+}
+
+TEST(one_damaged_mask_stops_all_with_one_message) {
+  uint64_t manifest, hash;
+  struct data_place place = open_place(&manifest, &hash, KIND_MASKS);
+  char *path = mask_path(&place, 4, "liver");
+  CHECK(file_exists(path));
+  if (team.rank == 0) CHECK(truncate(path, 60) == 0);
+  MPI_Barrier(MPI_COMM_WORLD);
+  data_override(&place, "data.shard_count=1");
+  CHECK_FAILS(prepare_run(&place.config, &team), "subject s0004: ");
+  CHECK(strstr(status_message(), "s0004/segmentations/liver.nii.gz"));
+  free(path);
+  close_place(&place);
+}
+
 TEST(one_bad_volume_stops_all_with_one_message) {
   uint64_t manifest, hash;
-  struct data_place place = open_place(&manifest, &hash, false);
+  struct data_place place = open_place(&manifest, &hash, KIND_COMMON);
   char *path = file_format("%s/images/subject_02.nii.gz", place.source);
   char *other = file_format("%s/images/subject_04.nii.gz", place.source);
   if (team.rank == 0) CHECK(truncate(path, 300) == 0 && truncate(other, 300) == 0);
@@ -173,6 +210,8 @@ int main(int argc, char **argv) {
   team = team_open();
   RUN(any_number_of_ranks_writes_the_same);
   RUN(own_grids_are_the_same_too);
+  RUN(masks_are_the_same_too);
+  RUN(one_damaged_mask_stops_all_with_one_message);
   RUN(one_bad_volume_stops_all_with_one_message);
   int result = check_result();
   MPI_Finalize();
