@@ -110,8 +110,8 @@ static inline uint64_t data_hash(struct dataset *dataset) {
     hash = hash * 31 + file_checksum(0, dataset_image(dataset, i), voxels * sizeof(float));
     if (dataset->has_labels) hash = hash * 31 + file_checksum(0, dataset_label(dataset, i), voxels);
     if (dataset->has_masks)
-      hash = hash * 31 + file_checksum(0, dataset_mask(dataset, i),
-                                       voxels * (size_t)dataset->mask_planes);
+      hash = hash * 31 +
+             file_checksum(0, dataset_mask(dataset, i), voxels * (size_t)dataset->mask_planes);
   }
   return hash;
 }

@@ -189,8 +189,8 @@ TEST(target_grids) {
   affine_get_spacing(&target.affine, spacing);
   CHECK_NEAR(spacing[0] * 16 * spacing[1] * target.extent[1] * spacing[2] * 7, 40.0 * 30 * 20 * 6,
              1e-6);
-  CHECK_OK(
-      grid_plan(&source, &(struct grid_request){.extent = {44, 30, 16}, .multiple = {32, 32, 32}}, &target));
+  CHECK_OK(grid_plan(
+      &source, &(struct grid_request){.extent = {44, 30, 16}, .multiple = {32, 32, 32}}, &target));
   CHECK(target.extent[0] == 64 && target.extent[1] == 32 && target.extent[2] == 32);
   check_centre(&source, &target);
   CHECK_FAILS(grid_plan(&source, &(struct grid_request){.spacing = {-1, 1, 1}}, &target),
