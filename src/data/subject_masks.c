@@ -6,6 +6,8 @@
 #include <string.h>
 #include "base/file.h"
 
+enum { WORTH_THREADS = 1 << 19 }; /* voxels */
+
 enum status subject_checksum_masks(const struct subject_source *source,
                                    const struct structure_list *structures, uint32_t *checksum) {
   *checksum = 0;
@@ -96,7 +98,8 @@ static void pack_slice(const struct packer *packer, int structure, int d,
 }
 
 static void pack(const struct packer *packer, int structure, const unsigned char *set) {
-#pragma omp parallel for schedule(static)
+  size_t voxels = (size_t)packer->extent[0] * (size_t)packer->extent[1] * (size_t)packer->extent[2];
+#pragma omp parallel for schedule(static) if (voxels >= WORTH_THREADS)
   for (int d = 0; d < packer->extent[0]; d++) pack_slice(packer, structure, d, set);
   for (int d = 0; d < packer->extent[0]; d++)
     packer->masks->voxels[structure] += packer->counted[d];

@@ -7,7 +7,7 @@
 #include "volume/clean.h"
 #include "volume/header.h"
 
-enum { SLAB_SLICES = 16, PIECE = 256 };
+enum { SLAB_SLICES = 16, PIECE = 256, WORTH_THREADS = 1 << 18 };
 
 struct reader {
   struct header header;
@@ -64,7 +64,7 @@ static enum status read_slab(struct reader *reader, const int extent[3], int sli
       (unsigned long long)stream->position - (unsigned long long)reader->header.fields.vox_offset);
   if (reader->header.swapped && reader->header.type->bytes > 1)
     nifti_swap_Nbytes((int64_t)samples, reader->header.type->bytes, reader->raw);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (samples >= WORTH_THREADS)
   for (int j = 0; j < extent[1]; j++) turn_row(reader, extent, j, slices, values);
   return STATUS_OK;
 }
