@@ -2,15 +2,7 @@
 # Training, validation, evaluation, prediction and resuming on a GPU, or on the CPU that stands in for one (builds with
 # MEDTRAIN_CUDA=SHIM): as on the CPU within rounding, and the same bits whatever the number of ranks, the moment at which
 # work is done, and whether steps are recorded. Small, since a stand-in is slow: a slot takes about half a second.
-if ! "$MEDTRAIN_BUILD/medtrain-dist" --list | grep -q "^  cuda "; then
-  echo "skip: this build has no CUDA device"
-  exit 77
-fi
-export CUDA_SHIM_DEVICES=1
-if ! "$MEDTRAIN_BUILD/medtrain-dist" --list | grep -q "^  cuda  *[1-9]"; then
-  echo "skip: there is no GPU here"
-  exit 77
-fi
+. "$MEDTRAIN_SOURCE/tests/train/cuda_common.sh"
 . "$MEDTRAIN_SOURCE/tests/train/common.sh"
 limit=600
 

@@ -1,15 +1,7 @@
 #!/usr/bin/env bash
 # The pose system on a GPU, or on the CPU that stands in for one: motions, noise, batch norm and losses as on the CPU within
 # rounding, the same bits on 2 ranks and after a stop.
-if ! "$MEDTRAIN_BUILD/medtrain-dist" --list | grep -q "^  cuda "; then
-  echo "skip: this build has no CUDA device"
-  exit 77
-fi
-export CUDA_SHIM_DEVICES=1
-if ! "$MEDTRAIN_BUILD/medtrain-dist" --list | grep -q "^  cuda  *[1-9]"; then
-  echo "skip: there is no GPU here"
-  exit 77
-fi
+. "$MEDTRAIN_SOURCE/tests/train/cuda_common.sh"
 . "$MEDTRAIN_SOURCE/tests/train/common.sh"
 limit=600
 
