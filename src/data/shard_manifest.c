@@ -47,14 +47,30 @@ int shard_classes(const struct shard *shards, int count) {
   return classes;
 }
 
+/* Counts have no checksum of their own. */
+static uint64_t feed_mask(uint64_t hash, const struct shard *shard, int row) {
+  const struct {
+    enum shard_array array;
+    const void *values;
+  } known[] = {{SHARD_SLICE_STRUCTURES, shard->slice_structures},
+               {SHARD_SLICE_CHECKSUM, shard->slice_checksum},
+               {SHARD_STRUCTURE_VOXELS, shard->structure_voxels}};
+  hash = feed_number(hash, shard->subjects[row].checksum_mask);
+  hash = feed_number(hash, shard->subjects[row].overlap_voxels);
+  for (int i = 0; i < 3; i++) {
+    size_t bytes = shard_array_bytes(shard, known[i].array);
+    hash = feed(hash, (const unsigned char *)known[i].values + (size_t)row * bytes, bytes);
+  }
+  return hash;
+}
+
 /* Data without masks is what it was before there were any. */
 static uint64_t feed_masks(uint64_t hash, const struct shard *shards, int count) {
   const struct shard *first = &shards[0];
   for (int i = 0; i < first->structure_count; i++)
     hash = feed(hash, first->structures[i], strlen(first->structures[i]) + 1);
   for (int i = 0; i < count && first->structure_count; i++)
-    for (int row = 0; row < shards[i].subject_count; row++)
-      hash = feed_number(hash, shards[i].subjects[row].checksum_mask);
+    for (int row = 0; row < shards[i].subject_count; row++) hash = feed_mask(hash, &shards[i], row);
   return hash;
 }
 
