@@ -135,3 +135,31 @@ enum status structures_find(const struct config *config, const struct subject_so
   if (status) structures_free(list);
   return status;
 }
+
+/* Whether two names are alike but for one part, "left" in the one and "right" in the other. */
+static bool is_mirror(const char *a, const char *b, const char *side, const char *other) {
+  size_t length = strlen(side);
+  for (const char *at = strstr(a, side); at; at = strstr(at + 1, side)) {
+    size_t before = (size_t)(at - a);
+    if ((before && at[-1] != '_') || (at[length] && at[length] != '_')) continue;
+    if (strncmp(a, b, before) != 0 || strncmp(b + before, other, strlen(other)) != 0) continue;
+    if (strcmp(at + length, b + before + strlen(other)) == 0) return true;
+  }
+  return false;
+}
+
+static bool has_part(const char *name, const char *part) {
+  size_t length = strlen(part);
+  for (const char *at = strstr(name, part); at; at = strstr(at + 1, part))
+    if ((at == name || at[-1] == '_') && (!at[length] || at[length] == '_')) return true;
+  return false;
+}
+
+int structures_mirror(const char *const *names, int count, int c) {
+  if (!has_part(names[c], "left") && !has_part(names[c], "right")) return c;
+  for (int i = 0; i < count; i++)
+    if (is_mirror(names[c], names[i], "left", "right") ||
+        is_mirror(names[c], names[i], "right", "left"))
+      return i;
+  return -1;
+}

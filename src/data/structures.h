@@ -26,5 +26,10 @@ char *structures_mask(const char *folder, const char *name);
 /* Bytes of a voxel's masks, one bit each: ceil(structures / 8). */
 size_t structures_planes(int structures);
 
+/* What a flip from left to right makes of structure c: c itself where no part of its name (parts
+ * are separated by '_') is "left" or "right", the one of the same name with the other side, -1 when
+ * the list has none. */
+int structures_mirror(const char *const *names, int count, int c);
+
 /* Accepts a zeroed one. */
 void structures_free(struct structure_list *list);

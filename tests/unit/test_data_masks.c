@@ -2,6 +2,7 @@
 #include "test_data_masks.h"
 #include <sys/stat.h>
 #include "data/shard.h"
+#include "data/structures.h"
 #include "volume/resample.h"
 
 static bool stored_bit(const struct dataset *dataset, int subject, int structure, int d, int h,
@@ -328,6 +329,14 @@ TEST(compressed_shards_hold_the_same) {
   data_close_place(&place);
 }
 
+TEST(a_flip_swaps_sides) {
+  static const char *const names[] = {"kidney_right", "spleen",      "kidney_left", "rib_left_1",
+                                      "rib_right_12", "rib_left_12", "upright",     "left_lung",
+                                      "right_lung",   "hip_left"};
+  static const int mirrors[] = {2, 1, 0, -1, 5, 4, 6, 8, 7, -1};
+  for (int c = 0; c < 10; c++) CHECK(structures_mirror(names, 10, c) == mirrors[c]);
+}
+
 int main(void) {
   RUN(keeps_every_bit);
   RUN(resamples_in_plane);
@@ -339,5 +348,6 @@ int main(void) {
   RUN(the_table_says_the_splits);
   RUN(only_what_changed_is_made_again);
   RUN(compressed_shards_hold_the_same);
+  RUN(a_flip_swaps_sides);
   return check_result();
 }
