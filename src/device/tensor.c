@@ -14,7 +14,7 @@ struct tensor tensor_make(enum device_kind device, struct shape shape, enum dtyp
 
 struct tensor tensor_input(enum device_kind device, struct shape shape, enum dtype dtype) {
   struct tensor tensor = tensor_make(device, shape, dtype);
-  if (device == DEVICE_CUDA) tensor.layout = LAYOUT_PLANAR;
+  if (device == DEVICE_CUDA || dtype == DTYPE_U8) tensor.layout = LAYOUT_PLANAR;
   return tensor;
 }
 

@@ -34,8 +34,9 @@ enum layout tensor_layout(enum device_kind device, int channels);
 /* A tensor in the layout of its device. */
 struct tensor tensor_make(enum device_kind device, struct shape shape, enum dtype dtype);
 
-/* A graph's input: like an activation on the CPU, planar on CUDA, since tasks write plain arrays.
- */
+/* A graph's input: planar on CUDA and where it holds bytes, since tasks write plain arrays; else
+ * like an activation. (Numbers of a sample, [n c 1 1 1], are plain in blocks, too, but for the
+ * padding behind them.) */
 struct tensor tensor_input(enum device_kind device, struct shape shape, enum dtype dtype);
 
 size_t dtype_bytes(enum dtype dtype);

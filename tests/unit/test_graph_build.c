@@ -51,6 +51,21 @@ TEST(shapes_and_gradients_follow) {
   CHECK(graph.values == NULL && graph.node_count == 0);
 }
 
+/* Tasks write plain arrays: on the CPU only numbers of a sample and float channels are blocked. */
+TEST(bytes_are_planar_on_every_device) {
+  static const enum device_kind kinds[] = {DEVICE_CPU, DEVICE_CUDA};
+  const struct shape masks = {2, 15, 1, 8, 8};
+  for (int i = 0; i < 2; i++) {
+    struct graph graph;
+    int value;
+    graph_open(&graph, kinds[i], DTYPE_F32);
+    CHECK_OK(graph_input(&graph, "masks", masks, DTYPE_U8, false, &value));
+    CHECK(graph.values[value].tensor.layout == LAYOUT_PLANAR);
+    CHECK(tensor_bytes(&graph.values[value].tensor) == 2 * 15 * 64);
+    graph_close(&graph);
+  }
+}
+
 TEST(wrong_inputs_are_refused) {
   struct graph graph;
   graph_open(&graph, DEVICE_CPU, DTYPE_F32);
@@ -185,6 +200,7 @@ TEST(unused_parameters_keep_their_place) {
 
 int main(void) {
   RUN(shapes_and_gradients_follow);
+  RUN(bytes_are_planar_on_every_device);
   RUN(wrong_inputs_are_refused);
   RUN(wrong_nodes_are_refused);
   RUN(wrong_losses_are_refused);
