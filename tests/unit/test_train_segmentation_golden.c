@@ -31,24 +31,8 @@ static void add_binary_cross_entropy(struct graph *graph, int output) {
   CHECK_OK(graph_loss(graph, total, 1));
 }
 
-/* Where it has more than 4 channels, in blocks of 16. */
 static void *make_target(void) {
-  struct shape shape = model_image_shape();
-  int64_t voxels = shape_voxels(shape);
-  int channels = (int)(golden_get(&model_golden, "target")->count / (shape.n * voxels));
-  shape.c = channels;
-  const struct tensor stored = tensor_make(DEVICE_CPU, shape, DTYPE_U8);
-  uint8_t *plain = golden_bytes(&model_golden, "target");
-  size_t bytes = (tensor_bytes(&stored) + 63) / 64 * 64;
-  uint8_t *target = aligned_alloc(64, bytes);
-  memset(target, 0, bytes);
-  for (int64_t i = 0; i < golden_get(&model_golden, "target")->count; i++) {
-    int64_t row = i / shape.w, plane = row / shape.h, channel = plane / shape.d;
-    target[tensor_at(&stored, (int)(channel / channels), (int)(channel % channels),
-                     (int)(plane % shape.d), (int)(row % shape.h), (int)(i % shape.w))] = plain[i];
-  }
-  free(plain);
-  return target;
+  return golden_bytes(&model_golden, "target");
 }
 
 static const struct model_family seg = {"resnet_seg", add_cross_entropy, make_target},
