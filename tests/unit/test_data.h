@@ -1,5 +1,6 @@
 /* Small subjects on disk for the tests of the data room. */
 #pragma once
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/file.h"
 #include "base/log.h"
@@ -114,4 +115,15 @@ static inline uint64_t data_hash(struct dataset *dataset) {
              file_checksum(0, dataset_mask(dataset, i), voxels * (size_t)dataset->mask_planes);
   }
   return hash;
+}
+
+/* When a file was last written. */
+static inline struct timespec data_modified(const char *path) {
+  struct stat information = {0};
+  CHECK(stat(path, &information) == 0);
+  return information.st_mtim;
+}
+
+static inline bool data_same_time(struct timespec a, struct timespec b) {
+  return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }

@@ -284,29 +284,21 @@ TEST(the_table_says_the_splits) {
   data_close_place(&place);
 }
 
-static struct timespec modified(const char *path) {
-  struct stat information = {0};
-  CHECK(stat(path, &information) == 0);
-  return information.st_mtim;
-}
-
-static bool same_time(struct timespec a, struct timespec b) {
-  return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
-
 TEST(only_what_changed_is_made_again) {
   struct data_place place = mask_open_place(4, NULL);
   CHECK_OK(data_prepare(&place));
   char *paths[2] = {shard_path(place.master, 0, 2), shard_path(place.master, 1, 2)};
-  struct timespec before[2] = {modified(paths[0]), modified(paths[1])};
+  struct timespec before[2] = {data_modified(paths[0]), data_modified(paths[1])};
   CHECK_OK(data_prepare(&place));
-  CHECK(same_time(before[0], modified(paths[0])) && same_time(before[1], modified(paths[1])));
+  CHECK(data_same_time(before[0], data_modified(paths[0])) &&
+        data_same_time(before[1], data_modified(paths[1])));
   spoil(&place, 3, 0, 0, 1);
   CHECK_OK(data_prepare(&place));
-  CHECK(same_time(before[0], modified(paths[0])) && !same_time(before[1], modified(paths[1])));
+  CHECK(data_same_time(before[0], data_modified(paths[0])) &&
+        !data_same_time(before[1], data_modified(paths[1])));
   data_override(&place, "data.structures=\"aorta,liver\"");
   CHECK_OK(data_prepare(&place));
-  CHECK(!same_time(before[0], modified(paths[0])));
+  CHECK(!data_same_time(before[0], data_modified(paths[0])));
   free(paths[0]);
   free(paths[1]);
   data_close_place(&place);

@@ -73,43 +73,37 @@ TEST(normalises_and_remaps) {
   data_close_place(&place);
 }
 
-static struct timespec modified(const char *path) {
-  struct stat information = {0};
-  CHECK(stat(path, &information) == 0);
-  return information.st_mtim;
-}
-
-static bool same_time(struct timespec a, struct timespec b) {
-  return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
-
 TEST(does_only_what_is_missing) {
   struct data_place place = data_open_place(6, NULL);
   CHECK_OK(data_prepare(&place));
   char *first = shard_path(place.master, 0, 2), *second = shard_path(place.master, 1, 2);
-  struct timespec before[3] = {modified(first), modified(second), modified(place.master)};
+  struct timespec before[3] = {data_modified(first), data_modified(second),
+                               data_modified(place.master)};
   CHECK_OK(data_prepare(&place));
-  CHECK(same_time(before[0], modified(first)) && same_time(before[1], modified(second)));
-  CHECK(same_time(before[2], modified(place.master)));
+  CHECK(data_same_time(before[0], data_modified(first)) &&
+        data_same_time(before[1], data_modified(second)));
+  CHECK(data_same_time(before[2], data_modified(place.master)));
 
   CHECK(unlink(second) == 0);
   CHECK_OK(data_prepare(&place));
-  CHECK(same_time(before[0], modified(first)) && !same_time(before[1], modified(second)));
+  CHECK(data_same_time(before[0], data_modified(first)) &&
+        !data_same_time(before[1], data_modified(second)));
 
   /* another image under the same name */
-  before[1] = modified(second);
+  before[1] = data_modified(second);
   struct volume image, label;
   data_make_subject(77, (int[]){17, 18, 19}, &image, &label);
   data_write_pair(&place, "subject_00", &image, &label);
   volume_close(&image);
   volume_close(&label);
   CHECK_OK(data_prepare(&place));
-  CHECK(!same_time(before[0], modified(first)) && same_time(before[1], modified(second)));
+  CHECK(!data_same_time(before[0], data_modified(first)) &&
+        data_same_time(before[1], data_modified(second)));
 
-  before[1] = modified(second);
+  before[1] = data_modified(second);
   data_override(&place, "data.intensity=zscore");
   CHECK_OK(data_prepare(&place));
-  CHECK(!same_time(before[1], modified(second)));
+  CHECK(!data_same_time(before[1], data_modified(second)));
   struct dataset dataset;
   CHECK_OK(dataset_open(&dataset, place.master, NULL));
   dataset_close(&dataset);
@@ -129,10 +123,10 @@ TEST(recovers_from_an_interrupted_run) {
   char *first = shard_path(place.master, 0, 2), *second = shard_path(place.master, 1, 2);
   char *part = file_format("%s.part", second);
   CHECK(rename(second, part) == 0 && truncate(part, 5000) == 0 && unlink(place.master) == 0);
-  struct timespec before = modified(first);
+  struct timespec before = data_modified(first);
   CHECK_FAILS(dataset_open(&dataset, place.master, NULL), "found none");
   CHECK_OK(data_prepare(&place));
-  CHECK(!file_exists(part) && same_time(before, modified(first)));
+  CHECK(!file_exists(part) && data_same_time(before, data_modified(first)));
   CHECK_OK(dataset_open(&dataset, place.master, NULL));
   CHECK(dataset_manifest(&dataset) == manifest);
   dataset_close(&dataset);
