@@ -15,6 +15,8 @@ enum random_purpose {
   RANDOM_AUGMENT = 7,
   RANDOM_POSES = 8,
   RANDOM_POSE_NOISE = 9,
+  RANDOM_PATCHES = 10,
+  RANDOM_PASSES = 11,
 };
 
 /* A stream: numbers are read one after another from `index` on. Copy it to replay it. */

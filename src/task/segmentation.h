@@ -12,11 +12,14 @@ struct segmentation_view {
   bool
       overlapping; /* each class by itself, with a bit of truth: as the config's data.layout says */
   int window[3];   /* d h w */
+  int coarser[3];  /* its logits have the extents window[a] / coarser[a] */
 };
 
 /* For volumes of that extent. STATUS_USAGE: keys that do not fit each other, named. */
 CHECKED enum status segmentation_look(const struct config *config, const int extent[3],
                                       struct segmentation_view *view);
+
+enum { SEGMENTATION_KEY = 16 }; /* numbers of the input that says what dropout drops */
 
 /* Where the inputs of a graph are among its inputs; -1: there is none. */
 struct segmentation_inputs {
@@ -50,8 +53,8 @@ struct segmentation_planes {
 
 /* Runs the network over a volume [c][d][h][w] by windows that overlap by segmentation.overlap, each
  * weighted by a Gaussian of deviation window/8 around its middle (Isensee et al., "nnU-Net", 2021);
- * windows beyond the volume see zeros. Planes come in order. `extent`: of the volume. first: NULL,
- * or the probabilities of window 0, when it has been run already. */
+ * windows beyond the volume see zeros. The mean is taken of all members of an ensemble and all
+ * passes with dropout. Planes come in order. `extent`: of the volume. */
 CHECKED enum status segmentation_infer(const struct segmentation_view *view,
                                        const struct task_network *network, const float *image,
                                        const int extent[3],

@@ -83,6 +83,7 @@ int task_shuffle(struct task_run *run, int64_t *epoch, int64_t index, int sample
 void task_close(struct task_run *run) {
   for (int split = 0; split < SPLIT_COUNT; split++) free(run->subjects[split]);
   free(run->order);
+  if (run->own) run->close_own(run->own);
   dataset_close(&run->dataset);
   *run = (struct task_run){0};
 }

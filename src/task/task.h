@@ -33,6 +33,8 @@ struct task_run {
   /* NULL, or the training device keeps the stored volumes: while training, fill then names in
    * kept[input] the subject whose volume an input is, instead of copying it. */
   int *kept;
+  void *own; /* the task's own, released by close_own; NULL: none */
+  void (*close_own)(void *own);
 };
 
 /* Names of the numbers in a row of scores. */
@@ -81,6 +83,10 @@ struct task_network {
    * call. */
   enum status (*run)(void *context, const int extent[3], const void *const *inputs);
   enum status (*output)(void *context, const char *name, const void **memory);
+  /* Of an ensemble: how many sets of weights there are (0: one), and takes one of them for what is
+   * run next. */
+  int members;
+  enum status (*use)(void *context, int member);
 };
 
 struct task {
@@ -104,6 +110,9 @@ struct task {
   enum status (*columns)(const struct task_run *run, bool detailed, struct task_columns *columns);
   /* The column by which the best checkpoint is chosen; higher is better. */
   const char *(*best)(const struct task_run *run);
+  /* score runs the network as often as it needs: no forward pass on the sample's inputs is made
+   * before it. */
+  bool runs_itself;
   /* Scores sample `index` of a split after a forward pass on its inputs; NaN where a number does
    * not exist. `label` (TASK_LABEL_BYTES) names the sample. */
   enum status (*score)(struct task_run *run, enum split split, int64_t index, bool detailed,

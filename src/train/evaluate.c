@@ -23,7 +23,8 @@ static enum status score_one(struct scorer *scorer, int64_t index, double *row, 
   TRY(scorer->task->fill(scorer->task_run, PURPOSE_PREDICTION, scorer->split, 0, index, inputs));
   const void *const *given = (const void *const *)inputs;
   struct task_network network = network_for_task(scorer->network);
-  TRY(network.run(network.context, scorer->network->extent, given));
+  if (!scorer->task->runs_itself)
+    TRY(network.run(network.context, scorer->network->extent, given));
   TRY(scorer->task->score(scorer->task_run, scorer->split, index, scorer->detailed, &network, given,
                           row, label));
   if (!scorer->visitor) return STATUS_OK;

@@ -1,0 +1,45 @@
+/* Which samples there are, and how one is read (internal to the task). */
+#pragma once
+#include "task/segmentation.h"
+
+/* Whether segmentation.sample is `kind`. */
+
+bool segmentation_samples(const struct config *config, const char *kind);
+
+/* What a task_run of this task owns: slices in two groups, those with structures first. */
+struct segmentation_slices {
+  int with, without; /* how many of each in training */
+  int without_kept;  /* of these an epoch takes so many */
+  struct segmentation_slice {
+    int subject, slice;
+  } * list;
+  int *order;          /* of those without, in epoch order_epoch - 1 */
+  int64_t order_epoch; /* 0: none yet */
+  int *mirror;         /* [classes], when flips swap left and right: which class a class becomes */
+};
+
+CHECKED enum status segmentation_open_samples(struct task_run *run,
+                                              const struct segmentation_view *view);
+int64_t segmentation_count(const struct task_run *run, enum purpose purpose, enum split split);
+CHECKED enum status segmentation_fill(struct task_run *run, enum purpose purpose, enum split split,
+                                      int64_t epoch, int64_t index, void *const *inputs);
+
+/* A box of the stored voxels of a subject. */
+struct segmentation_box {
+  int first[3], extent[3];
+};
+
+/* segmentation_crop.c: a box [c][d][h][w] out of `channels` arrays of `extent`; what lies outside
+ * them is 0. */
+void segmentation_crop_image(const float *image, int channels, const int extent[3],
+                             const struct segmentation_box *box, float *crop);
+void segmentation_crop_labels(const uint8_t *labels, const int extent[3],
+                              const struct segmentation_box *box, uint8_t *crop);
+/* Masks are stored [d][planes][h][w]; the crop is [planes][d][h][w]. */
+void segmentation_crop_masks(const uint8_t *masks, int planes, const int extent[3],
+                             const struct segmentation_box *box, uint8_t *crop);
+
+/* What flips from left to right make of classes: label maps in place; masks of `voxels`, [planes]
+ * [voxels], in place. */
+void segmentation_mirror_labels(const int *mirror, int classes, int64_t voxels, uint8_t *labels);
+void segmentation_mirror_masks(const int *mirror, int classes, int64_t voxels, uint8_t *masks);
