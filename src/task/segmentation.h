@@ -7,12 +7,12 @@
 /* What the network sees and says. */
 struct segmentation_view {
   const struct config *config;
-  int channels; /* of the image */
-  int classes;  /* logits of a voxel */
-  bool
-      overlapping; /* each class by itself, with a bit of truth: as the config's data.layout says */
-  int window[3];   /* d h w */
-  int coarser[3];  /* its logits have the extents window[a] / coarser[a] */
+  int stored;       /* channels of the image as prepared */
+  int channels;     /* of what the network sees: one for each of segmentation.windows */
+  int classes;      /* logits of a voxel */
+  bool overlapping; /* each class by itself, with bits of truth: data.layout says so */
+  int window[3];    /* d h w */
+  int coarser[3];   /* its logits have the extents window[a] / coarser[a] */
 };
 
 /* For volumes of that extent. STATUS_USAGE: keys that do not fit each other, named. */
