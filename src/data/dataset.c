@@ -150,6 +150,7 @@ void dataset_close(struct dataset *dataset) {
   for (int i = 0; i < dataset->subject_count; i++) {
     free(dataset->subjects[i].id);
     free(dataset->subjects[i].source);
+    free(dataset->subjects[i].label_source);
   }
   free(dataset->maps);
   free(dataset->subjects);
@@ -157,6 +158,9 @@ void dataset_close(struct dataset *dataset) {
   for (int i = 0; dataset->structures && i < dataset->structure_count; i++)
     free(dataset->structures[i]);
   free(dataset->structures);
+  for (int i = 0; dataset->label_names && i < dataset->label_name_count; i++)
+    free(dataset->label_names[i]);
+  free(dataset->label_names);
   free(dataset->verified);
   free(dataset->verified_slices);
   *dataset = (struct dataset){0};

@@ -22,7 +22,9 @@ struct dataset_subject {
    * padded at the end of each axis to one extent. */
   int box_first[3], box_count[3];
   double centroid[3]; /* RAS+ mm: of the voxels of any class but 0; NaN without any */
-  char *source;       /* the image file it was made from */
+  char *source;       /* the image file it was made from; the first of several channels' files */
+  char *label_source; /* the label file or the folder of masks; "" without */
+  int category;       /* of the subject as a whole, from 0; -1: none is known */
   int map;            /* which shard, and which row of it */
   int row;
   uint32_t checksum_image, checksum_label, checksum_mask; /* CRC-32C of the stored bytes */
@@ -31,8 +33,12 @@ struct dataset_subject {
 
 struct dataset {
   int subject_count;
-  int extent[3]; /* d h w, the same for all subjects */
-  int classes;   /* with the background; 1 without labels */
+  int extent[3];  /* d h w, the same for all subjects */
+  int channels;   /* of an image */
+  int classes;    /* with the background; 1 without labels */
+  int categories; /* the largest of a subject, plus 1; 0 when none is known */
+  int label_name_count;
+  char **label_names; /* of classes 1, 2, ...; NULL when they have none */
   bool has_labels;
   int label_value_count; /* data.labels of prepare: label_values[c-1] became class c; 0: as they
                             were */
@@ -56,7 +62,8 @@ struct dataset {
 CHECKED enum status dataset_open(struct dataset *dataset, const char *master_path,
                                  const char *cache_folder);
 
-/* float32 [d][h][w], w fastest; valid until dataset_close. */
+/* float32 [channels][d][h][w], w fastest; valid until dataset_close. A slice along d is one piece
+ * per channel. */
 const float *dataset_image(const struct dataset *dataset, int subject);
 
 /* Classes, uint8 [d][h][w]; NULL when there are no labels. */
@@ -72,6 +79,16 @@ const uint16_t *dataset_slice_structures(const struct dataset *dataset, int subj
 
 /* How many voxels each structure has, [structure_count]. NULL without masks. */
 const uint64_t *dataset_structure_voxels(const struct dataset *dataset, int subject);
+
+/* How many voxels a subject has of each class [classes], or of each structure [structure_count]
+ * where the data has masks; padding counts as class 0. For data with labels or masks. */
+void dataset_count_voxels(const struct dataset *dataset, int subject, uint64_t *voxels);
+
+/* A voxel (d, h, w) of a class, or of a structure where the data has masks: each voxel it has is
+ * drawn by as many of the 2^32 numbers as any other, to within one. One slice along d is read.
+ * False when the subject has no such voxel. Any thread may call this. */
+bool dataset_draw_voxel(const struct dataset *dataset, int subject, int class, uint32_t number,
+                        int voxel[3]);
 
 /* As dataset_verify, for a slice along d of the image and the masks alone: nothing else is read.
  * For data with masks. */

@@ -147,6 +147,8 @@ static enum status map_shards(struct dataset *dataset, const struct shards *shar
 static void take_subject(struct dataset_subject *to, struct shard_subject *from, int map, int row) {
   *to = (struct dataset_subject){.id = from->id,
                                  .source = from->source,
+                                 .label_source = from->label_source,
+                                 .category = -1,
                                  .split = (enum split)from->split,
                                  .map = map,
                                  .row = row,
@@ -159,7 +161,7 @@ static void take_subject(struct dataset_subject *to, struct shard_subject *from,
   memcpy(to->box_first, from->box_first, sizeof to->box_first);
   memcpy(to->box_count, from->box_count, sizeof to->box_count);
   memcpy(to->centroid, from->centroid, sizeof to->centroid);
-  from->id = from->source = NULL;
+  from->id = from->source = from->label_source = NULL;
 }
 
 static enum status take_subjects(struct dataset *dataset, struct shards *shards) {
@@ -196,6 +198,7 @@ static enum status open_all(struct dataset *dataset, struct shards *shards,
   TRY(read_shards(shards, &dataset->manifest));
   struct shard *first = &shards->list[0];
   memcpy(dataset->extent, first->extent, sizeof dataset->extent);
+  dataset->channels = 1;
   dataset->has_labels = first->has_labels;
   dataset->classes = shard_classes(shards->list, shards->count);
   dataset->label_value_count = first->label_value_count;
