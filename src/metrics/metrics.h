@@ -3,6 +3,7 @@
  * channel c along axis c, moving(x + displacement(x)) lying on fixed(x). All results are the same
  * for any number of threads. */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include "base/status.h"
 
@@ -38,9 +39,31 @@ struct metrics_surface {
                           ways */
   double hausdorff;    /* the same with 100 % */
   double average;      /* area-weighted mean over both surfaces together */
+  double surface_dice; /* share of both surfaces' area that is within the tolerance of the other;
+                          NaN without a tolerance */
 };
 
-/* INFINITY if the label is in one map only, NaN if in none. Fails only for want of memory. */
+/* A box of voxels, both corners included. Empty when high < low along an axis. */
+struct metrics_box {
+  int low[3], high[3];
+};
+
+/* The boxes around the values 0 .. classes - 1 (at most 256) of a label map, grown to hold also
+ * what they held before: start with metrics_box_empty(). */
+struct metrics_box metrics_box_empty(void);
+bool metrics_box_is_empty(const struct metrics_box *box);
+void metrics_find_boxes(const uint8_t *map, const int extent[3], int classes,
+                        struct metrics_box *boxes);
+
+/* box: holds every voxel of the label in both maps; nothing outside is read. tolerance: of the
+ * surface Dice, in the unit of the spacing; NaN: none. Distances are INFINITY and the surface Dice
+ * is 0 if the label is in one map only, all are NaN if in none. Fails only for want of memory. */
+CHECKED enum status metrics_surface_within(const uint8_t *a, const uint8_t *b, int label,
+                                           const struct metrics_box *box, const int extent[3],
+                                           const double spacing[3], double tolerance,
+                                           struct metrics_surface *surface);
+
+/* The same without a surface Dice, wherever the label is. */
 CHECKED enum status metrics_surface_distance(const uint8_t *a, const uint8_t *b, int label,
                                              const int extent[3], const double spacing[3],
                                              struct metrics_surface *surface);

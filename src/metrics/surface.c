@@ -24,29 +24,16 @@ struct surfels {
   struct surfel *list;
   int64_t count;
   double area, moment; /* sum of areas, of areas times distances */
+  double near;         /* sum of areas within the tolerance */
 };
 
-static bool find_box(const uint8_t *const map[2], uint8_t label, const int extent[3],
-                     struct cells *cells) {
-  int low[3] = {extent[0], extent[1], extent[2]}, high[3] = {-1, -1, -1};
-  int64_t p = 0;
-  for (int i = 0; i < extent[0]; i++)
-    for (int j = 0; j < extent[1]; j++)
-      for (int k = 0; k < extent[2]; k++, p++) {
-        if (map[0][p] != label && map[1][p] != label) continue;
-        const int index[3] = {i, j, k};
-        for (int axis = 0; axis < 3; axis++) {
-          if (index[axis] < low[axis]) low[axis] = index[axis];
-          if (index[axis] > high[axis]) high[axis] = index[axis];
-        }
-      }
+static void plan_cells(const struct metrics_box *box, struct cells *cells) {
   cells->count = 1;
   for (int axis = 0; axis < 3; axis++) {
-    cells->low[axis] = low[axis];
-    cells->extent[axis] = high[axis] - low[axis] + 2;
+    cells->low[axis] = box->low[axis];
+    cells->extent[axis] = box->high[axis] - box->low[axis] + 2;
     cells->count *= cells->extent[axis];
   }
-  return high[0] >= 0;
 }
 
 static enum status allocate_cells(struct cells *cells) {
@@ -87,7 +74,7 @@ static bool is_surface(uint8_t code) {
 
 /* The surfels of one map with their distance to the other map's surface. */
 static enum status collect(struct cells *cells, int from, const double spacing[3],
-                           const double area[256], struct surfels *surfels) {
+                           const double area[256], double tolerance, struct surfels *surfels) {
   const uint8_t *own = cells->code[from], *other = cells->code[1 - from];
   for (int64_t c = 0; c < cells->count; c++) {
     cells->distance[c] = is_surface(other[c]) ? 0 : INFINITY;
@@ -103,6 +90,7 @@ static enum status collect(struct cells *cells, int from, const double spacing[3
     struct surfel surfel = {sqrt(cells->distance[c]), area[own[c]]};
     surfels->area += surfel.area;
     surfels->moment += surfel.area * surfel.distance;
+    if (surfel.distance <= tolerance) surfels->near += surfel.area;
     surfels->list[n++] = surfel;
   }
   return STATUS_OK;
@@ -125,37 +113,53 @@ static double percentile(const struct surfels *surfels, double share) {
   return surfels->list[surfels->count - 1].distance;
 }
 
-static enum status measure(struct cells *cells, const double spacing[3], struct surfels surfels[2],
-                           struct metrics_surface *surface) {
+static enum status measure(struct cells *cells, const double spacing[3], double tolerance,
+                           struct surfels surfels[2], struct metrics_surface *surface) {
   double area[256];
   metrics_surfel_areas(spacing, area);
   for (int side = 0; side < 2; side++) {
-    TRY(collect(cells, side, spacing, area, &surfels[side]));
+    TRY(collect(cells, side, spacing, area, tolerance, &surfels[side]));
     qsort(surfels[side].list, (size_t)surfels[side].count, sizeof(struct surfel), compare);
   }
   surface->hausdorff_95 = fmax(percentile(&surfels[0], 0.95), percentile(&surfels[1], 0.95));
   surface->hausdorff = fmax(percentile(&surfels[0], 2), percentile(&surfels[1], 2));
-  surface->average = (surfels[0].moment + surfels[1].moment) / (surfels[0].area + surfels[1].area);
+  double whole = surfels[0].area + surfels[1].area;
+  surface->average = (surfels[0].moment + surfels[1].moment) / whole;
+  surface->surface_dice = isnan(tolerance) ? NAN : (surfels[0].near + surfels[1].near) / whole;
   return STATUS_OK;
 }
 
-enum status metrics_surface_distance(const uint8_t *a, const uint8_t *b, int label,
-                                     const int extent[3], const double spacing[3],
-                                     struct metrics_surface *surface) {
+enum status metrics_surface_within(const uint8_t *a, const uint8_t *b, int label,
+                                   const struct metrics_box *box, const int extent[3],
+                                   const double spacing[3], double tolerance,
+                                   struct metrics_surface *surface) {
   const uint8_t *const map[2] = {a, b};
   struct cells cells = {0};
   struct surfels surfels[2] = {{0}};
-  *surface = (struct metrics_surface){NAN, NAN, NAN};
-  if (label < 0 || label > 255 || !find_box(map, (uint8_t)label, extent, &cells)) return STATUS_OK;
+  *surface = (struct metrics_surface){NAN, NAN, NAN, NAN};
+  if (label < 0 || label > 255 || metrics_box_is_empty(box)) return STATUS_OK;
+  plan_cells(box, &cells);
   enum status status;
   TRY_GOTO(status, close, allocate_cells(&cells));
   for (int side = 0; side < 2; side++)
     mark_cells(&cells, map[side], (uint8_t)label, extent, cells.code[side]);
-  TRY_GOTO(status, close, measure(&cells, spacing, surfels, surface));
+  TRY_GOTO(status, close, measure(&cells, spacing, tolerance, surfels, surface));
 close:
   free(surfels[0].list);
   free(surfels[1].list);
   free(cells.code[0]);
   free(cells.distance);
   return status;
+}
+
+enum status metrics_surface_distance(const uint8_t *a, const uint8_t *b, int label,
+                                     const int extent[3], const double spacing[3],
+                                     struct metrics_surface *surface) {
+  struct metrics_box boxes[256];
+  for (int c = 0; c < 256; c++) boxes[c] = metrics_box_empty();
+  metrics_find_boxes(a, extent, 256, boxes);
+  metrics_find_boxes(b, extent, 256, boxes);
+  const struct metrics_box none = metrics_box_empty();
+  const struct metrics_box *box = label < 0 || label > 255 ? &none : &boxes[label];
+  return metrics_surface_within(a, b, label, box, extent, spacing, NAN, surface);
 }
