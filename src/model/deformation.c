@@ -74,8 +74,11 @@ static struct shape coarser(struct shape shape, int factor) {
 static enum status build_velocity(const struct pipeline *pipeline, int moving, int fixed,
                                   struct shape full, int *velocity) {
   const int inputs[2] = {moving, fixed};
-  TRY(pipeline->model->build(pipeline->graph, pipeline->config, pipeline->prefix, inputs, 2,
-                             velocity));
+  const struct model_request request = {inputs, 2, -1};
+  struct model_result result;
+  TRY(pipeline->model->build(pipeline->graph, pipeline->config, pipeline->prefix, &request,
+                             &result));
+  *velocity = result.output;
   int downsize = (int)pipeline->config->model.integration_downsize;
   if (pipeline->config->model.integration_steps == 0 || downsize == 1) return STATUS_OK;
   return resize_to(pipeline, "shrink", *velocity, coarser(full, downsize), 1.0 / downsize,

@@ -63,12 +63,13 @@ static enum status build_head(const struct residual_builder *builder, int *x) {
 }
 
 static enum status resnet_pose_build(struct graph *graph, const struct config *config,
-                                     const char *prefix, const int *inputs, int input_count,
-                                     int *output) {
+                                     const char *prefix, const struct model_request *request,
+                                     struct model_result *result) {
   const struct residual_builder builder = {graph, config, prefix};
-  TRY(build_inputs(&builder, inputs, input_count, output));
-  TRY(build_stages(&builder, output));
-  return build_head(&builder, output);
+  result->bottleneck = -1;
+  TRY(build_inputs(&builder, request->inputs, request->input_count, &result->output));
+  TRY(build_stages(&builder, &result->output));
+  return build_head(&builder, &result->output);
 }
 
 static int resnet_pose_multiple(const struct config *config) {

@@ -106,19 +106,21 @@ static enum status build_up(const struct seg *seg, int i, int *x) {
 }
 
 static enum status resnet_seg_build(struct graph *graph, const struct config *config,
-                                    const char *prefix, const int *inputs, int input_count,
-                                    int *output) {
+                                    const char *prefix, const struct model_request *request,
+                                    struct model_result *result) {
   struct seg seg = {.builder = {graph, config, prefix}};
   char name[NAME_BYTES];
   int x;
   TRY(open_seg(&seg));
   snprintf(name, sizeof name, "%sinputs.cat", prefix);
-  TRY(block_concat(graph, name, inputs, input_count, &x));
+  TRY(block_concat(graph, name, request->inputs, request->input_count, &x));
   TRY(build_stem(&seg, &x));
   for (int i = 0; i < seg.features.count; i++) TRY(build_stage(&seg, i, &x));
+  result->bottleneck = x;
   for (int i = seg.features.count - 2; i >= 0; i--) TRY(build_up(&seg, i, &x));
   snprintf(name, sizeof name, "%shead", prefix);
-  return block_logits(graph, name, x, (int)config->model.classes, config->model.prior, output);
+  return block_logits(graph, name, x, (int)config->model.classes, config->model.prior,
+                      &result->output);
 }
 
 static int resnet_seg_multiple(const struct config *config) {
@@ -131,4 +133,5 @@ const struct model model_resnet_seg = {
     .help = "residual encoder and decoder: logits of classes at half the input's resolution",
     .build = resnet_seg_build,
     .multiple = resnet_seg_multiple,
+    .coarser = 2,
 };

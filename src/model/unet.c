@@ -84,19 +84,21 @@ static enum status up(const struct residual_builder *builder, int number, int ch
 }
 
 static enum status unet_build(struct graph *graph, const struct config *config, const char *prefix,
-                              const int *inputs, int input_count, int *output) {
+                              const struct model_request *request, struct model_result *result) {
   const struct residual_builder builder = {graph, config, prefix};
   const struct int_list features = model_numbers(&config->model.features, &FEATURES);
   int skips[CONFIG_LIST_LENGTH], levels = features.count, x;
   char name[NAME_BYTES];
   snprintf(name, sizeof name, "%sinputs.cat", prefix);
-  TRY(block_concat(graph, name, inputs, input_count, &x));
+  TRY(block_concat(graph, name, request->inputs, request->input_count, &x));
   for (int i = 0; i < levels; i++) TRY(down(&builder, i, (int)features.value[i], &skips[i], &x));
   TRY(pair(&builder, "bottleneck", 2 * (int)features.value[levels - 1], &x));
+  result->bottleneck = x;
   for (int i = levels - 1; i >= 0; i--)
     TRY(up(&builder, levels - 1 - i, (int)features.value[i], skips[i], &x));
   snprintf(name, sizeof name, "%sfinal_conv", prefix);
-  return block_logits(graph, name, x, (int)config->model.classes, config->model.prior, output);
+  return block_logits(graph, name, x, (int)config->model.classes, config->model.prior,
+                      &result->output);
 }
 
 static int unet_multiple(const struct config *config) {
@@ -109,4 +111,5 @@ const struct model model_unet = {
     .help = "U-Net in two or three dimensions: logits of classes at the input's resolution",
     .build = unet_build,
     .multiple = unet_multiple,
+    .coarser = 1,
 };

@@ -153,13 +153,14 @@ static enum status build_monai(const struct builder *builder, int x, int *output
 }
 
 static enum status vxm_build(struct graph *graph, const struct config *config, const char *prefix,
-                             const int *inputs, int input_count, int *output) {
+                             const struct model_request *request, struct model_result *result) {
   const struct builder builder = {graph, config, prefix};
   char name[NAME_BYTES];
   name_node(&builder, name, "inputs.cat");
   int x;
-  TRY(block_concat(graph, name, inputs, input_count, &x));
-  return is_monai(config) ? build_monai(&builder, x, output) : build_official(&builder, x, output);
+  TRY(block_concat(graph, name, request->inputs, request->input_count, &x));
+  result->bottleneck = -1;
+  return (is_monai(config) ? build_monai : build_official)(&builder, x, &result->output);
 }
 
 static int vxm_multiple(const struct config *config) {

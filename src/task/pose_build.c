@@ -110,11 +110,13 @@ enum status pose_build(const struct task_run *run, const struct config *config,
                        struct graph *graph) {
   (void)run;
   const struct model *model;
-  int images[2], count = 0, estimate = -1;
+  struct model_result result;
+  int images[2], count = 0;
   TRY(model_find(config->model.name, &model));
   TRY(add_images(graph, config, samples, extent, images, &count));
-  TRY(model->build(graph, config, "", images, count, &estimate));
-  if (purpose == PURPOSE_TRAINING) return add_loss(graph, config, samples, estimate);
+  const struct model_request request = {images, count, -1};
+  TRY(model->build(graph, config, "", &request, &result));
+  if (purpose == PURPOSE_TRAINING) return add_loss(graph, config, samples, result.output);
   TRY(graph_output(graph, "image", images[count - 1]));
-  return graph_output(graph, "estimate", estimate);
+  return graph_output(graph, "estimate", result.output);
 }

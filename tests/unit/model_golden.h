@@ -67,14 +67,16 @@ static inline void model_build(struct model_network *network, bool evaluation) {
   const struct model_family *family = model_trial.what->family;
   struct graph *graph = &network->graph;
   const struct model *model;
-  int output, image;
+  struct model_result result;
+  int image;
   CHECK_OK(model_find(family->model, &model));
   graph_open(graph, DEVICE_CPU, DTYPE_F32);
   graph->evaluation = evaluation;
   CHECK_OK(graph_input(graph, "image", model_image_shape(), DTYPE_F32, false, &image));
-  CHECK_OK(model->build(graph, &model_trial.config, "", &image, 1, &output));
-  CHECK_OK(graph_output(graph, "output", output));
-  if (!evaluation) family->add_loss(graph, output);
+  const struct model_request request = {&image, 1, -1};
+  CHECK_OK(model->build(graph, &model_trial.config, "", &request, &result));
+  CHECK_OK(graph_output(graph, "output", result.output));
+  if (!evaluation) family->add_loss(graph, result.output);
   const struct plan_options options = {.training = !evaluation};
   CHECK_OK(plan_make(&network->plan, graph, &options));
 }

@@ -10,7 +10,7 @@ struct network {
   struct config config;
   struct graph graph;
   struct plan plan;
-  int output;
+  struct model_result result;
 };
 
 /* Of an image of 2 samples; d 1: a slice. */
@@ -26,8 +26,9 @@ static enum status build(struct network *network, int channels, int d, const cha
   graph_open(&network->graph, DEVICE_CPU, DTYPE_F32);
   TRY(graph_input(&network->graph, "image", shape, DTYPE_F32, false, &image));
   TRY(model_find(network->config.model.name, &model));
-  TRY(model->build(&network->graph, &network->config, "", &image, 1, &network->output));
-  TRY(graph_output(&network->graph, "output", network->output));
+  const struct model_request request = {&image, 1, -1};
+  TRY(model->build(&network->graph, &network->config, "", &request, &network->result));
+  TRY(graph_output(&network->graph, "output", network->result.output));
   return plan_make(&network->plan, &network->graph, &options);
 }
 
@@ -72,7 +73,7 @@ TEST(networks_have_their_parameters) {
 static void check_output(int channels, int d, const char *const *words, struct shape expected) {
   struct network network;
   CHECK_OK(build(&network, channels, d, words));
-  struct shape shape = graph_shape(&network.graph, network.output);
+  struct shape shape = graph_shape(&network.graph, network.result.output);
   CHECK_SAY(shape_equal(shape, expected), ": %d %d %d %d %d", shape.n, shape.c, shape.d, shape.h,
             shape.w);
   close(&network);
