@@ -7,20 +7,28 @@
 #include "kernels/common/real.h"
 #include "kernels/common/simd.h"
 
-enum { MOST_CHANNELS = 4 };
-
 static_assert(sizeof(struct affine_motion) == AFFINE_MOTION * sizeof(float), "one float per value");
 static_assert(AFFINE_MOTION % CHANNEL_BLOCK == 0, "no padding channels");
 static_assert(sizeof(struct affine_arguments) <= OP_ARGUMENT_BYTES, "must fit a node");
 
+static enum status check_control(const struct node *node) {
+  const struct tensor *control = &node->x[AFFINE_CONTROL], *motion = &node->x[AFFINE_NUMBERS];
+  REQUIRE(control->shape.n == motion->shape.n && control->shape.c == 3, STATUS_USAGE,
+          "%s: affine: expected coefficients of %d x 3 channels, found %d x %d", node->name,
+          motion->shape.n, control->shape.n, control->shape.c);
+  REQUIRE(control->dtype == motion->dtype, STATUS_USAGE,
+          "%s: affine: expected coefficients of %s, found %s", node->name,
+          dtype_name(motion->dtype), dtype_name(control->dtype));
+  REQUIRE(!node->wants_dx[AFFINE_CONTROL], STATUS_USAGE,
+          "%s: affine has no gradient: its inputs must depend on nothing trainable", node->name);
+  return STATUS_OK;
+}
+
 static enum status check_inputs(const struct node *node) {
-  REQUIRE(node->input_count == 2, STATUS_USAGE,
-          "%s: affine takes a source and its motion, found %d inputs", node->name,
-          node->input_count);
+  REQUIRE(node->input_count == 2 || node->input_count == 3, STATUS_USAGE,
+          "%s: affine takes a source, its motion, and perhaps a deformation, found %d inputs",
+          node->name, node->input_count);
   const struct shape *source = &node->x[0].shape, *motion = &node->x[1].shape;
-  REQUIRE(source->c <= MOST_CHANNELS, STATUS_USAGE,
-          "%s: affine: expected a source of up to %d channels, found %d", node->name, MOST_CHANNELS,
-          source->c);
   REQUIRE(shape_voxels(*source) <= INT_MAX, STATUS_USAGE,
           "%s: affine: a source may have %d voxels, found %dx%dx%d", node->name, INT_MAX, source->d,
           source->h, source->w);
@@ -33,26 +41,26 @@ static enum status check_inputs(const struct node *node) {
           "%s: affine: expected a motion of float32, found %s", node->name,
           dtype_name(node->x[1].dtype));
   REQUIRE(node->x[0].dtype == DTYPE_U8 || node->x[0].dtype == node->x[1].dtype, STATUS_USAGE,
-          "%s: affine: expected a source of %s or labels, found %s", node->name,
+          "%s: affine: expected a source of %s or bytes, found %s", node->name,
           dtype_name(node->x[1].dtype), dtype_name(node->x[0].dtype));
   REQUIRE(!node->wants_dx[0] && !node->wants_dx[1], STATUS_USAGE,
           "%s: affine has no gradient: its inputs must depend on nothing trainable", node->name);
-  return STATUS_OK;
+  return affine_bends(node) ? check_control(node) : STATUS_OK;
 }
 
 static enum status check_arguments(const struct node *node) {
   const struct affine_arguments *a = affine_arguments_of(node);
-  bool labels = node->x[0].dtype == DTYPE_U8;
+  bool bytes = node->x[0].dtype == DTYPE_U8;
   REQUIRE(a->size[0] >= 1 && a->size[1] >= 1 && a->size[2] >= 1, STATUS_USAGE,
           "%s: affine: expected extents of at least 1, found %dx%dx%d", node->name, a->size[0],
           a->size[1], a->size[2]);
   REQUIRE((int64_t)a->size[0] * a->size[1] <= INT_MAX / a->size[2], STATUS_USAGE,
           "%s: affine: y may have %d voxels, found %dx%dx%d", node->name, INT_MAX, a->size[0],
           a->size[1], a->size[2]);
-  REQUIRE(!labels || a->mode == AFFINE_NEAREST, STATUS_USAGE,
-          "%s: affine: labels are resampled to the nearest only", node->name);
-  REQUIRE(!labels || a->fill != AFFINE_NOISE, STATUS_USAGE,
-          "%s: affine: labels cannot be filled with noise", node->name);
+  REQUIRE(!bytes || a->mode == AFFINE_NEAREST, STATUS_USAGE,
+          "%s: affine: bytes are resampled to the nearest only", node->name);
+  REQUIRE(!bytes || a->fill != AFFINE_NOISE, STATUS_USAGE,
+          "%s: affine: bytes cannot be filled with noise", node->name);
   for (int k = 0; k < 3 && a->mask != AFFINE_NO_MASK; k++)
     REQUIRE(a->radius[k] > 0 && isfinite(a->radius[k]), STATUS_USAGE,
             "%s: affine: expected a radius of the mask above 0, found %g on axis %d", node->name,
@@ -65,7 +73,9 @@ static enum status affine_infer(struct node *node) {
   TRY(check_arguments(node));
   const struct affine_arguments *a = affine_arguments_of(node);
   struct shape shape = {node->x[0].shape.n, node->x[0].shape.c, a->size[0], a->size[1], a->size[2]};
-  node->y = tensor_make(node->device, shape, node->x[0].dtype);
+  bool bytes = node->x[0].dtype == DTYPE_U8;
+  node->y = bytes ? tensor_input(node->device, shape, DTYPE_U8)
+                  : tensor_make(node->device, shape, node->x[0].dtype);
   return STATUS_OK;
 }
 
@@ -78,7 +88,7 @@ static const struct kernel *const kernels[] = {
 
 const struct op op_affine = {
     .name = "affine",
-    .help = "image resampled under one affine map per sample",
+    .help = "image resampled under one affine map per sample, perhaps deformed",
     .infer = affine_infer,
     .kernels = kernels,
 };

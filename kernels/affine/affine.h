@@ -1,18 +1,26 @@
-/* An image of each sample resampled once under an affine map of its own: how rotated and shifted
- * examples are made on the device that trains. Inputs: source [n c D H W], float32 or labels, up to
- * 4 channels; motion [n AFFINE_MOTION 1 1 1] float32. y [n c d h w] of the source's type. There is
- * no gradient.
+/* An image of each sample resampled once under an affine map of its own, which may bend, too: how
+ * rotated, shifted and deformed examples are made on the device that trains. Inputs: source
+ * [n c D H W], float32 or bytes (labels, packed masks); motion [n AFFINE_MOTION 1 1 1] float32;
+ * OPTIONAL control [n 3 gd gh gw] float32. y [n c d h w] of the source's type; bytes are planar.
+ * There is no gradient.
  *
- * Output voxel v = (d, h, w) is the source at p = A v + b, in voxels of the source. What the source
- * has outside its box of valid voxels is what `fill` says, for whole voxels: a position between a
- * valid voxel and the outside blends both. p is computed in double from float32 numbers, so that no
- * order of operations matters: all kernels find the same cells. */
+ * Output voxel v = (d, h, w) is the source at p = A v + b + u(v), in voxels of the source. What the
+ * source has outside its box of valid voxels is what `fill` says, for whole voxels: a position
+ * between a valid voxel and the outside blends both. A v + b is computed in double from float32
+ * numbers, so that no order of operations matters: all kernels find the same cells.
+ *
+ * u is a cubic B-spline whose coefficients `control` holds, channel k for axis k, in voxels of the
+ * source (Rueckert et al., "Nonrigid registration using free-form deformations", IEEE TMI 1999).
+ * The grid's points are the middles of gd x gh x gw equal parts of y: coefficient i of an axis is
+ * at v = (i + 1/2) extent / g - 1/2, and the outermost coefficients go on for ever. So 1 point on
+ * an axis is no change along it, and coefficients that are all alike shift. u is computed in
+ * double. */
 #pragma once
 #include "kernels/op.h"
 
 enum affine_mode {
   AFFINE_LINEAR,  /* trilinear */
-  AFFINE_NEAREST, /* floor(p + 1/2) on each axis: for labels, which take nothing else */
+  AFFINE_NEAREST, /* floor(p + 1/2) on each axis: for bytes, which take nothing else */
 };
 
 /* What lies outside the box. */
@@ -20,7 +28,7 @@ enum affine_fill {
   AFFINE_ZERO,
   AFFINE_EDGE,  /* p is clamped to the box: the nearest valid voxel's value */
   AFFINE_NOISE, /* normal numbers of the motion's mean and deviation: one for each voxel and channel
-                   of y, drawn with Philox4x32-10 under the motion's key; not for labels */
+                   of y, drawn with Philox4x32-10 under the motion's key; not for bytes */
   AFFINE_CROP,  /* as AFFINE_EDGE: for sources with a larger field of view than y's, where a mask
                    cuts off what may still come from outside */
 };
@@ -52,6 +60,12 @@ struct affine_motion {
   float unused[10];
 };
 enum { AFFINE_MOTION = 32 };
+
+enum { AFFINE_SOURCE, AFFINE_NUMBERS, AFFINE_CONTROL }; /* inputs */
+
+static inline bool affine_bends(const struct node *node) {
+  return node->input_count > AFFINE_CONTROL;
+}
 
 extern const struct op op_affine;
 

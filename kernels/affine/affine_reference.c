@@ -1,7 +1,7 @@
 /* affine by the definition: one voxel, one corner, one channel at a time, any layouts. */
 #include <stdlib.h>
 #include <string.h>
-#include "kernels/affine/affine_sample.h"
+#include "kernels/affine/affine_spline.h"
 
 struct sample {
   const struct node *node;
@@ -43,23 +43,43 @@ static void store(const struct sample *sample, int n, int c, const int at[3], re
     ((real *)sample->io->y)[to] = value;
 }
 
+/* u of voxel `at` of y on axis k. */
+static double displace(const struct sample *sample, int n, int k, const int at[3]) {
+  const struct tensor *control = &sample->node->x[AFFINE_CONTROL];
+  const struct shape *points = &control->shape, *y = &sample->node->y.shape;
+  const struct affine_grid grid = {points->d, points->h, points->w, tensor_voxel_stride(control)};
+  const struct affine_knot d = affine_knot_find(at[0], y->d, points->d);
+  const struct affine_taps h = affine_taps_find(at[1], y->h, points->h);
+  const struct affine_taps w = affine_taps_find(at[2], y->w, points->w);
+  const real *from =
+      (const real *)sample->io->x[AFFINE_CONTROL] + tensor_at(control, n, k, 0, 0, 0);
+  return affine_displacement(&grid, d, &h, &w, from);
+}
+
+static void find_cell(const struct sample *sample, int n, const int at[3],
+                      struct affine_axis axis[3]) {
+  const struct affine_arguments *a = affine_arguments_of(sample->node);
+  const struct affine_map *map = &sample->map;
+  bool clamps = affine_clamps(a->fill) && !affine_is_empty(map);
+  for (int k = 0; k < 3; k++) {
+    double position = affine_row(map, k, at[0], at[1]) + map->matrix[k][2] * at[2];
+    if (affine_bends(sample->node)) position += displace(sample, n, k, at);
+    axis[k] = affine_axis_find(position, a->mode, clamps, map->first[k], map->last[k]);
+  }
+}
+
 static void find_voxel(const struct sample *sample, int n, const int at[3]) {
   const struct affine_arguments *a = affine_arguments_of(sample->node);
-  bool empty = affine_is_empty(&sample->map), clamps = affine_clamps(a->fill) && !empty;
   bool kept = affine_keeps(&sample->cut, at[0], at[1], at[2]);
+  int channels = sample->node->y.shape.c, voxel = (at[0] * a->size[1] + at[1]) * a->size[2] + at[2];
   struct affine_axis axis[3];
-  real outside[4] = {0};
-  for (int k = 0; k < 3; k++) {
-    double position = affine_row(&sample->map, k, at[0], at[1]);
-    position += sample->map.matrix[k][2] * at[2];
-    axis[k] =
-        affine_axis_find(position, a->mode, clamps, sample->map.first[k], sample->map.last[k]);
+  real outside[AFFINE_NOISE_CHANNELS] = {0};
+  find_cell(sample, n, at, axis);
+  for (int c = 0; c < channels; c++) {
+    int i = c % AFFINE_NOISE_CHANNELS;
+    if (a->fill == AFFINE_NOISE && i == 0) affine_noise(&sample->map, voxel, c, channels, outside);
+    store(sample, n, c, at, kept ? blend(sample, n, c, axis, outside[i]) : 0);
   }
-  if (a->fill == AFFINE_NOISE)
-    affine_noise(&sample->map, (at[0] * a->size[1] + at[1]) * a->size[2] + at[2],
-                 sample->node->y.shape.c, outside);
-  for (int c = 0; c < sample->node->y.shape.c; c++)
-    store(sample, n, c, at, kept ? blend(sample, n, c, axis, outside[c]) : 0);
 }
 
 static enum status affine_forward(const struct node *node, const struct io *io,

@@ -99,14 +99,17 @@ HOST_DEVICE static inline bool affine_inside(const struct affine_map *map, int k
   return index >= map->first[k] && index <= map->last[k];
 }
 
-/* The noise of voxel `voxel` of y in its `channels` (Box and Muller, 1958): two numbers from each
- * two words of one block. */
-HOST_DEVICE static inline void affine_noise(const struct affine_map *map, int voxel, int channels,
-                                            real noise[4]) {
-  const uint32_t counter[4] = {(uint32_t)voxel, 0, 0, 0};
+/* Channels whose noise comes from one block of random numbers. */
+enum { AFFINE_NOISE_CHANNELS = 4 };
+
+/* The noise of voxel `voxel` of y in up to 4 channels from `first` (a multiple of 4) on (Box and
+ * Muller, 1958): two numbers from each two words of one block. */
+HOST_DEVICE static inline void affine_noise(const struct affine_map *map, int voxel, int first,
+                                            int channels, real noise[AFFINE_NOISE_CHANNELS]) {
+  const uint32_t counter[4] = {(uint32_t)voxel, (uint32_t)(first / AFFINE_NOISE_CHANNELS), 0, 0};
   uint32_t word[4];
   philox_block(counter, map->key, word);
-  for (int i = 0; i < channels; i += 2) {
+  for (int i = 0; i < AFFINE_NOISE_CHANNELS && first + i < channels; i += 2) {
     float radius = sqrtf(-2 * logf(((float)(word[i] >> 8) + 0.5f) * 0x1p-24f));
     float angle = (float)(word[i + 1] >> 8) * (6.2831853f * 0x1p-24f);
     noise[i] = map->mean + map->deviation * (real)(radius * cosf(angle));

@@ -3,29 +3,39 @@
  * axis: two vectors of four, one per slice. */
 #include <stdlib.h>
 #include <string.h>
-#include "kernels/affine/affine_sample.h"
+#include "kernels/affine/affine_spline.h"
 #include "kernels/common/simd.h"
 
-enum { RUN = 64 };
+/* MOST_POINTS: of a row of the deformation's coefficients. */
+enum { RUN = 64, MOST_POINTS = 256 };
 
 typedef float four __attribute__((vector_size(16)));
 typedef double two_doubles __attribute__((vector_size(16)));
 typedef double pair __attribute__((aligned(4), may_alias)); /* two floats */
+
+/* What a row of y sees of the deformation: coefficients by axis, summed over d and h. */
+struct bend {
+  double at[3][MOST_POINTS];
+};
 
 /* Neighbours on a row of y and their cells. */
 struct run {
   int n, d, h, w, count;
   int low[3][RUN];
   float fraction[3][RUN];
-  int interior[RUN];     /* all corners are in the box */
-  float outside[4][RUN]; /* by channel: what outside voxels are, where not all are in the box */
+  int interior[RUN]; /* all corners are in the box */
+  /* by channel: what outside voxels are, where not all are in the box */
+  float outside[AFFINE_NOISE_CHANNELS][RUN];
+  const struct bend *bend; /* NULL: none */
 };
 
 struct job {
   const struct node *node;
   const void *source;
   void *y;
-  const struct affine_map *maps; /* of all samples */
+  const float *control;           /* NULL: no deformation */
+  const struct affine_map *maps;  /* of all samples */
+  const struct affine_taps *taps; /* of the deformation, by w of y */
   struct affine_cut cut;
 };
 
@@ -41,14 +51,44 @@ static int voxel_of(const struct shape *shape, int d, int h, int w) {
   return (d * shape->h + h) * shape->w + w;
 }
 
+/* All coefficients of a row of y on axis k. */
+static void bend_row(const struct job *job, int n, const struct affine_taps *d,
+                     const struct affine_taps *h, int k, double *row) {
+  const struct shape *points = &job->node->x[AFFINE_CONTROL].shape;
+  const float *plane = job->control + plane_of(points, n, k);
+  for (int w = 0; w < points->w; w++) row[w] = 0;
+  for (int i = 0; i < AFFINE_TAPS; i++)
+    for (int j = 0; j < AFFINE_TAPS; j++) {
+      const float *from = plane + voxel_of(points, d->at[i], h->at[j], 0);
+      double weight = d->weight[i] * h->weight[j];
+      for (int w = 0; w < points->w; w++) row[w] += weight * (double)from[w];
+    }
+}
+
+static void bend_find(const struct job *job, int n, int d, int h, struct bend *bend) {
+  const struct shape *points = &job->node->x[AFFINE_CONTROL].shape, *y = &job->node->y.shape;
+  const struct affine_taps along_d = affine_taps_find(d, y->d, points->d);
+  const struct affine_taps along_h = affine_taps_find(h, y->h, points->h);
+  for (int k = 0; k < 3; k++) bend_row(job, n, &along_d, &along_h, k, bend->at[k]);
+}
+
+static double bend_at(const struct job *job, const struct run *run, int k, int i) {
+  const struct affine_taps *taps = &job->taps[run->w + i];
+  double sum = 0;
+  for (int t = 0; t < AFFINE_TAPS; t++) sum += taps->weight[t] * run->bend->at[k][taps->at[t]];
+  return sum;
+}
+
 static void find_axis(const struct job *job, struct run *run, int k) {
   const struct affine_arguments *a = affine_arguments_of(job->node);
   const struct affine_map *map = map_of(job, run->n);
   bool clamps = affine_clamps(a->fill) && !affine_is_empty(map);
   double row = affine_row(map, k, run->d, run->h), step = map->matrix[k][2];
   for (int i = 0; i < run->count; i++) {
+    double position = row + step * (run->w + i);
+    if (run->bend) position += bend_at(job, run, k, i);
     struct affine_axis axis =
-        affine_axis_find(row + step * (run->w + i), a->mode, clamps, map->first[k], map->last[k]);
+        affine_axis_find(position, a->mode, clamps, map->first[k], map->last[k]);
     run->low[k][i] = axis.low;
     run->fraction[k][i] = axis.fraction;
     run->interior[i] &= axis.low >= map->first[k] && axis.low < map->last[k];
@@ -59,17 +99,21 @@ static void find_noise(const struct job *job, struct run *run) {
   int channels = job->node->y.shape.c;
   int first = voxel_of(&job->node->y.shape, run->d, run->h, run->w);
   for (int i = 0; i < run->count; i++) {
-    float noise[4];
+    float noise[AFFINE_NOISE_CHANNELS];
     if (run->interior[i]) continue;
-    affine_noise(map_of(job, run->n), first + i, channels, noise);
+    affine_noise(map_of(job, run->n), first + i, 0, channels, noise);
     for (int c = 0; c < channels; c++) run->outside[c][i] = noise[c];
   }
+}
+
+static bool is_noisy(const struct node *node) {
+  return affine_arguments_of(node)->fill == AFFINE_NOISE;
 }
 
 static void find_cells(const struct job *job, struct run *run) {
   for (int i = 0; i < run->count; i++) run->interior[i] = 1;
   for (int k = 0; k < 3; k++) find_axis(job, run, k);
-  if (affine_arguments_of(job->node)->fill == AFFINE_NOISE)
+  if (is_noisy(job->node))
     find_noise(job, run);
   else
     memset(run->outside, 0, sizeof run->outside);
@@ -119,18 +163,24 @@ static inline float corners_blend(struct corners c, float d, float h, float w) {
   return low + w * (high - low);
 }
 
+/* By channel; all alike without noise, and then there may be more channels. */
+static const float *outside_of(const struct job *job, const struct run *run, int c) {
+  return run->outside[is_noisy(job->node) ? c : 0];
+}
+
 /* A channel of a run. */
 static void sample_linear(const struct job *job, const struct run *run, int c) {
   const struct shape *source = &job->node->x[0].shape, *y = &job->node->y.shape;
   const float *plane = (const float *)job->source + plane_of(source, run->n, c);
   float *to = (float *)job->y + plane_of(y, run->n, c) + voxel_of(y, run->d, run->h, run->w);
+  const float *outside = outside_of(job, run, c);
   for (int i = 0; i < run->count; i++) {
     struct corners corners;
     if (run->interior[i])
       corners = corners_load(
           plane + voxel_of(source, run->low[0][i], run->low[1][i], run->low[2][i]), source);
     else
-      corners = corners_border(job, run, i, plane, run->outside[c][i]);
+      corners = corners_border(job, run, i, plane, outside[i]);
     to[i] = corners_blend(corners, run->fraction[0][i], run->fraction[1][i], run->fraction[2][i]);
   }
 }
@@ -139,12 +189,13 @@ static void sample_nearest(const struct job *job, const struct run *run, int c) 
   const struct shape *source = &job->node->x[0].shape, *y = &job->node->y.shape;
   const float *plane = (const float *)job->source + plane_of(source, run->n, c);
   float *to = (float *)job->y + plane_of(y, run->n, c) + voxel_of(y, run->d, run->h, run->w);
+  const float *outside = outside_of(job, run, c);
   int voxel;
   for (int i = 0; i < run->count; i++)
-    to[i] = corner_inside(job, run, i, 0, &voxel) ? plane[voxel] : run->outside[c][i];
+    to[i] = corner_inside(job, run, i, 0, &voxel) ? plane[voxel] : outside[i];
 }
 
-static void sample_labels(const struct job *job, const struct run *run, int c) {
+static void sample_bytes(const struct job *job, const struct run *run, int c) {
   const struct shape *source = &job->node->x[0].shape, *y = &job->node->y.shape;
   const unsigned char *plane = (const unsigned char *)job->source + plane_of(source, run->n, c);
   unsigned char *to =
@@ -162,37 +213,63 @@ static void clear(const struct job *job, int n, int voxel, int count) {
            (size_t)count * each);
 }
 
+/* A run in all channels. */
+static void sample_run(const struct job *job, struct run *run) {
+  bool linear = affine_arguments_of(job->node)->mode == AFFINE_LINEAR;
+  bool bytes = job->node->y.dtype == DTYPE_U8;
+  find_cells(job, run);
+  for (int c = 0; c < job->node->y.shape.c; c++)
+    (linear ? sample_linear : bytes ? sample_bytes : sample_nearest)(job, run, c);
+}
+
 static void sample_row(const struct job *job, int n, int d, int h) {
   const struct shape *y = &job->node->y.shape;
-  bool linear = affine_arguments_of(job->node)->mode == AFFINE_LINEAR;
-  bool labels = job->node->y.dtype == DTYPE_U8;
+  struct bend bend; /* too large to clear */
   int first = 0, end = y->w;
   while (first < end && !affine_keeps(&job->cut, d, h, first)) first++;
   while (end > first && !affine_keeps(&job->cut, d, h, end - 1)) end--;
   clear(job, n, voxel_of(y, d, h, 0), first);
   clear(job, n, voxel_of(y, d, h, end), y->w - end);
+  if (job->control && first < end) bend_find(job, n, d, h, &bend);
   for (int w = first; w < end; w += RUN) {
-    struct run run; /* too large to clear */
+    struct run run; /* neither */
     run.n = n;
     run.d = d;
     run.h = h;
     run.w = w;
     run.count = end - w < RUN ? end - w : RUN;
-    find_cells(job, &run);
-    for (int c = 0; c < y->c; c++)
-      (linear ? sample_linear : labels ? sample_labels : sample_nearest)(job, &run, c);
+    run.bend = job->control ? &bend : NULL;
+    sample_run(job, &run);
   }
+}
+
+static void find_maps(const struct node *node, const float *motion, struct affine_map *maps) {
+  const struct shape *source = &node->x[0].shape;
+  for (int n = 0; n < source->n; n++)
+    maps[n] = affine_map_load(motion + n * AFFINE_MOTION, source->d, source->h, source->w);
+}
+
+static void find_taps(const struct node *node, struct affine_taps *taps) {
+  int extent = node->y.shape.w, points = node->x[AFFINE_CONTROL].shape.w;
+  for (int w = 0; w < extent; w++) taps[w] = affine_taps_find(w, extent, points);
 }
 
 static enum status affine_forward(const struct node *node, const struct io *io,
                                   struct stream *stream) {
   (void)stream;
-  const struct shape *source = &node->x[0].shape, *y = &node->y.shape;
-  const float *motion = io->x[1];
+  const struct shape *y = &node->y.shape;
   struct affine_map *maps = io->workspace;
-  for (int n = 0; n < y->n; n++)
-    maps[n] = affine_map_load(motion + n * AFFINE_MOTION, source->d, source->h, source->w);
-  const struct job job = {node, io->x[0], io->y, maps, affine_cut_make(affine_arguments_of(node))};
+  struct affine_taps *taps = (struct affine_taps *)(maps + y->n);
+  bool bends = affine_bends(node);
+  find_maps(node, io->x[AFFINE_NUMBERS], maps);
+  if (bends) find_taps(node, taps);
+  const struct job job = {.node = node,
+                          .source = io->x[AFFINE_SOURCE],
+                          .y = io->y,
+                          .control = bends ? io->x[AFFINE_CONTROL] : NULL,
+                          .maps = maps,
+                          .taps = taps,
+                          .cut = affine_cut_make(affine_arguments_of(node))};
 #pragma omp parallel for schedule(static)
   for (int slice = 0; slice < y->n * y->d; slice++)
     for (int h = 0; h < y->h; h++) sample_row(&job, slice / y->d, slice % y->d, h);
@@ -200,11 +277,18 @@ static enum status affine_forward(const struct node *node, const struct io *io,
 }
 
 static bool affine_applies(const struct node *node) {
-  return simd_available() && node->x[0].layout == LAYOUT_PLANAR && node->y.layout == LAYOUT_PLANAR;
+  const struct tensor *control = &node->x[AFFINE_CONTROL];
+  return simd_available() && node->x[0].layout == LAYOUT_PLANAR &&
+         node->y.layout == LAYOUT_PLANAR &&
+         (!is_noisy(node) || node->y.shape.c <= AFFINE_NOISE_CHANNELS) &&
+         (!affine_bends(node) ||
+          (control->layout == LAYOUT_PLANAR && control->shape.w <= MOST_POINTS));
 }
 
 static void affine_prepare(struct node *node) {
-  node->forward_workspace = (size_t)node->y.shape.n * sizeof(struct affine_map);
+  node->forward_workspace =
+      (size_t)node->y.shape.n * sizeof(struct affine_map) +
+      (affine_bends(node) ? (size_t)node->y.shape.w * sizeof(struct affine_taps) : 0);
 }
 
 extern const struct kernel SIMD_NAME(affine_simd);

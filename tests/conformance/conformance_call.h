@@ -158,7 +158,8 @@ static enum layout conformance_layout(enum conformance_layouts layouts, int chan
 
 static void node_relayout(struct node *node, enum conformance_layouts layouts) {
   if (node->op->is_loss) return;
-  node->y.layout = conformance_layout(layouts, node->y.shape.c);
+  if (node->y.dtype != DTYPE_U8 || layouts != LAYOUTS_DEVICE)
+    node->y.layout = conformance_layout(layouts, node->y.shape.c);
   for (int i = 0; i < node->saved_count; i++) {
     struct shape shape = node->saved[i].shape;
     shape.n = node->y.shape.n;
@@ -172,6 +173,9 @@ static struct tensor attempt_input(const struct op_case *test, const struct atte
   enum dtype real = attempt->kernel->dtype;
   if (attempt->wide >> i & 1) real = DTYPE_F32;
   enum dtype dtype = test->x_dtype[i] == DTYPE_U8 ? DTYPE_U8 : real;
+  if (dtype == DTYPE_U8 && attempt->layouts == LAYOUTS_DEVICE &&
+      attempt->kernel->device == DEVICE_CPU)
+    return tensor_input(DEVICE_CPU, test->x[i], dtype);
   if (attempt->kernel->device == DEVICE_CPU)
     return (struct tensor){test->x[i], dtype, conformance_layout(attempt->layouts, test->x[i].c)};
   bool planar = attempt->planar >> i & 1;
@@ -279,7 +283,7 @@ static void rig_open_backward(struct rig *rig, const struct trial *trial,
   rig->io.workspace = rig->workspace[1].address;
   if (!(node->backward_reads & READS_Y)) rig->io.y = rig->poison.address;
   for (int i = 0; i < node->input_count; i++) {
-    if (!(node->backward_reads & READS_X)) rig->io.x[i] = rig->poison.address;
+    if (!node_reads_x(node, i)) rig->io.x[i] = rig->poison.address;
     if (!node->wants_dx[i]) continue;
     rig->dx[i] = rig_make(rig, tensor_bytes(&node->x[i]));
     if (attempt->add) tensor_pack(&node->x[i], trial->prefill[i], rig->dx[i].memory);
