@@ -5,7 +5,7 @@
 
 struct pose_finding {
   const char *path, *directory; /* the volume; where results go */
-  char *name;                   /* of the results; owned by whoever made it */
+  const char *name;             /* of the results */
   struct pose pose;
   double centre[3];       /* RAS+ mm */
   double angle, distance; /* of the whole rotation, degrees; of the translation, mm */

@@ -6,16 +6,17 @@
 
 bool segmentation_samples(const struct config *config, const char *kind);
 
-/* What a task_run of this task owns: slices in two groups, those with structures first. */
-struct segmentation_slices {
-  int with, without; /* how many of each in training */
+/* What a task_run of this task owns. */
+struct segmentation_samples {
+  int slices;        /* of all training subjects; 0: samples are no slices */
+  int with, without; /* how many of them have structures, and have none */
   int without_kept;  /* of these an epoch takes so many */
   struct segmentation_slice {
     int subject, slice;
-  } * list;
+  } * list;            /* those with structures first */
   int *order;          /* of those without, in epoch order_epoch - 1 */
   int64_t order_epoch; /* 0: none yet */
-  int *mirror;         /* [classes], when flips swap left and right: which class a class becomes */
+  uint64_t *voxels;    /* [classes]; of the subject looked at */
 };
 
 CHECKED enum status segmentation_open_samples(struct task_run *run,

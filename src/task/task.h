@@ -9,7 +9,7 @@
 #include "graph/graph.h"
 
 enum {
-  TASK_MAX_COLUMNS = 320, /* numbers in one row of scores */
+  TASK_MAX_COLUMNS = 1024, /* numbers in one row of scores */
   TASK_COLUMN_BYTES = 40,
   TASK_LABEL_BYTES = 160,
   TASK_MAX_IMAGES = 8,
@@ -33,7 +33,8 @@ struct task_run {
   /* NULL, or the training device keeps the stored volumes: while training, fill then names in
    * kept[input] the subject whose volume an input is, instead of copying it. */
   int *kept;
-  void *own; /* the task's own, released by close_own; NULL: none */
+  bool pieces; /* fill reads pieces of volumes: there is nothing for the device to keep */
+  void *own;   /* the task's own, released by close_own; NULL: none */
   void (*close_own)(void *own);
 };
 

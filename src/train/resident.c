@@ -27,7 +27,7 @@ static enum status give_places(struct resident *resident, const struct task_run 
 static void measure(struct resident *resident, const struct dataset *dataset) {
   size_t voxels =
       (size_t)dataset->extent[0] * (size_t)dataset->extent[1] * (size_t)dataset->extent[2];
-  resident->image_bytes = voxels * sizeof(float);
+  resident->image_bytes = voxels * (size_t)dataset->channels * sizeof(float);
   resident->label_offset = round_up(resident->image_bytes);
   resident->label_bytes = dataset->has_labels ? voxels : 0;
   resident->subject_bytes = resident->label_offset + round_up(resident->label_bytes);
@@ -67,7 +67,7 @@ enum status resident_open(struct trainer *trainer) {
   const struct dataset *dataset = &trainer->task_run.dataset;
   char size[32];
   bool wanted;
-  if (trainer->device->ops->host_memory) return STATUS_OK;
+  if (trainer->device->ops->host_memory || trainer->task_run.pieces) return STATUS_OK;
   TRY(give_places(resident, &trainer->task_run));
   measure(resident, dataset);
   TRY(is_wanted(trainer, &wanted));

@@ -1,0 +1,135 @@
+/* The graph of segmentation: windows of the image's values, the network, the losses. */
+#include <string.h>
+#include "kernels/loss_bce/loss_bce.h"
+#include "kernels/loss_ce/loss_ce.h"
+#include "kernels/loss_dice/loss_dice.h"
+#include "kernels/window/window.h"
+#include "model/model.h"
+#include "task/segmentation_sample.h"
+
+/* The values of a graph under construction. */
+struct build {
+  const struct segmentation_view *view;
+  struct graph *graph;
+  int samples;
+  int image, truth;
+};
+
+/* --- inputs --- */
+
+static enum status add_inputs(struct build *build, bool truth) {
+  const struct segmentation_view *view = build->view;
+  const int *extent = view->window;
+  struct shape shape = {build->samples, view->stored, extent[0], extent[1], extent[2]};
+  TRY(graph_input(build->graph, "image", shape, build->graph->dtype, false, &build->image));
+  if (!truth) return STATUS_OK;
+  shape.c = view->overlapping ? (view->classes + 7) / 8 : 1;
+  return graph_input(build->graph, "truth", shape, DTYPE_U8, false, &build->truth);
+}
+
+static enum status add_windows(struct build *build) {
+  const struct config *config = build->view->config;
+  const double *bounds = config->segmentation.windows.value;
+  struct window_arguments arguments = {.count = config->segmentation.windows.count / 2};
+  if (arguments.count == 0) return STATUS_OK;
+  for (int i = 0; i < arguments.count; i++) {
+    arguments.low[i] = (float)bounds[2 * i];
+    arguments.high[i] = (float)bounds[2 * i + 1];
+  }
+  arguments.from = (float)config->segmentation.window_range.value[0];
+  arguments.to = (float)config->segmentation.window_range.value[1];
+  return graph_add(build->graph, "window", "windows", &arguments, sizeof arguments, &build->image,
+                   1, &build->image);
+}
+
+/* --- losses --- */
+
+/* What segmentation.loss is made of. */
+struct loss_parts {
+  const char *name;
+  bool entropy, focal, overlap;
+};
+static const struct loss_parts losses[] = {
+    {"ce", true, false, false},   {"dice", false, false, true},     {"dice_ce", true, false, true},
+    {"focal", true, true, false}, {"dice_focal", true, true, true},
+};
+
+static const struct loss_parts *parts_of(const struct config *config) {
+  size_t i = 0;
+  while (strcmp(losses[i].name, config->segmentation.loss) != 0) i++; /* the config has checked */
+  return &losses[i];
+}
+
+static enum status add_binary_entropy(struct build *build, int logits) {
+  const struct config *config = build->view->config;
+  bool focal = parts_of(config)->focal;
+  const struct loss_bce_arguments arguments = {
+      .gamma = focal ? config->segmentation.focal_gamma : 0,
+      .positive_weight = config->segmentation.positive_weight,
+  };
+  const int inputs[2] = {logits, build->truth};
+  int value;
+  TRY(graph_add(build->graph, "loss_bce", focal ? "focal" : "bce", &arguments, sizeof arguments,
+                inputs, 2, &value));
+  return graph_loss(build->graph, value, config->segmentation.lam_ce);
+}
+
+static enum status add_entropy(struct build *build, int logits) {
+  const struct config *config = build->view->config;
+  const struct real_list *weights = &config->segmentation.class_weights;
+  bool focal = parts_of(config)->focal;
+  struct loss_ce_arguments arguments = {
+      .gamma = focal ? config->segmentation.focal_gamma : 0,
+      .weighted = weights->count > 0,
+  };
+  for (int c = 0; c < weights->count; c++) arguments.weight[c] = (float)weights->value[c];
+  const int inputs[2] = {logits, build->truth};
+  int value;
+  TRY(graph_add(build->graph, "loss_ce", focal ? "focal" : "ce", &arguments, sizeof arguments,
+                inputs, 2, &value));
+  return graph_loss(build->graph, value, config->segmentation.lam_ce);
+}
+
+static enum status add_overlap(struct build *build, int logits) {
+  const struct segmentation_view *view = build->view;
+  const struct config *config = view->config;
+  const struct loss_dice_arguments arguments = {
+      .activation = view->overlapping ? LOSS_DICE_SIGMOID : LOSS_DICE_SOFTMAX,
+      .include_background = config->segmentation.dice_background || view->overlapping,
+      .batch = config->segmentation.dice_batch,
+      .squared = config->segmentation.dice_squared,
+      .smooth_numerator = config->segmentation.dice_smooth,
+      .smooth_denominator = config->segmentation.dice_smooth,
+  };
+  const int inputs[2] = {logits, build->truth};
+  int value;
+  TRY(graph_add(build->graph, "loss_dice", "dice", &arguments, sizeof arguments, inputs, 2,
+                &value));
+  return graph_loss(build->graph, value, config->segmentation.lam_dice);
+}
+
+static enum status add_losses(struct build *build, int logits) {
+  const struct segmentation_view *view = build->view;
+  const struct loss_parts *parts = parts_of(view->config);
+  if (parts->entropy)
+    TRY(view->overlapping ? add_binary_entropy(build, logits) : add_entropy(build, logits));
+  return parts->overlap ? add_overlap(build, logits) : STATUS_OK;
+}
+
+enum status segmentation_build(const struct task_run *run, const struct config *config,
+                               enum purpose purpose, int samples, const int extent[3],
+                               struct graph *graph) {
+  (void)run;
+  struct segmentation_view view;
+  const struct model *model;
+  TRY(segmentation_look(config, extent, &view));
+  TRY(model_find(config->model.name, &model));
+  struct build build = {.view = &view, .graph = graph, .samples = samples};
+  TRY(add_inputs(&build, purpose != PURPOSE_PREDICTION));
+  TRY(add_windows(&build));
+  const struct model_request request = {&build.image, 1, -1};
+  struct model_result result;
+  TRY(model->build(graph, config, "", &request, &result));
+  if (purpose != PURPOSE_PREDICTION) return add_losses(&build, result.output);
+  return graph_output(graph, "logits", result.output);
+}
