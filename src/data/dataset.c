@@ -11,7 +11,7 @@
 size_t dataset_array_bytes(const struct dataset *dataset, enum shard_array array) {
   size_t voxels =
       (size_t)dataset->extent[0] * (size_t)dataset->extent[1] * (size_t)dataset->extent[2];
-  if (array == SHARD_IMAGE) return voxels * sizeof(float);
+  if (array == SHARD_IMAGE) return voxels * sizeof(float) * (size_t)dataset->channels;
   if (array == SHARD_LABEL) return dataset->has_labels ? voxels : 0;
   return voxels * (size_t)dataset->mask_planes;
 }
@@ -82,10 +82,13 @@ enum status dataset_verify_slice(struct dataset *dataset, int subject, int slice
   _Atomic unsigned char *verified = &dataset->verified_slices[(size_t)subject * slices + number];
   if (atomic_load(&dataset->verified[subject]) || atomic_load(verified)) return STATUS_OK;
   const struct dataset_map *map = &dataset->maps[entry->map];
-  size_t image = dataset_array_bytes(dataset, SHARD_IMAGE) / slices;
+  size_t channels = (size_t)dataset->channels;
+  size_t piece = dataset_array_bytes(dataset, SHARD_IMAGE) / slices / channels;
   size_t mask = dataset_array_bytes(dataset, SHARD_MASK) / slices;
-  uint32_t expected = map->slice_checksum[(size_t)entry->row * slices + number], found;
-  found = file_checksum(0, find_array(dataset, subject, SHARD_IMAGE) + number * image, image);
+  const unsigned char *image = find_array(dataset, subject, SHARD_IMAGE) + number * piece;
+  uint32_t expected = map->slice_checksum[(size_t)entry->row * slices + number], found = 0;
+  for (size_t c = 0; c < channels; c++)
+    found = file_checksum(found, image + c * slices * piece, piece);
   found = file_checksum(found, find_array(dataset, subject, SHARD_MASK) + number * mask, mask);
   REQUIRE(found == expected, STATUS_FAILED,
           "%s: subject %s: slice %d: expected the checksum %08x, found %08x: the stored values are "

@@ -31,6 +31,9 @@ static enum status check_alike(const struct shard *shard, const struct shard *fi
             "%s: field image: expected extents %dx%dx%d as in %s, found %dx%dx%d", shard->path,
             first->extent[0], first->extent[1], first->extent[2], first->path, shard->extent[0],
             shard->extent[1], shard->extent[2]);
+  REQUIRE(shard->channels == first->channels, STATUS_FAILED,
+          "%s: field image: expected %d channels as in %s, found %d", shard->path, first->channels,
+          first->path, shard->channels);
   REQUIRE(shard->has_labels == first->has_labels, STATUS_FAILED,
           "%s: field label: expected %s as in %s, found %s", shard->path,
           first->has_labels ? "one" : "none", first->path, shard->has_labels ? "one" : "none");
@@ -198,7 +201,7 @@ static enum status open_all(struct dataset *dataset, struct shards *shards,
   TRY(read_shards(shards, &dataset->manifest));
   struct shard *first = &shards->list[0];
   memcpy(dataset->extent, first->extent, sizeof dataset->extent);
-  dataset->channels = 1;
+  dataset->channels = first->channels;
   dataset->has_labels = first->has_labels;
   dataset->classes = shard_classes(shards->list, shards->count);
   dataset->label_value_count = first->label_value_count;

@@ -14,6 +14,8 @@ void discover_free(struct subject_source *subjects, int count) {
     free(subjects[i].image);
     free(subjects[i].label);
     free(subjects[i].masks);
+    for (int c = 0; c < subjects[i].channel_file_count; c++) free(subjects[i].channel_files[c]);
+    free(subjects[i].channel_files);
     free(subjects[i].patient);
   }
   free(subjects);
@@ -34,6 +36,17 @@ enum status discover_add(struct subject_list *list, const char *id, char *image,
   list->subjects = longer;
   longer[list->count++] =
       (struct subject_source){.id = name, .image = image, .label = label, .split = split};
+  return STATUS_OK;
+}
+
+enum status discover_add_channel(struct subject_list *list, char *path) {
+  struct subject_source *subject = &list->subjects[list->count - 1];
+  size_t bytes = sizeof *subject->channel_files * (size_t)(subject->channel_file_count + 1);
+  char **longer = path ? realloc(subject->channel_files, bytes) : NULL;
+  if (!longer) free(path);
+  REQUIRE(longer, STATUS_FAILED, "out of memory for the list of subjects");
+  subject->channel_files = longer;
+  longer[subject->channel_file_count++] = path;
   return STATUS_OK;
 }
 
@@ -63,13 +76,20 @@ static enum status check_id(const struct subject_source *subject) {
   return STATUS_OK;
 }
 
+/* path: may be NULL. */
+static enum status check_file(const struct subject_source *subject, const char *path) {
+  REQUIRE(!path || (file_exists(path) && !file_is_directory(path)), STATUS_FAILED,
+          "subject %s: %s: expected a file, found none", subject->id, path);
+  return STATUS_OK;
+}
+
 static enum status check_subject(const struct subject_source *subject,
                                  const struct subject_source *first) {
   TRY(check_id(subject));
-  const char *paths[] = {subject->image, subject->label};
-  for (int i = 0; i < 2; i++)
-    REQUIRE(!paths[i] || (file_exists(paths[i]) && !file_is_directory(paths[i])), STATUS_FAILED,
-            "subject %s: %s: expected a file, found none", subject->id, paths[i]);
+  TRY(check_file(subject, subject->image));
+  TRY(check_file(subject, subject->label));
+  for (int c = 0; c < subject->channel_file_count; c++)
+    TRY(check_file(subject, subject->channel_files[c]));
   REQUIRE(!subject->label == !first->label, STATUS_FAILED,
           "subject %s has %s label map but subject %s has %s: expected all or none to have one",
           first->id, first->label ? "a" : "no", subject->id, subject->label ? "one" : "none");

@@ -1,6 +1,8 @@
 /* Which subjects there are: finds images and label maps under data.source by data.layout.
  *   folders  images/NAME.nii.gz (.nii, .hdr) and labels/NAME with the same stem; no labels folder:
  *            no labels. The subject's id is NAME without its suffix.
+ *            With data.channels = C > 1 also images/NAME_0000, NAME_0001, ..., one file per
+ *            channel; the subject is NAME.
  *   plain    every volume in data.source, without labels; ids as above.
  *   oasis    one folder per subject (its id) with aligned_norm.nii.gz and aligned_seg4.nii.gz or
  *            aligned_seg35.nii.gz; folders without aligned_norm are passed over.
@@ -14,6 +16,8 @@
  * (separated by semicolons), says the splits. Names that begin with a dot ("._x" of macOS) are
  * passed over.
  *
+ * With data.channels > 1 the csv's column image is one file, or one per channel separated by ';'.
+ *
  * A subject is one volume; several may be of one patient, who stays in one split: the csv's column
  * says which, or data.patient, a text: what is before its last occurrence in the id. */
 #pragma once
@@ -21,9 +25,11 @@
 #include "config/config.h"
 
 struct subject_source {
-  char *id;      /* unique; not empty; no '/', no control characters; at most 255 bytes */
-  char *image;   /* path; the file exists */
-  char *label;   /* path, or NULL; all subjects have one or none has */
+  char *id;             /* unique; not empty; no '/', no control characters; at most 255 bytes */
+  char *image;          /* path; the file exists */
+  char *label;          /* path, or NULL; all subjects have one or none has */
+  char **channel_files; /* of channels 1, 2, ... where each has its own; image is channel 0's */
+  int channel_file_count;
   char *masks;   /* folder of masks, or NULL; all subjects have one or none has */
   char *patient; /* whose volume it is; never NULL */
   int split;     /* enum split from a table's column, else -1; all subjects have one or none has */

@@ -12,6 +12,22 @@ static char *place(const struct config *config, const char *path) {
                                                    : file_join(config->data.source, path);
 }
 
+/* Paths separated by ';' where an image has several channels. */
+static enum status add_images(struct subject_list *list, const struct config *config,
+                              const struct csv *csv, int row, const char *id, char *files) {
+  int wanted = (int)config->data.channels, found = 1;
+  for (const char *at = files; *at && wanted > 1; at++) found += *at == ';';
+  REQUIRE(found == 1 || found == wanted, STATUS_FAILED,
+          "%s:%d: image: expected one file or one for each of %d channels (data.channels), "
+          "separated by ;, found %d",
+          csv->path, csv_line(csv, row), wanted, found);
+  char *rest = files, *next = found > 1 ? strsep(&rest, ";") : files;
+  TRY(discover_add(list, id, place(config, next), NULL, -1));
+  while (found > 1 && (next = strsep(&rest, ";")))
+    TRY(discover_add_channel(list, place(config, next)));
+  return STATUS_OK;
+}
+
 struct columns {
   int subject, image, label, split, patient;
 };
@@ -30,14 +46,19 @@ static enum status add_from_row(struct subject_list *list, const struct config *
             "%s:%d: split: expected train, validation or test, found \"%s\"", csv->path, line,
             name);
   }
-  char *label_path = label[0] ? place(config, label) : NULL;
-  REQUIRE(label_path || !label[0], STATUS_FAILED, "%s: out of memory", csv->path);
-  TRY(discover_add(list, id, place(config, image), label_path, split));
+  char *files = strdup(image);
+  REQUIRE(files, STATUS_FAILED, "%s: out of memory", csv->path);
+  enum status status = add_images(list, config, csv, row, id, files);
+  free(files);
+  TRY(status);
+  struct subject_source *subject = &list->subjects[list->count - 1];
+  subject->split = split;
+  if (label[0]) subject->label = place(config, label);
+  REQUIRE(subject->label || !label[0], STATUS_FAILED, "%s: out of memory", csv->path);
   if (columns->patient < 0) return STATUS_OK;
   const char *patient = csv_get(csv, row, columns->patient);
   REQUIRE(patient[0], STATUS_FAILED, "%s:%d: patient: expected a name, found nothing", csv->path,
           line);
-  struct subject_source *subject = &list->subjects[list->count - 1];
   subject->patient = strdup(patient);
   REQUIRE(subject->patient, STATUS_FAILED, "out of memory for the list of subjects");
   return STATUS_OK;

@@ -1,4 +1,5 @@
 /* Layouts of files in folders: what their names say. */
+#include <ctype.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,7 @@ char *discover_volume(const char *folder, const char *stem) {
 /* Where a layout looks: folders of data.source. */
 struct places {
   char *images, *labels;
+  int channels; /* of an image; 1 also where a layout knows no files of channels */
 };
 
 /* Calls `add_one` for every name in places->images; frees the places. */
@@ -56,35 +58,83 @@ static enum status walk(struct subject_list *list, struct places *places,
   return status;
 }
 
+/* The volume of a channel, where it has a file of its own (caller frees); NULL: there is none. */
+static char *find_channel(const struct places *places, const char *stem, int channel) {
+  char *name = file_format("%s_%04d", stem, channel);
+  char *path = name ? discover_volume(places->images, name) : NULL;
+  free(name);
+  return path;
+}
+
+/* Whether a file is of one channel, NAME_dddd beside NAME_0000. Its stem then becomes NAME. */
+static bool cut_channel(const struct places *places, char *stem, int *channel) {
+  enum { TAIL = 5 };
+  size_t length = strlen(stem);
+  if (places->channels == 1 || length <= TAIL || stem[length - TAIL] != '_') return false;
+  for (size_t i = length - TAIL + 1; i < length; i++)
+    if (!isdigit((unsigned char)stem[i])) return false;
+  *channel = atoi(stem + length - TAIL + 1);
+  stem[length - TAIL] = 0;
+  char *first = find_channel(places, stem, 0);
+  if (!first) stem[length - TAIL] = '_';
+  bool found = first != NULL;
+  free(first);
+  return found;
+}
+
+/* The last subject's files of channels 1, 2, ... */
+static enum status add_channels(struct subject_list *list, const struct places *places,
+                                const char *stem) {
+  for (int c = 1; c < places->channels; c++) {
+    char *path = find_channel(places, stem, c);
+    REQUIRE(path, STATUS_FAILED,
+            "%s/%s_0000: expected %d channels (data.channels), found %d: there is no %s_%04d",
+            places->images, stem, places->channels, c, stem, c);
+    TRY(discover_add_channel(list, path));
+  }
+  char *more = find_channel(places, stem, places->channels);
+  bool has_more = more != NULL;
+  free(more);
+  REQUIRE(!has_more, STATUS_FAILED,
+          "%s/%s_0000: expected %d channels (data.channels), found more: there is %s_%04d",
+          places->images, stem, places->channels, stem, places->channels);
+  return STATUS_OK;
+}
+
 static enum status add_from_folders(struct subject_list *list, const struct places *places,
                                     const char *name) {
   char stem[256];
+  int channel = -1;
   if (!discover_stem(name, stem)) return STATUS_OK;
+  if (cut_channel(places, stem, &channel) && channel > 0) return STATUS_OK;
   char *label = NULL;
   if (file_is_directory(places->labels)) {
     label = discover_volume(places->labels, stem);
     REQUIRE(label, STATUS_FAILED, "%s/%s: expected its label map %s/%s.nii.gz, found none",
             places->images, name, places->labels, stem);
   }
-  return discover_add(list, stem, file_join(places->images, name), label, -1);
+  TRY(discover_add(list, stem, file_join(places->images, name), label, -1));
+  return channel == 0 ? add_channels(list, places, stem) : STATUS_OK;
 }
 
 enum status discover_folders(const struct config *config, struct subject_list *list) {
   struct places places = {file_join(config->data.source, "images"),
-                          file_join(config->data.source, "labels")};
+                          file_join(config->data.source, "labels"), (int)config->data.channels};
   return walk(list, &places, add_from_folders);
 }
 
 static enum status add_plain(struct subject_list *list, const struct places *places,
                              const char *name) {
   char stem[256];
-  return discover_stem(name, stem)
-             ? discover_add(list, stem, file_join(places->images, name), NULL, -1)
-             : STATUS_OK;
+  int channel = -1;
+  if (!discover_stem(name, stem)) return STATUS_OK;
+  if (cut_channel(places, stem, &channel) && channel > 0) return STATUS_OK;
+  TRY(discover_add(list, stem, file_join(places->images, name), NULL, -1));
+  return channel == 0 ? add_channels(list, places, stem) : STATUS_OK;
 }
 
 enum status discover_plain(const struct config *config, struct subject_list *list) {
-  struct places places = {strdup(config->data.source), strdup("")};
+  struct places places = {strdup(config->data.source), strdup(""), (int)config->data.channels};
   return walk(list, &places, add_plain);
 }
 
@@ -104,7 +154,7 @@ static enum status add_from_mmwhs(struct subject_list *list, const struct places
 
 enum status discover_mmwhs(const struct config *config, struct subject_list *list) {
   const char *source = config->data.source, *subset = config->data.subset;
-  struct places places = {file_join(source, subset), file_join(source, subset)};
+  struct places places = {file_join(source, subset), file_join(source, subset), 1};
   return walk(list, &places, add_from_mmwhs);
 }
 

@@ -13,6 +13,10 @@ struct subject_list {
 CHECKED enum status discover_add(struct subject_list *list, const char *id, char *image,
                                  char *label, int split);
 
+/* Adds the file of the last subject's next channel, which it takes over, also on failure; NULL: out
+ * of memory. */
+CHECKED enum status discover_add_channel(struct subject_list *list, char *path);
+
 /* The path of folder/stem with whichever of a volume's suffixes exists (caller frees); NULL when
  * none does. */
 char *discover_volume(const char *folder, const char *stem);

@@ -92,7 +92,7 @@ static enum status write_attributes(struct master *master) {
   if (shards[0].label_value_count)
     TRY(h5_write_numbers(file, "label_values", shards[0].label_values,
                          shards[0].label_value_count));
-  TRY(shard_write_structures(file, &shards[0]));
+  TRY(shard_write_contents(file, &shards[0]));
   TRY(h5_write_text(file, "recipe", shards[0].recipe));
   return h5_write_text(file, "config", shards[0].config);
 }

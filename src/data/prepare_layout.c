@@ -135,6 +135,7 @@ static enum status fill_shard(const struct preparation *preparation, struct shar
   *shard = (struct shard){.path = shard_path(preparation->master, index, preparation->shard_count),
                           .index = index,
                           .count = preparation->shard_count,
+                          .channels = (int)preparation->config->data.channels,
                           .classes = labels->count ? labels->count + 1 : 0,
                           .has_labels = preparation->sources[0].label != NULL,
                           .compressed = preparation->config->data.compression > 0,
@@ -165,7 +166,7 @@ static bool is_fresh(const struct shard *wanted, const struct shard *found) {
   bool same = found->complete && strcmp(wanted->path, found->path) == 0 &&
               wanted->index == found->index && wanted->count == found->count &&
               wanted->classes == found->classes && wanted->subject_count == found->subject_count &&
-              same_extent(wanted->extent, found->extent) &&
+              wanted->channels == found->channels && same_extent(wanted->extent, found->extent) &&
               wanted->has_labels == found->has_labels && shard_same_structures(wanted, found) &&
               wanted->compressed == found->compressed && strcmp(wanted->recipe, found->recipe) == 0;
   for (int row = 0; same && row < wanted->subject_count; row++)

@@ -52,6 +52,14 @@ static void add_stored(json_t *entry, const struct shard *shard, int row) {
   json_decref(history);
 }
 
+/* Of channels 1, 2, ... */
+static json_t *files_of(const struct subject_source *source) {
+  json_t *list = json_array();
+  for (int c = 0; c < source->channel_file_count; c++)
+    json_array_append_new(list, json_text(source->channel_files[c]));
+  return list;
+}
+
 static json_t *start_entry(const struct preparation *preparation, int index) {
   const struct subject_source *source = &preparation->sources[index];
   const struct survey_record *record = &preparation->records[index];
@@ -60,6 +68,7 @@ static json_t *start_entry(const struct preparation *preparation, int index) {
   if (strcmp(source->patient, source->id) != 0)
     json_object_set_new(entry, "patient", json_text(source->patient));
   json_object_set_new(entry, "image", json_text(source->image));
+  if (source->channel_file_count) json_object_set_new(entry, "channel_files", files_of(source));
   json_object_set_new(entry, "image_checksum", checksum_of(record->source_checksum));
   if (!source->label && !source->masks) return entry;
   json_object_set_new(entry, source->label ? "label" : "masks",
@@ -129,6 +138,7 @@ static json_t *describe(const struct preparation *preparation) {
   char manifest[32];
   snprintf(manifest, sizeof manifest, "%016llx",
            (unsigned long long)shard_manifest(preparation->shards, count));
+  json_object_set_new(root, "channels", json_integer(preparation->shards[0].channels));
   json_object_set_new(root, "extent", json_pack("[i,i,i]", extent[0], extent[1], extent[2]));
   json_object_set_new(root, "classes", json_integer(shard_classes(preparation->shards, count)));
   json_object_set_new(root, "manifest", json_string(manifest));

@@ -40,7 +40,7 @@ static const struct shard_subject *find_known(const struct preparation *preparat
 
 static enum status look(const struct preparation *preparation, const struct subject_source *source,
                         struct survey_record *record) {
-  TRY(subject_checksum(source->image, &record->source_checksum));
+  TRY(subject_checksum_image(source, &record->source_checksum));
   const struct structure_list *structures = &preparation->structures;
   if (source->label) TRY(subject_checksum(source->label, &record->label_source_checksum));
   if (source->masks)

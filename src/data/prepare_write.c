@@ -45,16 +45,18 @@ static void free_voxels(struct voxels *voxels) {
   *voxels = (struct voxels){0};
 }
 
-static void fill_outcome(const struct subject_volumes *volumes, const int extent[3],
+static void fill_outcome(const struct subject_volumes *volumes, const struct shard *shard,
                          const struct voxels *voxels, struct outcome *outcome) {
-  size_t count = (size_t)extent[0] * (size_t)extent[1] * (size_t)extent[2];
+  const int *extent = shard->extent;
   memcpy(outcome->affine, volumes->target.affine.m, sizeof volumes->target.affine.m);
   outcome->affine[3][3] = 1;
   affine_get_spacing(&volumes->target.affine, outcome->spacing);
   memcpy(outcome->box_count, volumes->target.extent, sizeof outcome->box_count);
   subject_find_centroid(&volumes->target.affine, extent, voxels->label, outcome->centroid);
-  outcome->checksum_image = file_checksum(0, voxels->image, count * sizeof *voxels->image);
-  if (voxels->label) outcome->checksum_label = file_checksum(0, voxels->label, count);
+  outcome->checksum_image = file_checksum(0, voxels->image, shard_array_bytes(shard, SHARD_IMAGE));
+  if (voxels->label)
+    outcome->checksum_label =
+        file_checksum(0, voxels->label, shard_array_bytes(shard, SHARD_LABEL));
   outcome->largest_label = (uint8_t)volumes->largest_label;
 }
 
@@ -71,7 +73,10 @@ static enum status process_masks(const struct preparation *preparation, const st
   size_t plane = (size_t)extent[1] * (size_t)extent[2];
   size_t mask = plane * structures_planes(shard->structure_count);
   for (size_t d = 0; d < (size_t)extent[0]; d++) {
-    uint32_t image = file_checksum(0, voxels->image + d * plane, plane * sizeof *voxels->image);
+    uint32_t image = 0;
+    for (size_t c = 0; c < (size_t)shard->channels; c++)
+      image = file_checksum(image, voxels->image + (c * (size_t)extent[0] + d) * plane,
+                            plane * sizeof *voxels->image);
     voxels->slice_checksum[d] = file_checksum(image, voxels->masks.bits + d * mask, mask);
   }
   outcome->checksum_mask = file_checksum(0, voxels->masks.bits, (size_t)extent[0] * mask);
@@ -103,7 +108,7 @@ static enum status process(const struct preparation *preparation, const struct s
     status = status_fail(STATUS_FAILED, __FILE__, __LINE__, "%s: changed while it was prepared",
                          source->image);
   if (!status) status = subject_resample(&volumes, shard->extent, &voxels->image, &voxels->label);
-  if (!status) fill_outcome(&volumes, shard->extent, voxels, outcome);
+  if (!status) fill_outcome(&volumes, shard, voxels, outcome);
   if (!status) status = process_masks(preparation, shard, source, &volumes, voxels, outcome);
   if (!status) status = subject_describe(preparation->config, &volumes, outcome->history);
   subject_close(&volumes);

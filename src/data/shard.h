@@ -1,7 +1,8 @@
 /* The files of prepared data (HDF5, readable by h5py and HDFView).
  *
  * A shard NAME-SSSSS-of-NNNNN.h5 holds n subjects:
- *   image           float32 [n][d][h][w]   contiguous, or one gzip chunk per subject
+ *   image           float32 [n][d][h][w]   contiguous, or one gzip chunk per subject; of C > 1
+ * channels [n][C][d][h][w], so that a slice along d is C pieces
  *   label           uint8   [n][d][h][w]   classes; only when the data has labels
  *   mask            uint8   [n][d][b][h][w]  only when the data has structures (K of them): bit c%8
  * of byte c/8 of the b = ceil(K/8) says whether a voxel is of structure c; they may overlap. A
@@ -23,6 +24,7 @@
  *                   label_source is the folder of the masks, label_source_checksum of all of them
  * and the attributes
  *   medtrain_format, shard_index, shard_count  int
+ *   channels        int      C; absent: 1
  *   structure_count int      K; absent: none
  *   classes         int      with the background; 0: the highest class that occurs, plus 1
  *   label_values    int64[]  label_values[c-1] became class c; absent: values are classes
@@ -42,7 +44,7 @@
 #include <stdio.h>
 #include "base/status.h"
 
-enum { SHARD_FORMAT = 1 };
+enum { SHARD_FORMAT = 1, SHARD_CHANNEL_LIMIT = 16 };
 
 /* The fields with values per voxel, which are mapped, and those with some per slice or structure.
  */
@@ -72,7 +74,7 @@ struct shard_subject {
 struct shard {
   char *path;
   int index, count; /* this shard, of so many */
-  int subject_count, extent[3], classes;
+  int subject_count, channels, extent[3], classes;
   bool has_labels, compressed;
   bool complete; /* no field is missing, as box and centroid are in shards of earlier versions */
   int label_value_count;

@@ -69,15 +69,23 @@ static enum status locate(struct shard *shard, const char *name, hid_t dataset,
 
 /* The image says how many subjects there are and how large they are. */
 static enum status find_image(struct shard *shard, struct h5_file *file) {
-  hsize_t shape[4];
+  int64_t channels = 1;
+  if (h5_has_attribute(file, "channels"))
+    TRY(h5_read_number(file, "channels", 2, SHARD_CHANNEL_LIMIT, &channels));
+  int axes = channels > 1 ? 5 : 4;
+  hsize_t shape[SHARD_AXES];
   hid_t dataset;
-  TRY(h5_open_field(file, "image", shard_array_type(SHARD_IMAGE), 4, shape, &dataset));
+  TRY(h5_open_field(file, "image", shard_array_type(SHARD_IMAGE), axes, shape, &dataset));
   enum status status =
-      locate(shard, "image", dataset, shape, 4, sizeof(float), &shard->offset[SHARD_IMAGE]);
+      locate(shard, "image", dataset, shape, axes, sizeof(float), &shard->offset[SHARD_IMAGE]);
   H5Dclose(dataset);
   if (status) return status;
+  REQUIRE(channels == 1 || shape[1] == (hsize_t)channels, STATUS_FAILED,
+          "%s: field image: expected %d channels as the attribute says, found %llu", shard->path,
+          (int)channels, (unsigned long long)shape[1]);
   shard->subject_count = (int)shape[0];
-  for (int i = 0; i < 3; i++) shard->extent[i] = (int)shape[1 + i];
+  shard->channels = (int)channels;
+  for (int i = 0; i < 3; i++) shard->extent[i] = (int)shape[axes - 3 + i];
   return STATUS_OK;
 }
 

@@ -78,8 +78,8 @@ char **shard_field_text(const struct shard_field *field, const struct shard *sha
   return shard_field_at(field, shard, row);
 }
 
-/* What an array has per subject. */
-enum extents { PER_VOXEL, PER_VOXEL_AND_PLANE, PER_SLICE, PER_STRUCTURE };
+/* What an array has per subject: voxels, of each channel, or of each byte of masks; or less. */
+enum extents { PER_VOXEL, PER_CHANNEL, PER_PLANE, PER_SLICE, PER_STRUCTURE };
 
 static const struct array {
   const char *name;
@@ -87,9 +87,9 @@ static const struct array {
   size_t element;
   enum extents extents;
 } arrays[] = {
-    [SHARD_IMAGE] = {"image", type_float, sizeof(float), PER_VOXEL},
+    [SHARD_IMAGE] = {"image", type_float, sizeof(float), PER_CHANNEL},
     [SHARD_LABEL] = {"label", type_byte, 1, PER_VOXEL},
-    [SHARD_MASK] = {"mask", type_byte, 1, PER_VOXEL_AND_PLANE},
+    [SHARD_MASK] = {"mask", type_byte, 1, PER_PLANE},
     [SHARD_SLICE_STRUCTURES] = {"slice_structures", type_short, sizeof(uint16_t), PER_SLICE},
     [SHARD_SLICE_CHECKSUM] = {"slice_checksum", type_checksum, sizeof(uint32_t), PER_SLICE},
     [SHARD_STRUCTURE_VOXELS] = {"structure_voxels", type_long, sizeof(uint64_t), PER_STRUCTURE},
@@ -121,11 +121,10 @@ int shard_array_shape(const struct shard *shard, enum shard_array array, int sub
   int axes = 0;
   if (!has_array(shard, array)) return 0;
   shape[axes++] = (hsize_t)subjects;
+  if (extents == PER_CHANNEL && shard->channels > 1) shape[axes++] = (hsize_t)shard->channels;
   shape[axes++] = (hsize_t)(extents == PER_STRUCTURE ? shard->structure_count : shard->extent[0]);
-  if (extents == PER_VOXEL_AND_PLANE)
-    shape[axes++] = (hsize_t)structures_planes(shard->structure_count);
-  for (int i = 1; i < 3 && extents <= PER_VOXEL_AND_PLANE; i++)
-    shape[axes++] = (hsize_t)shard->extent[i];
+  if (extents == PER_PLANE) shape[axes++] = (hsize_t)structures_planes(shard->structure_count);
+  for (int i = 1; i < 3 && extents <= PER_PLANE; i++) shape[axes++] = (hsize_t)shard->extent[i];
   return axes;
 }
 

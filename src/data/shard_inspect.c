@@ -91,9 +91,11 @@ static void print_subjects(const struct shard *shard, FILE *out) {
 static void print_shape(const struct shard *shard, FILE *out) {
   char bytes[32];
   const char *truth = shard->structure_count ? "with masks" : "no labels";
-  fprintf(out, "%s: shard %d of %d, %d subjects of %d x %d x %d voxels, %s, %s, %s\n", shard->path,
+  fprintf(out, "%s: shard %d of %d, %d subjects of %d x %d x %d voxels, ", shard->path,
           shard->index, shard->count, shard->subject_count, shard->extent[0], shard->extent[1],
-          shard->extent[2], shard->has_labels ? "with labels" : truth,
+          shard->extent[2]);
+  if (shard->channels > 1) fprintf(out, "%d channels, ", shard->channels);
+  fprintf(out, "%s, %s, %s\n", shard->has_labels ? "with labels" : truth,
           shard->compressed ? "gzip" : "uncompressed",
           text_bytes((double)shard->file_bytes, bytes));
 }

@@ -79,6 +79,7 @@ uint64_t shard_manifest(const struct shard *shards, int count) {
   for (int i = 0; i < 3; i++) hash = feed_number(hash, (uint64_t)shards[0].extent[i]);
   hash = feed_number(hash, (uint64_t)shard_classes(shards, count));
   hash = feed_number(hash, shards[0].has_labels);
+  if (shards[0].channels > 1) hash = feed_number(hash, (uint64_t)shards[0].channels);
   for (int i = 0; i < count; i++)
     for (int row = 0; row < shards[i].subject_count; row++)
       hash = feed_subject(hash, &shards[i].subjects[row], shards[i].extent);

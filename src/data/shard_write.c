@@ -11,13 +11,15 @@
 
 enum { CHUNK_LIMIT = 1 << 30 }; /* HDF5 chunks must be smaller than 4 GiB */
 
-/* One chunk per subject, cut along d where that would be too large. */
+/* One chunk per subject, cut along its outer axes where that would be too large. */
 static void chunk_shape(const hsize_t *shape, int axes, size_t element, hsize_t *chunk) {
-  hsize_t slice = element;
-  for (int i = 1; i < axes; i++) chunk[i] = shape[i];
-  for (int i = 2; i < axes; i++) slice *= shape[i];
+  hsize_t bytes = element;
+  for (int i = axes - 1; i >= 1; i--) {
+    hsize_t most = bytes < CHUNK_LIMIT ? CHUNK_LIMIT / bytes : 1;
+    chunk[i] = shape[i] < most ? shape[i] : most;
+    bytes *= chunk[i];
+  }
   chunk[0] = 1;
-  if (slice * chunk[1] > CHUNK_LIMIT) chunk[1] = slice < CHUNK_LIMIT ? CHUNK_LIMIT / slice : 1;
 }
 
 static hid_t storage(const hsize_t *shape, int axes, size_t element, int compression) {
@@ -143,7 +145,8 @@ static enum status write_numbers(struct shard_writer *writer, const struct shard
   return status;
 }
 
-enum status shard_write_structures(struct h5_file *file, const struct shard *shard) {
+enum status shard_write_contents(struct h5_file *file, const struct shard *shard) {
+  if (shard->channels > 1) TRY(h5_write_numbers(file, "channels", (int64_t[]){shard->channels}, 1));
   if (!shard->structure_count) return STATUS_OK;
   TRY(h5_write_numbers(file, "structure_count", (int64_t[]){shard->structure_count}, 1));
   return h5_write_strings(file, "structures", (const char *const *)shard->structures,
@@ -164,7 +167,7 @@ static enum status describe(struct shard_writer *writer) {
   TRY(h5_write_numbers(file, "classes", (int64_t[]){shard->classes}, 1));
   if (shard->label_value_count)
     TRY(h5_write_numbers(file, "label_values", shard->label_values, shard->label_value_count));
-  TRY(shard_write_structures(file, shard));
+  TRY(shard_write_contents(file, shard));
   TRY(h5_write_text(file, "recipe", shard->recipe));
   return h5_write_text(file, "config", shard->config);
 }

@@ -13,7 +13,7 @@ struct shard_writer {
   const MPI_Comm *communicator; /* NULL: this process alone */
 };
 
-/* shard: path, index, count, subject_count, extent, classes, has_labels, label values,
+/* shard: path, index, count, subject_count, channels, extent, classes, has_labels, label values,
  * structures, recipe, config; the subjects may follow until shard_writer_finish. compression: gzip
  * level, 0 for contiguous. communicator NULL: this process alone; else Collective, and so is all
  * that follows.
@@ -33,8 +33,8 @@ CHECKED enum status shard_writer_finish(struct shard_writer *writer);
 /* Closes and removes the temporary file. Accepts a closed or zeroed one. */
 void shard_writer_abandon(struct shard_writer *writer);
 
-/* The structures' names, in a shard or its master. */
-CHECKED enum status shard_write_structures(struct h5_file *file, const struct shard *shard);
+/* How many channels and which structures there are, in a shard or its master. */
+CHECKED enum status shard_write_contents(struct h5_file *file, const struct shard *shard);
 
 /* Writes the master over all shards (in order, with their subjects filled in). */
 CHECKED enum status master_write(const char *master_path, const struct shard *shards, int count);

@@ -31,37 +31,52 @@ struct volume_policy subject_policy(const struct config *config, bool labels) {
       .maximum_bytes = (size_t)config->data.maximum_gib << 30};
 }
 
-static float lowest_of(const struct volume *image, float *highest) {
+static float *channel_of(const struct volume *image, int channel) {
+  return image->values + (size_t)channel * volume_count(image);
+}
+
+static float lowest_of(const struct volume *image, int channel, float *highest) {
   size_t count = volume_count(image);
-  float low = image->values[0], high = low;
+  const float *values = channel_of(image, channel);
+  float low = values[0], high = low;
   for (size_t i = 1; i < count; i++) {
-    if (image->values[i] < low) low = image->values[i];
-    if (image->values[i] > high) high = image->values[i];
+    if (values[i] < low) low = values[i];
+    if (values[i] > high) high = values[i];
   }
   *highest = high;
   return low;
 }
 
-static enum status normalise(const struct config *config, struct volume *image) {
+static enum status normalise(const struct config *config, struct volume *image, int channel) {
   const struct intensity *intensity = intensity_find(config->data.intensity);
   REQUIRE(intensity, STATUS_USAGE, "data.intensity: found \"%s\", which is not in --list",
           config->data.intensity);
   struct intensity_options options = intensity->defaults;
   options.low = config->data.intensity_low;
   options.high = config->data.intensity_high;
-  return intensity->apply(image->values, volume_count(image), &options, image->source);
+  return intensity->apply(channel_of(image, channel), volume_count(image), &options, image->source);
+}
+
+static enum status read_channel(const struct config *config, const struct subject_source *source,
+                                int channel, struct subject_volumes *volumes) {
+  struct volume *image = &volumes->image;
+  float highest, lowest = lowest_of(image, channel, &highest);
+  const char *file = channel > 0 && source->channel_file_count ? source->channel_files[channel - 1]
+                                                               : source->image;
+  REQUIRE(lowest < highest || image->channels > 1, STATUS_FAILED,
+          "%s: expected an image, found a blank volume: every voxel is %g", file, (double)lowest);
+  REQUIRE(lowest < highest, STATUS_FAILED,
+          "%s: expected an image, found a blank channel %d: every voxel is %g", file, channel,
+          (double)lowest);
+  TRY(normalise(config, image, channel));
+  volumes->outside[channel] = lowest_of(image, channel, &highest);
+  return STATUS_OK;
 }
 
 static enum status read_image(const struct config *config, const struct subject_source *source,
                               struct subject_volumes *volumes) {
-  struct volume_policy policy = subject_policy(config, false);
-  TRY(volume_read(&volumes->image, source->image, &policy));
-  float highest, lowest = lowest_of(&volumes->image, &highest);
-  REQUIRE(lowest < highest, STATUS_FAILED,
-          "%s: expected an image, found a blank volume: every voxel is %g", source->image,
-          (double)lowest);
-  TRY(normalise(config, &volumes->image));
-  volumes->lowest = lowest_of(&volumes->image, &highest);
+  TRY(subject_read_image(config, source, &volumes->image));
+  for (int c = 0; c < volumes->image.channels; c++) TRY(read_channel(config, source, c, volumes));
   return STATUS_OK;
 }
 
@@ -94,7 +109,7 @@ static void replace_values(const struct int_list *pairs, struct volume *label) {
 
 static enum status check_classes(struct subject_volumes *volumes) {
   struct volume *label = &volumes->label;
-  float highest, lowest = lowest_of(label, &highest);
+  float highest, lowest = lowest_of(label, 0, &highest);
   REQUIRE(lowest >= 0 && highest <= CLASS_LIMIT, STATUS_FAILED,
           "%s: expected labels of 0 to %d, found %g to %g; data.labels says which values to keep",
           label->source, CLASS_LIMIT, (double)lowest, (double)highest);
@@ -199,7 +214,7 @@ static enum status resample_label(const struct subject_volumes *volumes, const s
 
 enum status subject_resample(const struct subject_volumes *volumes, const int extent[3],
                              float **image, uint8_t **label) {
-  const struct resample_options options = {.fill = volumes->lowest};
+  const struct resample_options options = {.fills = volumes->outside};
   struct grid padded = volumes->target; /* voxels behind the end are outside the field of view */
   memcpy(padded.extent, extent, sizeof padded.extent);
   struct volume result;

@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "config/config.h"
 #include "data/discover.h"
+#include "data/shard.h"
 #include "volume/resample.h"
 #include "volume/volume.h"
 
@@ -13,9 +14,9 @@ enum { SUBJECT_HISTORY_BYTES = 4096 };
 /* A subject as read: checked, intensities normalised, labels turned into classes; on its own grid.
  */
 struct subject_volumes {
-  struct volume image, label; /* label zeroed when the subject has none */
-  struct grid target;         /* where it is going: its own voxels, padding excluded */
-  float lowest;               /* the image's smallest value, for voxels outside the field of view */
+  struct volume image, label;         /* label zeroed when the subject has none */
+  struct grid target;                 /* where it is going: its own voxels, padding excluded */
+  float outside[SHARD_CHANNEL_LIMIT]; /* of each channel, for voxels outside the field of view */
   int largest_label;
 };
 
@@ -35,6 +36,11 @@ struct volume_policy subject_policy(const struct config *config, bool labels);
 CHECKED enum status subject_read(const struct config *config, const struct subject_source *source,
                                  struct subject_volumes *volumes);
 
+/* Reads the image of data.channels channels from its files, as they are: one file of 4 axes, or one
+ * per channel. What it fails with names the file. On failure *image is left zeroed. */
+CHECKED enum status subject_read_image(const struct config *config,
+                                       const struct subject_source *source, struct volume *image);
+
 /* STATUS_FAILED unless both have the same extents and the same place; names the other's file, calls
  * it a `kind` ("mask") and says what was expected and found. */
 CHECKED enum status subject_check_grid(const struct volume *image, const struct volume *other,
@@ -44,8 +50,8 @@ CHECKED enum status subject_check_grid(const struct volume *image, const struct 
 void subject_close(struct subject_volumes *volumes);
 
 /* Brings the volumes to `target`, then pads the end of each axis up to `extent` (each at least
- * target's) with `lowest` and class 0: image float32 and label uint8 [d][h][w] (caller frees both;
- * label NULL without one). */
+ * target's) with `outside` and class 0: image float32 [channel][d][h][w] and label uint8 [d][h][w]
+ * (caller frees both; label NULL without one). */
 CHECKED enum status subject_resample(const struct subject_volumes *volumes, const int extent[3],
                                      float **image, uint8_t **label);
 
@@ -57,6 +63,9 @@ void subject_find_centroid(const struct affine *affine, const int extent[3], con
 /* What was done, as JSON in at most SUBJECT_HISTORY_BYTES with its 0 byte. */
 CHECKED enum status subject_describe(const struct config *config,
                                      const struct subject_volumes *volumes, char *history);
+
+/* CRC-32C of all of an image's files. */
+CHECKED enum status subject_checksum_image(const struct subject_source *source, uint32_t *checksum);
 
 /* CRC-32C of a source file's bytes; of .hdr the header's and then the .img file's. */
 CHECKED enum status subject_checksum(const char *path, uint32_t *checksum);

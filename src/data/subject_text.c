@@ -48,6 +48,16 @@ enum status subject_checksum(const char *path, uint32_t *checksum) {
   return status;
 }
 
+enum status subject_checksum_image(const struct subject_source *source, uint32_t *checksum) {
+  TRY(subject_checksum(source->image, checksum));
+  for (int c = 0; c < source->channel_file_count; c++) {
+    uint32_t bytes;
+    TRY(subject_checksum(source->channel_files[c], &bytes));
+    *checksum = file_checksum(*checksum, &bytes, sizeof bytes);
+  }
+  return STATUS_OK;
+}
+
 static void print_reals(FILE *out, const char *name, const struct real_list *list) {
   fprintf(out, "%s =", name);
   for (int i = 0; i < list->count; i++) fprintf(out, " %.15g", list->value[i]);
@@ -76,6 +86,8 @@ enum status subject_recipe(const struct config *config, char **recipe) {
   fprintf(out, "data.orientation = %s\n", config->data.orientation);
   if (strcmp(config->data.grid, "common") != 0) fprintf(out, "data.grid = %s\n", config->data.grid);
   if (!subject_keeps_grid(config)) print_common_grid(out, config);
+  if (config->data.channels > 1)
+    fprintf(out, "data.channels = %lld\n", (long long)config->data.channels);
   fprintf(out, "data.intensity = %s %.15g %.15g\n", config->data.intensity,
           config->data.intensity_low, config->data.intensity_high);
   print_ints(out, "data.labels", &config->data.labels);

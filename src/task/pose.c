@@ -103,6 +103,9 @@ static enum status pose_open(struct task_run *run, const struct config *config) 
   TRY(check_grid(config));
   TRY(check_ranges(config));
   TRY(task_open_dataset(run, config));
+  REQUIRE(run->dataset.channels == 1, STATUS_USAGE,
+          "%s: expected images of 1 channel for task pose, found %d", config->data.shards,
+          run->dataset.channels);
   TRY(check_subjects(run));
   warn_of_borders(run);
   return task_reserve_order(run, run->subject_count[SPLIT_TRAIN] * config->pose.variants_per_image);

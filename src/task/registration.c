@@ -93,6 +93,9 @@ static enum status check_extents(const struct task_run *run) {
 
 static enum status registration_open(struct task_run *run, const struct config *config) {
   TRY(task_open_dataset(run, config));
+  REQUIRE(run->dataset.channels == 1, STATUS_USAGE,
+          "%s: expected images of 1 channel for task registration, found %d", config->data.shards,
+          run->dataset.channels);
   TRY(check_grids(run));
   if (mode_is(run, "atlas")) TRY(find_atlas(run));
   int needed = mode_is(run, "atlas") ? 1 : 2;

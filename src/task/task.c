@@ -39,27 +39,31 @@ enum status task_open_dataset(struct task_run *run, const struct config *config)
   return STATUS_OK;
 }
 
+static size_t voxels_of(const struct dataset *dataset) {
+  const int *extent = dataset->extent;
+  return (size_t)extent[0] * (size_t)extent[1] * (size_t)extent[2];
+}
+
 static enum status put(struct task_run *run, enum purpose purpose, int subject, const void *volume,
-                       size_t voxel_bytes, void *const *inputs, int input) {
-  const int *extent = run->dataset.extent;
+                       size_t bytes, void *const *inputs, int input) {
   bool keeps = run->kept && purpose == PURPOSE_TRAINING;
   TRY(dataset_verify(&run->dataset, subject));
   if (keeps) run->kept[input] = subject;
   if (keeps) return STATUS_OK;
-  memcpy(inputs[input], volume,
-         voxel_bytes * (size_t)extent[0] * (size_t)extent[1] * (size_t)extent[2]);
+  memcpy(inputs[input], volume, bytes);
   return STATUS_OK;
 }
 
 enum status task_put_image(struct task_run *run, enum purpose purpose, int subject,
                            void *const *inputs, int input) {
-  return put(run, purpose, subject, dataset_image(&run->dataset, subject), sizeof(float), inputs,
-             input);
+  size_t bytes = voxels_of(&run->dataset) * (size_t)run->dataset.channels * sizeof(float);
+  return put(run, purpose, subject, dataset_image(&run->dataset, subject), bytes, inputs, input);
 }
 
 enum status task_put_labels(struct task_run *run, enum purpose purpose, int subject,
                             void *const *inputs, int input) {
-  return put(run, purpose, subject, dataset_label(&run->dataset, subject), 1, inputs, input);
+  size_t bytes = voxels_of(&run->dataset);
+  return put(run, purpose, subject, dataset_label(&run->dataset, subject), bytes, inputs, input);
 }
 
 enum status task_reserve_order(struct task_run *run, int64_t samples) {

@@ -164,11 +164,12 @@ enum status volume_deform(const struct volume *source, const struct grid *target
   bool exact = !displacement && snap_to_voxels(&sampler.map, target->extent);
   if (exact) used.method = RESAMPLE_NEAREST;
   TRY(prepare(source, target, result));
-  result->is_integer =
-      source->is_integer && used.method == RESAMPLE_NEAREST && used.fill == rintf(used.fill);
+  result->is_integer = source->is_integer && used.method == RESAMPLE_NEAREST;
   size_t from = volume_count(source), to = volume_count(result);
   for (int c = 0; c < source->channels; c++) {
     sampler.values = source->values + (size_t)c * from;
+    if (options->fills) used.fill = options->fills[c];
+    result->is_integer = result->is_integer && used.fill == rintf(used.fill);
     sample_all(&sampler, target->extent, result->values + (size_t)c * to);
   }
   return STATUS_OK;

@@ -21,6 +21,7 @@ struct resample_options {
   enum resample_method method;
   enum resample_border border;
   float fill;
+  const float *fills; /* OPTIONAL: one of each channel, instead of fill */
 };
 
 /* Target voxel -> world -> source voxel, coordinates in double. Where this lands on source voxels
