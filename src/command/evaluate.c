@@ -113,8 +113,9 @@ static enum status score_and_write(struct judge *judge, const struct request *re
           STATUS_USAGE, "%s: expected samples in the %s split, found none",
           judge->config->data.shards, request->split);
   struct evaluation evaluation = {0};
+  struct task_network network = judge_network(judge);
   enum status status = evaluate_split(&evaluation, judge->comm, judge->task, &judge->task_run,
-                                      &judge->network, (enum split)split, true, NULL);
+                                      &judge->network, &network, (enum split)split, true, NULL);
   enum status mine = status;
   const struct task_scores scores = {
       .split = split_name((enum split)split),
@@ -158,7 +159,9 @@ extern const struct command command_evaluate;
 const struct command command_evaluate = {
     .name = "evaluate",
     .usage = "CONFIG [--checkpoint FILE] [--split test] [--name NAME] [key=value ...]",
-    .help = "scores a split with the best checkpoint (or FILE): table, CSV and JSON in output.dir",
+    .help =
+        "scores a split with the best checkpoint (or FILE; FILE,FILE,...: an ensemble): table, CSV "
+        "and JSON in output.dir",
     .run = evaluate_command,
     .parallel = true,
 };

@@ -33,6 +33,9 @@ const struct command command_predict = {
     .usage = "CONFIG [--checkpoint FILE] --output DIR INPUT... [key=value ...]",
     .help =
         "registration: MOVING FIXED [MOVING_LABELS] to warped image, labels, displacement, "
-        "Jacobian; pose: volumes or folders to poses, ITK transforms, figures",
+        "Jacobian; pose: volumes or folders to poses, ITK transforms, figures; segmentation: "
+        "volumes "
+        "or folders to label maps, probabilities, uncertainty. --checkpoint FILE,FILE,...: an "
+        "ensemble",
     .run = predict_command,
 };

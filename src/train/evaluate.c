@@ -11,6 +11,7 @@ struct scorer {
   const struct task *task;
   struct task_run *task_run;
   struct network *network;
+  struct task_network how;
   enum split split;
   bool detailed;
   const struct evaluation_visitor *visitor;
@@ -22,9 +23,8 @@ static enum status score_one(struct scorer *scorer, int64_t index, double *row, 
   batch_pointers(&scorer->network->batch, scorer->memory, 0, inputs);
   TRY(scorer->task->fill(scorer->task_run, PURPOSE_PREDICTION, scorer->split, 0, index, inputs));
   const void *const *given = (const void *const *)inputs;
-  struct task_network network = network_for_task(scorer->network);
-  if (!scorer->task->runs_itself)
-    TRY(network.run(network.context, scorer->network->extent, given));
+  struct task_network network = scorer->how;
+  if (!scorer->task->runs_itself) TRY(network.run(network.context, scorer->network->extent, given));
   TRY(scorer->task->score(scorer->task_run, scorer->split, index, scorer->detailed, &network, given,
                           row, label));
   if (!scorer->visitor) return STATUS_OK;
@@ -64,7 +64,8 @@ static enum status allocate(struct evaluation *evaluation) {
 
 enum status evaluate_split(struct evaluation *evaluation, struct comm *comm,
                            const struct task *task, struct task_run *task_run,
-                           struct network *network, enum split split, bool detailed,
+                           struct network *network, const struct task_network *how,
+                           enum split split, bool detailed,
                            const struct evaluation_visitor *visitor) {
   *evaluation = (struct evaluation){.count = (int)task->count(task_run, PURPOSE_PREDICTION, split)};
   enum status mine = task->columns(task_run, detailed, &evaluation->columns);
@@ -74,7 +75,15 @@ enum status evaluate_split(struct evaluation *evaluation, struct comm *comm,
   struct slot_range share = comm_share(evaluation->count, comm->rank, comm->size);
   double *rows = evaluation->rows + (size_t)share.first * (size_t)evaluation->columns.count;
   char *labels = evaluation->labels + (size_t)share.first * TASK_LABEL_BYTES;
-  struct scorer scorer = {task, task_run, network, split, detailed, visitor, NULL};
+  struct scorer scorer = {
+      .task = task,
+      .task_run = task_run,
+      .network = network,
+      .how = how ? *how : network_for_task(network),
+      .split = split,
+      .detailed = detailed,
+      .visitor = visitor,
+  };
   struct slot_range scored = share;
   if (visitor && comm->rank == 0 && share.count == 0 && evaluation->count > 0)
     scored.count = 1; /* fewer samples than ranks: rank 0 sees the first one all the same */

@@ -18,10 +18,12 @@ struct evaluation_visitor {
   void *context;
 };
 
-/* Collective. `network` is planned for predictions, one sample a batch, and open. */
+/* Collective. `network` is planned for predictions, one sample a batch, and open; `how`: how tasks
+ * run it (NULL: as it is). */
 CHECKED enum status evaluate_split(struct evaluation *evaluation, struct comm *comm,
                                    const struct task *task, struct task_run *task_run,
-                                   struct network *network, enum split split, bool detailed,
+                                   struct network *network, const struct task_network *how,
+                                   enum split split, bool detailed,
                                    const struct evaluation_visitor *visitor);
 
 /* Mean and deviation (of the population) of a column over the rows where it is a number; returns

@@ -198,7 +198,7 @@ static enum status validate(struct trainer *trainer, struct evaluation *validati
   /* the networks have streams of their own */
   TRY(trainer_alone(trainer, trainer->device->ops->synchronize(&stream)));
   TRY(evaluate_split(validation, trainer->comm, trainer->task, &trainer->task_run,
-                     &trainer->evaluation, SPLIT_VALIDATION, false, &visitor));
+                     &trainer->evaluation, NULL, SPLIT_VALIDATION, false, &visitor));
   trainer->comm->phase = "training";
   *best = judge(trainer, validation);
   return STATUS_OK;
