@@ -22,6 +22,9 @@ static enum status check_windows(const struct config *config) {
     REQUIRE(windows->value[i] < windows->value[i + 1], STATUS_USAGE,
             "segmentation.windows: expected low below high, found %g and %g", windows->value[i],
             windows->value[i + 1]);
+  REQUIRE(windows->count == 0 || config->data.channels == 1, STATUS_USAGE,
+          "segmentation.windows: expected data.channels = 1, found %lld",
+          (long long)config->data.channels);
   REQUIRE(config->segmentation.window_range.count == 2, STATUS_USAGE,
           "segmentation.window_range: expected 2 numbers, found %d",
           config->segmentation.window_range.count);
@@ -76,7 +79,7 @@ enum status segmentation_look(const struct config *config, const int extent[3],
   };
   TRY(check_windows(config));
   int windows = config->segmentation.windows.count / 2;
-  view->stored = 1;
+  view->stored = (int)config->data.channels;
   view->channels = windows > 0 ? windows : view->stored;
   REQUIRE(!patches || patch->count == 3, STATUS_USAGE,
           "segmentation.patch: expected 3 numbers, found %d", patch->count);

@@ -77,7 +77,7 @@ static enum status finish_volume(const struct config *config, struct subject_sou
 /* "a.nii.gz;b.nii.gz" */
 static enum status add_files(const struct config *config, struct volume_list *list,
                              const char *word) {
-  struct subject_source *volume;
+  struct subject_source *volume = NULL;
   TRY(add_volume(list, &volume));
   for (const char *from = word; from;) {
     const char *end = strchr(from, ';');
@@ -116,7 +116,7 @@ static bool begins_volume(const struct config *config, const char *name) {
 
 static enum status add_name(const struct config *config, struct volume_list *list,
                             const char *folder, const char *name) {
-  struct subject_source *volume;
+  struct subject_source *volume = NULL;
   if (!begins_volume(config, name)) return STATUS_OK;
   TRY(add_volume(list, &volume));
   TRY(add_file(volume, file_join(folder, name)));
@@ -142,7 +142,7 @@ static enum status add_folder(const struct config *config, struct volume_list *l
 static enum status add_subject(const struct config *config, struct volume_list *list,
                                const char *folder, bool *added) {
   static const char *const images[] = {"ct.nii.gz", "mri.nii.gz"};
-  struct subject_source *volume;
+  struct subject_source *volume = NULL;
   *added = false;
   for (int i = 0; i < 2 && !*added; i++) {
     char *path = file_join(folder, images[i]);

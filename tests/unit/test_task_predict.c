@@ -352,7 +352,7 @@ static enum status predict(const struct scene *scene, const struct paths *paths,
   struct network network = {.scene = scene, .fails = fails};
   network.displacement = malloc(3 * count_of(scene->extent) * sizeof(float));
   if (!network.displacement) abort();
-  const struct task_network interface = {&network, run, output};
+  const struct task_network interface = {.context = &network, .run = run, .output = output};
   const char *const names[] = {paths->moving, paths->fixed, paths->labels};
   enum status status = registration_predict(&config, &interface, names, files, paths->results);
   CHECK(status || network.runs == 1);
