@@ -1,8 +1,10 @@
 /* Arguments of the common operators, written once. */
 #include "model/blocks.h"
+#include <stdio.h>
 #include <string.h>
 #include "kernels/conv/conv.h"
 #include "kernels/conv_transpose/conv_transpose.h"
+#include "kernels/dropout/dropout.h"
 #include "kernels/leaky_relu/leaky_relu.h"
 #include "kernels/max_pool/max_pool.h"
 #include "kernels/norm/norm.h"
@@ -95,6 +97,27 @@ enum status block_logits(struct graph *graph, const char *name, int input, int c
       .prior = prior,
   };
   return graph_add(graph, "conv", name, &arguments, sizeof arguments, &input, 1, output);
+}
+
+enum status block_dropout(struct graph *graph, const char *name, int input,
+                          const struct block_dropout *dropout, int *output) {
+  const struct dropout_arguments arguments = {.probability = (float)dropout->probability,
+                                              .number = (unsigned)dropout->number};
+  const int inputs[2] = {input, dropout->key};
+  *output = input;
+  if (dropout->key < 0 || dropout->probability == 0) return STATUS_OK;
+  return graph_add(graph, "dropout", name, &arguments, sizeof arguments, inputs, 2, output);
+}
+
+enum status block_classify(struct graph *graph, const char *name, int input, int hidden,
+                           int classes, int *output) {
+  char part[OP_NAME_BYTES];
+  snprintf(part, sizeof part, "%s.avgpool", name);
+  TRY(graph_add(graph, "average_pool", part, NULL, 0, &input, 1, output));
+  snprintf(part, sizeof part, "%s.fc1", name);
+  if (hidden > 0) TRY(block_linear(graph, part, *output, hidden, 0, false, 0, output));
+  snprintf(part, sizeof part, "%s.fc2", name);
+  return block_linear(graph, part, *output, classes, 1, true, 0, output);
 }
 
 void block_axes(int extents[3], bool planes, int side, int other) {

@@ -39,6 +39,21 @@ CHECKED enum status block_normalise(struct graph *graph, const char *name, int i
 CHECKED enum status block_logits(struct graph *graph, const char *name, int input, int classes,
                                  double prior, int *output);
 
+/* Drops elements with a probability, under the samples' keys: see kernels/dropout. key -1 or
+ * probability 0: the input itself. number: another for each in a network. */
+struct block_dropout {
+  int key;
+  double probability;
+  int number;
+};
+CHECKED enum status block_dropout(struct graph *graph, const char *name, int input,
+                                  const struct block_dropout *dropout, int *output);
+
+/* Logits of whole samples, [n classes 1 1 1] float32, from features [n c d h w]: their mean over
+ * all voxels, a hidden layer "NAME.fc1" of `hidden` numbers with ReLU (0: none) and "NAME.fc2". */
+CHECKED enum status block_classify(struct graph *graph, const char *name, int input, int hidden,
+                                   int classes, int *output);
+
 /* Which axes a network works along: all, or, of planes, h and w. A kernel, stride or padding of
  * `side` along these, and of `other` along the rest. */
 void block_axes(int extents[3], bool planes, int side, int other);

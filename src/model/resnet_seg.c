@@ -34,6 +34,7 @@ struct seg {
   struct preset preset;
   struct int_list features, blocks;
   bool planes;
+  int dropout;                   /* the samples' keys */
   int stage[CONFIG_LIST_LENGTH]; /* what each gave */
 };
 
@@ -82,33 +83,42 @@ static enum status build_stage(struct seg *seg, int i, int *x) {
   return STATUS_OK;
 }
 
-/* x, of twice the spacing, joins stage i. */
+/* x meets stage i. */
+static enum status join_stage(const struct seg *seg, int i, int *x) {
+  const struct residual_builder *builder = &seg->builder;
+  struct residual_conv options = {.channels = (int)seg->features.value[i], .stride = {1, 1, 1}};
+  char name[NAME_BYTES], conv[NAME_BYTES], norm[NAME_BYTES];
+  const int both[2] = {seg->stage[i], *x};
+  snprintf(name, sizeof name, "%scat%d", builder->prefix, i + 1);
+  TRY(block_concat(builder->graph, name, both, 2, x));
+  snprintf(conv, sizeof conv, "dec%d", i + 1);
+  snprintf(norm, sizeof norm, "dec_bn%d", i + 1);
+  block_axes(options.kernel, seg->planes, 3, 1);
+  return residual_conv_norm(builder, conv, norm, options, -1, 0, x);
+}
+
+/* x, of twice the spacing, comes to the resolution of stage i. */
 static enum status build_up(const struct seg *seg, int i, int *x) {
   const struct residual_builder *builder = &seg->builder;
   const struct block_up up = {.channels = (int)seg->features.value[i],
                               .kernel = seg->preset.up,
                               .planes = seg->planes,
                               .bias = strcmp(builder->config->model.norm, "none") == 0};
-  struct residual_conv join = {.channels = up.channels, .stride = {1, 1, 1}};
-  char name[NAME_BYTES], conv[NAME_BYTES], norm[NAME_BYTES];
+  const struct block_dropout dropout = {seg->dropout, builder->config->model.dropout, i};
+  char name[NAME_BYTES], norm[NAME_BYTES];
   snprintf(name, sizeof name, "%sup%d", builder->prefix, i + 1);
   snprintf(norm, sizeof norm, "up_bn%d", i + 1);
   TRY(block_up(builder->graph, name, *x, &up, x));
   TRY(residual_norm(builder, norm, -1, 0, x));
-  if (!seg->preset.skips) return STATUS_OK;
-  const int both[2] = {seg->stage[i], *x};
-  snprintf(name, sizeof name, "%scat%d", builder->prefix, i + 1);
-  TRY(block_concat(builder->graph, name, both, 2, x));
-  snprintf(conv, sizeof conv, "dec%d", i + 1);
-  snprintf(norm, sizeof norm, "dec_bn%d", i + 1);
-  block_axes(join.kernel, seg->planes, 3, 1);
-  return residual_conv_norm(builder, conv, norm, join, -1, 0, x);
+  if (seg->preset.skips) TRY(join_stage(seg, i, x));
+  snprintf(name, sizeof name, "%sdropout%d", builder->prefix, i + 1);
+  return block_dropout(builder->graph, name, *x, &dropout, x);
 }
 
 static enum status resnet_seg_build(struct graph *graph, const struct config *config,
                                     const char *prefix, const struct model_request *request,
                                     struct model_result *result) {
-  struct seg seg = {.builder = {graph, config, prefix}};
+  struct seg seg = {.builder = {graph, config, prefix}, .dropout = request->dropout};
   char name[NAME_BYTES];
   int x;
   TRY(open_seg(&seg));

@@ -16,6 +16,12 @@ static bool is_planar(const struct residual_builder *builder) {
   return builder->config->model.dimensions == 2;
 }
 
+/* What every step of building needs. */
+struct unet {
+  struct residual_builder builder;
+  int dropout; /* the samples' keys */
+};
+
 /* The two convolutions of a level: "NAME.conv.0", norm "NAME.conv.1"; "NAME.conv.3", "NAME.conv.4".
  */
 static enum status pair(const struct residual_builder *builder, const char *name, int channels,
@@ -39,6 +45,15 @@ static enum status down(const struct residual_builder *builder, int level, int c
   *skip = *x;
   snprintf(name, sizeof name, "%sdowns.%d.pool", builder->prefix, level);
   return block_halve(builder->graph, name, *x, is_planar(builder), x);
+}
+
+/* Dropout after a level's convolutions. number: from the bottom. */
+static enum status drop(const struct unet *unet, const char *level, int number, int *x) {
+  const struct residual_builder *builder = &unet->builder;
+  const struct block_dropout dropout = {unet->dropout, builder->config->model.dropout, number};
+  char name[NAME_BYTES];
+  snprintf(name, sizeof name, "%s%s.dropout", builder->prefix, level);
+  return block_dropout(builder->graph, name, *x, &dropout, x);
 }
 
 /* A convolution of one voxel without more: one logit for each. */
@@ -68,8 +83,8 @@ static enum status attend(const struct residual_builder *builder, int number, in
 }
 
 /* Doubling number `number` (from the bottom) and what it does with the level's skip. */
-static enum status up(const struct residual_builder *builder, int number, int channels, int skip,
-                      int *x) {
+static enum status up(const struct unet *unet, int number, int channels, int skip, int *x) {
+  const struct residual_builder *builder = &unet->builder;
   const struct block_up options = {
       .channels = channels, .kernel = 2, .planes = is_planar(builder), .bias = true};
   char name[NAME_BYTES];
@@ -80,22 +95,25 @@ static enum status up(const struct residual_builder *builder, int number, int ch
   snprintf(name, sizeof name, "%sups.%d.cat", builder->prefix, 2 * number + 1);
   TRY(block_concat(builder->graph, name, both, 2, x));
   snprintf(name, sizeof name, "ups.%d", 2 * number + 1);
-  return pair(builder, name, channels, x);
+  TRY(pair(builder, name, channels, x));
+  return drop(unet, name, number + 1, x);
 }
 
 static enum status unet_build(struct graph *graph, const struct config *config, const char *prefix,
                               const struct model_request *request, struct model_result *result) {
-  const struct residual_builder builder = {graph, config, prefix};
+  const struct unet unet = {{graph, config, prefix}, request->dropout};
   const struct int_list features = model_numbers(&config->model.features, &FEATURES);
   int skips[CONFIG_LIST_LENGTH], levels = features.count, x;
   char name[NAME_BYTES];
   snprintf(name, sizeof name, "%sinputs.cat", prefix);
   TRY(block_concat(graph, name, request->inputs, request->input_count, &x));
-  for (int i = 0; i < levels; i++) TRY(down(&builder, i, (int)features.value[i], &skips[i], &x));
-  TRY(pair(&builder, "bottleneck", 2 * (int)features.value[levels - 1], &x));
+  for (int i = 0; i < levels; i++)
+    TRY(down(&unet.builder, i, (int)features.value[i], &skips[i], &x));
+  TRY(pair(&unet.builder, "bottleneck", 2 * (int)features.value[levels - 1], &x));
+  TRY(drop(&unet, "bottleneck", 0, &x));
   result->bottleneck = x;
   for (int i = levels - 1; i >= 0; i--)
-    TRY(up(&builder, levels - 1 - i, (int)features.value[i], skips[i], &x));
+    TRY(up(&unet, levels - 1 - i, (int)features.value[i], skips[i], &x));
   snprintf(name, sizeof name, "%sfinal_conv", prefix);
   return block_logits(graph, name, x, (int)config->model.classes, config->model.prior,
                       &result->output);
