@@ -5,6 +5,7 @@
 #include "kernels/affine/affine.h"
 #include "kernels/conv/conv.h"
 #include "kernels/conv_transpose/conv_transpose.h"
+#include "kernels/dropout/dropout.h"
 #include "kernels/integrate/integrate.h"
 #include "kernels/leaky_relu/leaky_relu.h"
 #include "kernels/loss_bce/loss_bce.h"
@@ -18,6 +19,7 @@
 #include "kernels/norm/norm.h"
 #include "kernels/resize/resize.h"
 #include "kernels/warp/warp.h"
+#include "kernels/window/window.h"
 
 static struct golden golden;
 
@@ -146,6 +148,17 @@ static const struct golden_case pose_layers[] = {
     {"geodesic_9", POSE(POSE_GEODESIC)},
     {"corner_6", POSE(POSE_CORNER)},
     {"corner_9", POSE(POSE_CORNER)},
+};
+
+#define WINDOWS(...) "window", ARGUMENTS(window_arguments, __VA_ARGS__), 1
+
+static const struct golden_case network_parts[] = {
+    {"window_1", WINDOWS(1, {-160}, {240}, 0, 1)},
+    {"window_3", WINDOWS(3, {-160, -1000, -100}, {240, 400, 1000}, -1, 1)},
+    {"window_6",
+     WINDOWS(6, {-160, -1000, -100, 0, 20, -1500}, {240, 400, 1000, 80, 21, 1500}, 0, 255)},
+    {"dropout_half", "dropout", ARGUMENTS(dropout_arguments, 0.5F, 1), 2},
+    {"dropout_quarter", "dropout", ARGUMENTS(dropout_arguments, 0.25F, 40), 2},
 };
 
 /* LABEL.PARTindex, NULL if the file has none. */
@@ -281,10 +294,15 @@ TEST(pose_layers_agree_with_pytorch) {
   check_cases("pose_layers", pose_layers, sizeof pose_layers / sizeof *pose_layers);
 }
 
+TEST(parts_of_networks_agree_with_pytorch_and_scipy) {
+  check_cases("network_parts", network_parts, sizeof network_parts / sizeof *network_parts);
+}
+
 int main(void) {
   RUN(operators_agree_with_pytorch);
   RUN(layers_agree_with_pytorch);
   RUN(segmentation_layers_agree_with_pytorch_and_monai);
   RUN(pose_layers_agree_with_pytorch);
+  RUN(parts_of_networks_agree_with_pytorch_and_scipy);
   return check_result();
 }
