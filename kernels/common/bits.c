@@ -2,7 +2,7 @@
 #include "kernels/common/bits.h"
 
 enum status bits_check(const struct node *node, const char *loss) {
-  REQUIRE(node->input_count == 2, STATUS_USAGE,
+  REQUIRE(node->input_count >= 2, STATUS_USAGE,
           "%s: %s takes logits and packed bits, found %d inputs", node->name, loss,
           node->input_count);
   const struct tensor *x = &node->x[0], *bits = &node->x[1];

@@ -8,6 +8,8 @@
 static enum status infer(struct node *node) {
   const struct loss_bce_arguments *a = loss_bce_arguments_of(node);
   TRY(bits_check(node, "loss_bce"));
+  REQUIRE(node->input_count == 2, STATUS_USAGE, "%s: loss_bce takes 2 inputs, found %d", node->name,
+          node->input_count);
   REQUIRE(a->gamma >= 0 && a->positive_weight >= 0, STATUS_USAGE,
           "%s: loss_bce: gamma and positive_weight must not be negative, are %g and %g", node->name,
           a->gamma, a->positive_weight);

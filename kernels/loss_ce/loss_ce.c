@@ -5,26 +5,11 @@
 #include "kernels/common/simd.h"
 #include "kernels/common/widen.h"
 
-static enum status check_denominator(const struct node *node) {
-  REQUIRE(node->input_count <= 3, STATUS_USAGE, "%s: loss_ce takes 2 or 3 inputs, found %d",
-          node->name, node->input_count);
-  if (node->input_count < 3) return STATUS_OK;
-  struct shape s = node->x[2].shape;
-  enum dtype dtype = node->x[2].dtype;
-  REQUIRE(shape_equal(s, (struct shape){1, 1, 1, 1, 1}) &&
-              (dtype == DTYPE_F32 || dtype == node->x[0].dtype),
-          STATUS_USAGE,
-          "%s: loss_ce: expected one number as denominator, float32 or as the logits, found %s of "
-          "%dx%dx%dx%dx%d",
-          node->name, dtype_name(dtype), s.n, s.c, s.d, s.h, s.w);
-  return STATUS_OK;
-}
-
 static enum status infer(struct node *node) {
   const struct loss_ce_arguments *a = loss_ce_arguments_of(node);
   struct logits logits;
   TRY(logits_check(node, "loss_ce", &logits));
-  TRY(check_denominator(node));
+  TRY(batch_sums_check(node, "loss_ce", a->sum, 1));
   REQUIRE(a->gamma >= 0, STATUS_USAGE, "%s: loss_ce: gamma must not be negative, is %g", node->name,
           a->gamma);
   for (int k = 0; a->weighted && k < logits.classes; k++)

@@ -1,5 +1,6 @@
 /* loss_ce on the GPU. */
 #include "kernels/common/cuda_logits.h"
+#include "kernels/common/cuda_sums.h"
 extern "C" {
 #include "kernels/loss_ce/loss_ce.h"
 }
@@ -42,13 +43,12 @@ __global__ void __launch_bounds__(LOGITS_THREADS)
   partial[at + (int64_t)gridDim.x * gridDim.y] = weights;
 }
 
-/* given: the denominator of the third input, NULL without one. */
+/* at: the place of the batch's denominator. */
 template <typename T>
-__global__ void ce_conclude(const double *sums, const T *narrow, const float *wide,
-                            double *denominator, double *y) {
+__global__ void ce_conclude(const double *sums, const __grid_constant__ struct cuda_sums<T> batch,
+                            int at, double *denominator, double *y) {
   double below = sums[LOSS_CE_WEIGHT];
-  if (narrow) below = (double)to_float(*narrow);
-  if (wide) below = (double)*wide;
+  if (batch.given()) below = batch.at(at) / batch.at(batch.calls);
   *denominator = below;
   *y = loss_ce_of(sums[LOSS_CE_SUM], below);
 }
@@ -68,7 +68,6 @@ static enum status forward(const struct node *node, const struct io *io, struct 
   const struct cuda_logits logits = cuda_logits_of(node);
   const unsigned char *labels = (const unsigned char *)io->x[1];
   double *sums = (double *)io->workspace, *partial = sums + LOSS_CE_SUMS;
-  const bool given = node->input_count > 2, wide = given && node->x[2].dtype == DTYPE_F32;
   if (logits.finer)
     CUDA_LAUNCH((ce_forward<T, true>), cuda_logits_grid(logits), LOGITS_THREADS,
                 cuda_logits_rows(logits), stream, logits, (const T *)io->x[0], labels,
@@ -78,8 +77,8 @@ static enum status forward(const struct node *node, const struct io *io, struct 
                 cuda_logits_rows(logits), stream, logits, (const T *)io->x[0], labels,
                 loss_ce_terms_of(node), partial);
   cuda_fold(partial, (int64_t)partial_count(node), LOSS_CE_SUMS, 1.0, sums, stream);
-  CUDA_LAUNCH(ce_conclude<T>, 1, 1, 0, stream, sums, given && !wide ? (const T *)io->x[2] : NULL,
-              wide ? (const float *)io->x[2] : NULL, (double *)io->saved[0], (double *)io->y);
+  CUDA_LAUNCH(ce_conclude<T>, 1, 1, 0, stream, sums, cuda_sums_of<T>(node, io),
+              loss_ce_arguments_of(node)->sum, (double *)io->saved[0], (double *)io->y);
   return cuda_launched(node->name);
 }
 

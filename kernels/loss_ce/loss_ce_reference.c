@@ -47,12 +47,9 @@ static void add_loss(const struct node *node, const struct io *io, const struct 
 
 static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
   (void)stream;
-  double sums[LOSS_CE_SUMS] = {0}, denominator = 0;
+  double sums[LOSS_CE_SUMS] = {0};
   visit(node, io, add_loss, sums);
-  denominator = sums[LOSS_CE_WEIGHT];
-  if (node->input_count > 2)
-    denominator = node->x[2].dtype == DTYPE_F64 ? *(const double *)io->x[2]
-                                                : (double)*(const float *)io->x[2];
+  double denominator = loss_ce_denominator(node, io, sums[LOSS_CE_WEIGHT]);
   *(double *)io->saved[0] = denominator;
   *(double *)io->y = loss_ce_of(sums[LOSS_CE_SUM], denominator);
   return STATUS_OK;

@@ -91,7 +91,7 @@ static enum status forward(const struct node *node, const struct io *io, struct 
   for (int n = 0; n < logits.n; n++)
     for (int s = 0; s < LOSS_CE_SUMS; s++)
       sums[s] += fold_sum(partial + ((int64_t)n * LOSS_CE_SUMS + s) * blocks, blocks);
-  double denominator = node->input_count > 2 ? *(const float *)io->x[2] : sums[LOSS_CE_WEIGHT];
+  double denominator = loss_ce_denominator(node, io, sums[LOSS_CE_WEIGHT]);
   *(double *)io->saved[0] = denominator;
   *(double *)io->y = loss_ce_of(sums[LOSS_CE_SUM], denominator);
   return STATUS_OK;

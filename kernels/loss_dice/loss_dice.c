@@ -5,31 +5,42 @@
 #include "kernels/common/simd.h"
 #include "kernels/common/widen.h"
 
-static enum status check_inputs(const struct node *node) {
+static enum status check_logits(const struct node *node) {
   struct logits logits;
-  REQUIRE(node->input_count == 2, STATUS_USAGE, "%s: loss_dice takes 2 inputs, found %d",
-          node->name, node->input_count);
   if (loss_dice_arguments_of(node)->activation == LOSS_DICE_SOFTMAX)
-    return logits_check(node, "loss_dice", &logits);
-  return bits_check(node, "loss_dice");
+    return logits_check(node, node->op->name, &logits);
+  return bits_check(node, node->op->name);
+}
+
+enum status loss_dice_check(const struct node *node) {
+  const struct loss_dice_arguments *a = loss_dice_arguments_of(node);
+  const char *loss = node->op->name;
+  TRY(check_logits(node));
+  struct shape s = node->x[0].shape;
+  int least = a->include_background ? 1 : 2;
+  REQUIRE(s.c >= least && s.c <= LOSS_DICE_MOST_CLASSES, STATUS_USAGE,
+          "%s: %s: expected %d to %d classes, found %d", node->name, loss, least,
+          (int)LOSS_DICE_MOST_CLASSES, s.c);
+  REQUIRE(a->smooth_numerator >= 0 && a->smooth_denominator > 0, STATUS_USAGE,
+          "%s: %s: expected smooth_numerator of at least 0 and smooth_denominator above 0, "
+          "found %g and %g",
+          node->name, loss, a->smooth_numerator, a->smooth_denominator);
+  return STATUS_OK;
 }
 
 static enum status infer(struct node *node) {
   const struct loss_dice_arguments *a = loss_dice_arguments_of(node);
-  TRY(check_inputs(node));
+  TRY(loss_dice_check(node));
   struct shape s = node->x[0].shape;
-  int least = a->include_background ? 1 : 2;
-  REQUIRE(s.c >= least && s.c <= LOSS_DICE_MOST_CLASSES, STATUS_USAGE,
-          "%s: loss_dice: expected %d to %d classes, found %d", node->name, least,
-          (int)LOSS_DICE_MOST_CLASSES, s.c);
-  REQUIRE(a->smooth_numerator >= 0 && a->smooth_denominator > 0, STATUS_USAGE,
-          "%s: loss_dice: expected smooth_numerator of at least 0 and smooth_denominator above 0, "
-          "found %g and %g",
-          node->name, a->smooth_numerator, a->smooth_denominator);
+  TRY(batch_sums_check(node, "loss_dice", a->sum, s.c * DICE_SUMS));
+  REQUIRE(a->batch || !batch_sums_given(node), STATUS_USAGE,
+          "%s: loss_dice: sums of a batch need batch = true", node->name);
   node->y = op_scalar();
   node->backward_reads = READS_X;
   node->saved_count = 1;
   node->saved[0] = (struct tensor){{s.n, 1, 1, s.c, DICE_SUMS}, DTYPE_F64, LAYOUT_PLANAR};
+  if (batch_sums_given(node))
+    node->saved[0].shape = (struct shape){1, 1, 1, 1, s.c * DICE_SUMS + 1};
   return STATUS_OK;
 }
 
@@ -41,6 +52,7 @@ struct loss_dice_terms loss_dice_terms_of(const struct node *node) {
                                   .classes = s.c,
                                   .samples = s.n,
                                   .batch = a->batch,
+                                  .given = batch_sums_given(node),
                                   .squared = a->squared,
                                   .smooth_numerator = a->smooth_numerator,
                                   .smooth_denominator = a->smooth_denominator,

@@ -2,6 +2,7 @@
  * which the loss and the slopes follow. */
 #include "kernels/common/cuda_bits.h"
 #include "kernels/common/cuda_logits.h"
+#include "kernels/common/cuda_sums.h"
 extern "C" {
 #include "kernels/loss_dice/loss_dice.h"
 }
@@ -138,12 +139,16 @@ static int sum_count(const struct node *node) {
   return node->x[0].shape.n * node->x[0].shape.c * DICE_SUMS;
 }
 
+static size_t partial_bytes(const struct node *node) {
+  return sizeof(double) * (size_t)sum_count(node) * grid_of(node).x;
+}
+
 static void prepare(struct node *node) {
-  node->forward_workspace = sizeof(double) * (size_t)sum_count(node) * grid_of(node).x;
+  if (!batch_sums_given(node)) node->forward_workspace = partial_bytes(node);
 }
 
 template <typename T>
-static void measure(const struct node *node, const struct io *io, struct stream *stream) {
+static void measure_blocks(const struct node *node, const struct io *io, struct stream *stream) {
   const dim3 grid = grid_of(node);
   const bool squared = loss_dice_arguments_of(node)->squared;
   const T *x = (const T *)io->x[0];
@@ -164,13 +169,60 @@ static void measure(const struct node *node, const struct io *io, struct stream 
                 squared, partial);
 }
 
+/* The volumes of every sample; partial sums are made in the workspace. */
+template <typename T>
+static void measure(const struct node *node, const struct io *io, double *sums,
+                    struct stream *stream) {
+  measure_blocks<T>(node, io, stream);
+  cuda_fold((const double *)io->workspace, grid_of(node).x, sum_count(node), 1.0, sums, stream);
+}
+
+/* Those of a given batch, and the number of calls. */
+template <typename T>
+__global__ void __launch_bounds__(CUDA_FOLD_THREADS)
+    dice_take(const __grid_constant__ struct cuda_sums<T> batch, int first, int count,
+              double *sums) {
+  for (int i = (int)threadIdx.x; i <= count; i += CUDA_FOLD_THREADS)
+    sums[i] = batch.at(i < count ? first + i : batch.calls);
+}
+
 template <typename T>
 static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
   double *sums = (double *)io->saved[0];
-  measure<T>(node, io, stream);
-  cuda_fold((const double *)io->workspace, grid_of(node).x, sum_count(node), 1.0, sums, stream);
+  if (batch_sums_given(node))
+    CUDA_LAUNCH(dice_take<T>, 1, CUDA_FOLD_THREADS, 0, stream, cuda_sums_of<T>(node, io),
+                loss_dice_arguments_of(node)->sum, node->x[0].shape.c * DICE_SUMS, sums);
+  else
+    measure<T>(node, io, sums, stream);
   CUDA_LAUNCH(dice_finish, 1, CUDA_FOLD_THREADS, 0, stream, loss_dice_terms_of(node), sums,
               (double *)io->y);
+  return cuda_launched(node->name);
+}
+
+/* --- the volumes --- */
+
+/* The workspace of dice_volumes: partial sums, then those of every sample. */
+static void prepare_volumes(struct node *node) {
+  node->forward_workspace = partial_bytes(node) + sizeof(double) * (size_t)sum_count(node);
+}
+
+__global__ void __launch_bounds__(CUDA_FOLD_THREADS)
+    dice_give(const double *sums, int samples, int own, float *y) {
+  const int s = (int)(blockIdx.x * CUDA_FOLD_THREADS + threadIdx.x);
+  double sum = 0;
+  if (s >= own) return;
+  for (int n = 0; n < samples; n++) sum += sums[n * own + s];
+  y[s] = (float)sum;
+}
+
+template <typename T>
+static enum status give_volumes(const struct node *node, const struct io *io,
+                                struct stream *stream) {
+  double *sums = (double *)io->workspace + partial_bytes(node) / sizeof(double);
+  const int own = node->x[0].shape.c * DICE_SUMS;
+  measure<T>(node, io, sums, stream);
+  CUDA_LAUNCH(dice_give, cuda_blocks(own, CUDA_FOLD_THREADS), CUDA_FOLD_THREADS, 0, stream, sums,
+              node->x[0].shape.n, own, (float *)io->y);
   return cuda_launched(node->name);
 }
 
@@ -243,6 +295,16 @@ static enum status backward(const struct node *node, const struct io *io, struct
       .prepare = prepare,                     \
       .forward = forward<element>,            \
       .backward = backward<element>,          \
+  };                                          \
+  CUDA_KERNEL(dice_volumes_cuda, suffix) = {  \
+      .name = "hand",                         \
+      .device = DEVICE_CUDA,                  \
+      .dtype = type,                          \
+      .training = true,                       \
+      .applies = applies,                     \
+      .prepare = prepare_volumes,             \
+      .forward = give_volumes<element>,       \
+      .backward = dice_volumes_backward,      \
   }
 LOSS_DICE_CUDA(f32, DTYPE_F32, float);
 LOSS_DICE_CUDA(bf16, DTYPE_BF16, __nv_bfloat16);

@@ -8,8 +8,13 @@ static bool is_softmax(const struct node *node) {
   return loss_dice_arguments_of(node)->activation == LOSS_DICE_SOFTMAX;
 }
 
+/* Volumes of samples that are not saved are needed for a moment only. */
+static double *sums_of(const struct node *node, const struct io *io) {
+  return node->saved_count ? io->saved[0] : io->workspace;
+}
+
 static double *sums_at(const struct node *node, const struct io *io, int n, int k) {
-  return (double *)io->saved[0] + ((int64_t)n * node->x[0].shape.c + k) * DICE_SUMS;
+  return sums_of(node, io) + ((int64_t)n * node->x[0].shape.c + k) * DICE_SUMS;
 }
 
 static void add_voxel(const struct node *node, const struct io *io, int n, int k, double p,
@@ -26,6 +31,7 @@ static double slope_at(const struct node *node, const struct io *io, int n, int 
   struct loss_dice_terms terms = loss_dice_terms_of(node);
   double volumes[DICE_SUMS], scale = *(const double *)io->dy / terms.count;
   if (k < terms.first) return 0;
+  scale *= loss_dice_calls(&terms, io->saved[0]);
   loss_dice_volumes(&terms, io->saved[0], n, k, volumes);
   return scale * ((truth ? dice_overlap_slope(volumes, terms.smooth_denominator) : 0) +
                   dice_volume_slope(volumes, terms.smooth_numerator, terms.smooth_denominator) *
@@ -76,17 +82,28 @@ static void visit_voxels(const struct node *node, const struct io *io, bool back
         for (int w = 0; w < s.w; w++) visit_voxel(node, io, n, (const int[]){d, h, w}, backward);
 }
 
-/* --- the kernel --- */
+/* --- the kernels --- */
+
+static size_t volume_bytes(const struct node *node) {
+  return sizeof(double) * DICE_SUMS * (size_t)node->x[0].shape.n * (size_t)node->x[0].shape.c;
+}
+
+static void measure(const struct node *node, const struct io *io) {
+  memset(sums_of(node, io), 0, volume_bytes(node));
+  if (is_softmax(node))
+    visit_voxels(node, io, false);
+  else
+    bits_visit(node, io, add_sigmoid, NULL);
+}
 
 static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
   (void)stream;
   struct loss_dice_terms terms = loss_dice_terms_of(node);
   double loss = 0;
-  memset(io->saved[0], 0, tensor_bytes(&node->saved[0]));
-  if (is_softmax(node))
-    visit_voxels(node, io, false);
+  if (terms.given)
+    loss_dice_take(node, io);
   else
-    bits_visit(node, io, add_sigmoid, NULL);
+    measure(node, io);
   for (int n = 0; n < terms.samples; n++)
     for (int k = 0; k < terms.classes; k++) loss += loss_dice_part(&terms, io->saved[0], n, k);
   *(double *)io->y = loss;
@@ -113,4 +130,27 @@ const struct kernel REAL_NAME(loss_dice_reference) = {
     .training = true,
     .forward = forward,
     .backward = backward,
+};
+
+static void prepare_volumes(struct node *node) {
+  node->forward_workspace = volume_bytes(node);
+}
+
+static enum status give_volumes(const struct node *node, const struct io *io,
+                                struct stream *stream) {
+  (void)stream;
+  measure(node, io);
+  loss_dice_give(node, io, io->workspace);
+  return STATUS_OK;
+}
+
+extern const struct kernel REAL_NAME(dice_volumes_reference);
+const struct kernel REAL_NAME(dice_volumes_reference) = {
+    .name = "reference",
+    .device = DEVICE_CPU,
+    .dtype = REAL_DTYPE,
+    .training = true,
+    .prepare = prepare_volumes,
+    .forward = give_volumes,
+    .backward = dice_volumes_backward,
 };

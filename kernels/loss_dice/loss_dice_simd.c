@@ -112,7 +112,7 @@ static void slope_sigmoid(const struct bits_piece *piece, const void *from) {
   }
 }
 
-/* --- the kernel --- */
+/* --- the kernels --- */
 
 static bool is_softmax(const struct node *node) {
   return loss_dice_arguments_of(node)->activation == LOSS_DICE_SOFTMAX;
@@ -134,11 +134,15 @@ static struct partials partials_of(const struct node *node) {
   return (struct partials){groups, DICE_SUMS * stored / groups, SIMD_NAME(bits_blocks)(node)};
 }
 
-static void prepare(struct node *node) {
+static size_t partial_bytes(const struct node *node) {
   struct partials partials = partials_of(node);
+  return sizeof(double) * (size_t)node->x[0].shape.n * (size_t)partials.groups *
+         (size_t)partials.sums * (size_t)partials.blocks;
+}
+
+static void prepare(struct node *node) {
   size_t n = (size_t)node->x[0].shape.n, channels = (size_t)tensor_stored_channels(&node->x[0]);
-  node->forward_workspace = sizeof(double) * n * (size_t)partials.groups * (size_t)partials.sums *
-                            (size_t)partials.blocks;
+  if (!batch_sums_given(node)) node->forward_workspace = partial_bytes(node);
   node->backward_workspace = sizeof(float) * 2 * n * channels;
 }
 
@@ -151,17 +155,25 @@ static void fold(const struct node *node, const struct partials *partials, doubl
           fold_sum(partial + ((int64_t)n * stored + s) * partials->blocks, partials->blocks);
 }
 
-static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
-  (void)stream;
-  const struct loss_dice_terms terms = loss_dice_terms_of(node);
-  const struct context context = {.squared = terms.squared};
+/* The volumes of every sample; partial sums are made in the workspace. */
+static void measure(const struct node *node, const struct io *io, double *sums) {
+  const struct context context = {.squared = loss_dice_arguments_of(node)->squared};
   struct partials partials = partials_of(node);
-  double loss = 0;
   if (is_softmax(node))
     SIMD_NAME(logits_sums)(node, io, add_softmax, &context, io->workspace, partials.sums);
   else
     SIMD_NAME(bits_sums)(node, io, add_sigmoid, &context, io->workspace, partials.sums);
-  fold(node, &partials, io->workspace, io->saved[0]);
+  fold(node, &partials, io->workspace, sums);
+}
+
+static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
+  (void)stream;
+  const struct loss_dice_terms terms = loss_dice_terms_of(node);
+  double loss = 0;
+  if (terms.given)
+    loss_dice_take(node, io);
+  else
+    measure(node, io, io->saved[0]);
   for (int n = 0; n < terms.samples; n++)
     for (int k = 0; k < terms.classes; k++) loss += loss_dice_part(&terms, io->saved[0], n, k);
   *(double *)io->y = loss;
@@ -203,4 +215,31 @@ const struct kernel SIMD_NAME(loss_dice_simd) = {
     .prepare = prepare,
     .forward = forward,
     .backward = backward,
+};
+
+/* The volumes follow the partial sums. */
+static void prepare_volumes(struct node *node) {
+  size_t sums = DICE_SUMS * (size_t)node->x[0].shape.n * (size_t)node->x[0].shape.c;
+  node->forward_workspace = partial_bytes(node) + sizeof(double) * sums;
+}
+
+static enum status give_volumes(const struct node *node, const struct io *io,
+                                struct stream *stream) {
+  (void)stream;
+  double *sums = (double *)io->workspace + partial_bytes(node) / sizeof(double);
+  measure(node, io, sums);
+  loss_dice_give(node, io, sums);
+  return STATUS_OK;
+}
+
+extern const struct kernel SIMD_NAME(dice_volumes_simd);
+const struct kernel SIMD_NAME(dice_volumes_simd) = {
+    .name = SIMD_LABEL("simd"),
+    .device = DEVICE_CPU,
+    .dtype = DTYPE_F32,
+    .training = true,
+    .applies = applies,
+    .prepare = prepare_volumes,
+    .forward = give_volumes,
+    .backward = dice_volumes_backward,
 };

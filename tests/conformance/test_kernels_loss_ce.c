@@ -8,15 +8,16 @@ extern const struct op op_loss_ce;
 static const struct loss_ce_arguments plain = {0},
                                       weighted = {.weighted = true,
                                                   .weight = {0.1F, 1, 2, 0.5F, 1}},
-                                      focal = {.gamma = 2},
+                                      focal = {.gamma = 2}, second = {.sum = 1},
                                       both = {.gamma = 1.5,
+                                              .sum = 1,
                                               .weighted = true,
                                               .weight = {0.3F, 1, 0, 0.5F, 1, 2}};
 
-/* Logits, labels with some that are left out, and a denominator. */
+/* Logits, labels with some that are left out, and sums of two calls. */
 static void fill(int input, const struct shape *shape, double *values) {
   for (int64_t i = 0; i < logical_count(shape) && input > 0; i++) {
-    if (input == 2) values[i] = 37.5;
+    if (input == 2) values[i] = i == 1 ? 75 : 2;
     if (input == 1 && i % 11 == 3) values[i] = i % 2 ? LOGITS_IGNORED : 200;
   }
 }
@@ -28,19 +29,19 @@ static void fill(int input, const struct shape *shape, double *values) {
     .argument_bytes = sizeof(struct loss_ce_arguments), .no_gradient = {[2] = true}, \
     .low = {-3, 0}, .high = {3, most}, .fill = fill                                  \
   }
-#define ONE \
-  { 1, 1, 1, 1, 1 }
+#define SUMS \
+  { 1, 3, 1, 1, 1 }
 
 static const struct op_case cases[] = {
     CE("5 classes", 2, plain, 4, {2, 5, 3, 4, 7}, {2, 1, 3, 4, 7}),
     CE("3 classes, planar, weighted", 2, weighted, 2, {2, 3, 2, 3, 5}, {2, 1, 2, 3, 5}),
     CE("32 classes, focal", 2, focal, 31, {1, 32, 2, 3, 5}, {1, 1, 2, 3, 5}),
-    CE("17 classes, a given denominator", 3, plain, 16, {1, 17, 1, 2, 19}, {1, 1, 1, 2, 19}, ONE),
+    CE("17 classes, given sums", 3, second, 16, {1, 17, 1, 2, 19}, {1, 1, 1, 2, 19}, SUMS),
     CE("long rows", 2, weighted, 3, {1, 4, 1, 2, 131}, {1, 1, 1, 2, 131}),
     CE("several blocks", 2, plain, 4, {1, 5, 5, 17, 7}, {1, 1, 5, 17, 7}),
     CE("twice the extents", 2, weighted, 4, {2, 5, 3, 2, 5}, {2, 1, 6, 4, 10}),
     CE("twice, focal, planar", 2, both, 2, {1, 3, 2, 3, 4}, {1, 1, 4, 6, 8}),
-    CE("twice, past blocks", 3, both, 5, {1, 6, 9, 18, 4}, {1, 1, 18, 36, 8}, ONE),
+    CE("twice, past blocks", 3, both, 5, {1, 6, 9, 18, 4}, {1, 1, 18, 36, 8}, SUMS),
     CE("twice, long rows", 2, plain, 4, {1, 5, 1, 3, 69}, {1, 1, 2, 6, 138}),
     CE("twice along h and w", 2, plain, 19, {2, 20, 3, 5, 3}, {2, 1, 3, 10, 6}),
     CE("twice along d", 2, focal, 4, {1, 5, 5, 2, 3}, {1, 1, 10, 2, 3}),
@@ -82,9 +83,9 @@ TEST(refuses_what_does_not_fit) {
   bad = (struct op_case)CE("bad", 2, plain, 3, {1, 33, 2, 2, 3}, {1, 1, 2, 2, 3});
   CHECK_FAILS(conformance_node(&bad, DTYPE_F32, LAYOUTS_DEVICE, -1, &node),
               "logits of 1 to 32 classes, found 33");
-  bad = (struct op_case)CE("bad", 3, plain, 3, {1, 4, 2, 2, 3}, {1, 1, 2, 2, 3}, {1, 1, 1, 1, 2});
+  bad = (struct op_case)CE("bad", 3, second, 3, {1, 4, 2, 2, 3}, {1, 1, 2, 2, 3}, {1, 2, 1, 1, 1});
   CHECK_FAILS(conformance_node(&bad, DTYPE_F32, LAYOUTS_DEVICE, -1, &node),
-              "one number as denominator");
+              "expected sums 1x3x1x1x1 or more of them");
   struct loss_ce_arguments arguments = {.weighted = true, .weight = {1, -1}};
   bad = (struct op_case)CE("bad", 2, arguments, 3, {1, 4, 2, 2, 3}, {1, 1, 2, 2, 3});
   CHECK_FAILS(conformance_node(&bad, DTYPE_F32, LAYOUTS_DEVICE, -1, &node),
