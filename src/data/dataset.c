@@ -13,27 +13,27 @@ size_t dataset_array_bytes(const struct dataset *dataset, enum shard_array array
       (size_t)dataset->extent[0] * (size_t)dataset->extent[1] * (size_t)dataset->extent[2];
   if (array == SHARD_IMAGE) return voxels * sizeof(float) * (size_t)dataset->channels;
   if (array == SHARD_LABEL) return dataset->has_labels ? voxels : 0;
-  return voxels * (size_t)dataset->mask_planes;
+  if (array == SHARD_MASK) return voxels * (size_t)dataset->mask_planes;
+  return sizeof(uint32_t) * (size_t)dataset->extent[0] * (size_t)dataset->counted;
 }
 
-/* NULL: there is no such array. */
-static const unsigned char *find_array(const struct dataset *dataset, int subject,
-                                       enum shard_array array) {
+const unsigned char *dataset_find_array(const struct dataset *dataset, int subject,
+                                        enum shard_array array) {
   const struct dataset_subject *entry = &dataset->subjects[subject];
   const unsigned char *first = dataset->maps[entry->map].array[array];
   return first ? first + dataset_array_bytes(dataset, array) * (size_t)entry->row : NULL;
 }
 
 const float *dataset_image(const struct dataset *dataset, int subject) {
-  return (const float *)(const void *)find_array(dataset, subject, SHARD_IMAGE);
+  return (const float *)(const void *)dataset_find_array(dataset, subject, SHARD_IMAGE);
 }
 
 const uint8_t *dataset_label(const struct dataset *dataset, int subject) {
-  return find_array(dataset, subject, SHARD_LABEL);
+  return dataset_find_array(dataset, subject, SHARD_LABEL);
 }
 
 const uint8_t *dataset_mask(const struct dataset *dataset, int subject) {
-  return find_array(dataset, subject, SHARD_MASK);
+  return dataset_find_array(dataset, subject, SHARD_MASK);
 }
 
 const uint16_t *dataset_slice_structures(const struct dataset *dataset, int subject) {
@@ -49,14 +49,22 @@ const uint64_t *dataset_structure_voxels(const struct dataset *dataset, int subj
 }
 
 static uint32_t expected_checksum(const struct dataset_subject *entry, enum shard_array array) {
-  if (array == SHARD_IMAGE) return entry->checksum_image;
-  return array == SHARD_LABEL ? entry->checksum_label : entry->checksum_mask;
+  switch (array) {
+    case SHARD_IMAGE:
+      return entry->checksum_image;
+    case SHARD_LABEL:
+      return entry->checksum_label;
+    case SHARD_MASK:
+      return entry->checksum_mask;
+    default:
+      return entry->checksum_voxels;
+  }
 }
 
 static enum status verify_array(const struct dataset *dataset, int subject,
                                 enum shard_array array) {
   const struct dataset_subject *entry = &dataset->subjects[subject];
-  const unsigned char *values = find_array(dataset, subject, array);
+  const unsigned char *values = dataset_find_array(dataset, subject, array);
   if (!values) return STATUS_OK;
   uint32_t expected = expected_checksum(entry, array);
   uint32_t found = file_checksum(0, values, dataset_array_bytes(dataset, array));
@@ -85,11 +93,12 @@ enum status dataset_verify_slice(struct dataset *dataset, int subject, int slice
   size_t channels = (size_t)dataset->channels;
   size_t piece = dataset_array_bytes(dataset, SHARD_IMAGE) / slices / channels;
   size_t mask = dataset_array_bytes(dataset, SHARD_MASK) / slices;
-  const unsigned char *image = find_array(dataset, subject, SHARD_IMAGE) + number * piece;
+  const unsigned char *image = dataset_find_array(dataset, subject, SHARD_IMAGE) + number * piece;
   uint32_t expected = map->slice_checksum[(size_t)entry->row * slices + number], found = 0;
   for (size_t c = 0; c < channels; c++)
     found = file_checksum(found, image + c * slices * piece, piece);
-  found = file_checksum(found, find_array(dataset, subject, SHARD_MASK) + number * mask, mask);
+  found =
+      file_checksum(found, dataset_find_array(dataset, subject, SHARD_MASK) + number * mask, mask);
   REQUIRE(found == expected, STATUS_FAILED,
           "%s: subject %s: slice %d: expected the checksum %08x, found %08x: the stored values are "
           "damaged; remove the file and run prepare again",
@@ -137,7 +146,7 @@ void dataset_release_pages(const struct dataset *dataset, int subject) {
   const struct dataset_map *map = &dataset->maps[dataset->subjects[subject].map];
   for (int i = 0; i < SHARD_MAPPED_COUNT; i++) {
     enum shard_array array = (enum shard_array)i;
-    const void *values = find_array(dataset, subject, array);
+    const void *values = dataset_find_array(dataset, subject, array);
     if (values) release(map, values, dataset_array_bytes(dataset, array));
   }
 }

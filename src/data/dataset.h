@@ -27,8 +27,9 @@ struct dataset_subject {
   int category;       /* of the subject as a whole, from 0; -1: none is known */
   int map;            /* which shard, and which row of it */
   int row;
-  uint32_t checksum_image, checksum_label, checksum_mask; /* CRC-32C of the stored bytes */
-  uint64_t overlap_voxels;                                /* of more than one structure */
+  /* CRC-32C of the stored bytes */
+  uint32_t checksum_image, checksum_label, checksum_mask, checksum_voxels;
+  uint64_t overlap_voxels; /* of more than one structure */
 };
 
 struct dataset {
@@ -47,6 +48,8 @@ struct dataset {
   char **structures;   /* their names, in the order of channels */
   bool has_masks;
   int mask_planes; /* bytes of a voxel's masks: ceil(structure_count / 8) */
+  int counted;     /* classes, or structures, whose voxels are counted in the shards; 0 in those of
+                      earlier versions */
   uint64_t manifest;
   struct dataset_subject *subjects;
   int map_count;

@@ -37,6 +37,9 @@ static enum status check_alike(const struct shard *shard, const struct shard *fi
   REQUIRE(shard->has_labels == first->has_labels, STATUS_FAILED,
           "%s: field label: expected %s as in %s, found %s", shard->path,
           first->has_labels ? "one" : "none", first->path, shard->has_labels ? "one" : "none");
+  REQUIRE(shard->counted == first->counted, STATUS_FAILED,
+          "%s: field slice_voxels: expected %d classes as in %s, found %d; run prepare again",
+          shard->path, first->counted, first->path, shard->counted);
   REQUIRE(shard_same_structures(shard, first), STATUS_FAILED,
           "%s: field structures: expected those of %s, found others; run prepare again",
           shard->path, first->path);
@@ -158,6 +161,7 @@ static void take_subject(struct dataset_subject *to, struct shard_subject *from,
                                  .checksum_image = from->checksum_image,
                                  .checksum_label = from->checksum_label,
                                  .checksum_mask = from->checksum_mask,
+                                 .checksum_voxels = from->checksum_voxels,
                                  .overlap_voxels = from->overlap_voxels};
   memcpy(to->affine.m, from->affine, sizeof to->affine.m);
   memcpy(to->spacing, from->spacing, sizeof to->spacing);
@@ -202,6 +206,7 @@ static enum status open_all(struct dataset *dataset, struct shards *shards,
   struct shard *first = &shards->list[0];
   memcpy(dataset->extent, first->extent, sizeof dataset->extent);
   dataset->channels = first->channels;
+  dataset->counted = first->counted;
   dataset->has_labels = first->has_labels;
   dataset->classes = shard_classes(shards->list, shards->count);
   dataset->label_value_count = first->label_value_count;

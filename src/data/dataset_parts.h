@@ -13,5 +13,9 @@ struct dataset_map {
   uint64_t *structure_voxels;
 };
 
+/* A subject's values in an array; NULL: there is none. */
+const unsigned char *dataset_find_array(const struct dataset *dataset, int subject,
+                                        enum shard_array array);
+
 /* Of one subject. */
 size_t dataset_array_bytes(const struct dataset *dataset, enum shard_array array);

@@ -32,7 +32,14 @@ static int classes_of(const struct dataset *dataset) {
   return dataset->has_masks ? dataset->structure_count : dataset->classes;
 }
 
+/* Shards of earlier versions hold no counts: there the voxels are counted. Mapped values need not
+ * be aligned. */
 static uint32_t count_slice(const struct dataset *dataset, int subject, int class, int slice) {
+  const unsigned char *counts = dataset_find_array(dataset, subject, SHARD_SLICE_VOXELS);
+  uint32_t count = 0;
+  size_t at = (size_t)slice * (size_t)dataset->counted + (size_t) class;
+  if (counts && class < dataset->counted) memcpy(&count, counts + at * sizeof count, sizeof count);
+  if (counts) return count;
   struct truth truth = find_truth(dataset, subject, class, slice);
   return count_in(&truth, plane_of(dataset));
 }

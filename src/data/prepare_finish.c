@@ -21,10 +21,11 @@ static enum status read_again(struct preparation *preparation) {
   return STATUS_OK;
 }
 
+/* Shards made anew may have fields that the earlier ones had not. */
 static bool master_fits(const struct preparation *preparation) {
   int count;
   uint64_t manifest;
-  bool fits = file_exists(preparation->master) &&
+  bool fits = !preparation->stale_count && file_exists(preparation->master) &&
               shard_read_master(preparation->master, &count, &manifest) == STATUS_OK &&
               count == preparation->shard_count &&
               manifest == shard_manifest(preparation->shards, count);

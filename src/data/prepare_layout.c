@@ -129,6 +129,18 @@ static enum status fill_structures(const struct preparation *preparation, struct
   return STATUS_OK;
 }
 
+/* The classes whose voxels are counted, or the structures; 0 without labels. */
+static int count_classes(const struct preparation *preparation) {
+  const struct int_list *labels = &preparation->config->data.labels;
+  if (preparation->structures.count) return preparation->structures.count;
+  if (!preparation->sources[0].label) return 0;
+  int largest = labels->count;
+  for (int i = 0; i < preparation->source_count && !labels->count; i++)
+    if (!preparation->records[i].reason && preparation->records[i].largest_label > largest)
+      largest = preparation->records[i].largest_label;
+  return largest + 1;
+}
+
 static enum status fill_shard(const struct preparation *preparation, struct shard *shard, int index,
                               const int *good, const uint8_t *splits, int count) {
   const struct int_list *labels = &preparation->config->data.labels;
@@ -137,6 +149,7 @@ static enum status fill_shard(const struct preparation *preparation, struct shar
                           .count = preparation->shard_count,
                           .channels = (int)preparation->config->data.channels,
                           .classes = labels->count ? labels->count + 1 : 0,
+                          .counted = count_classes(preparation),
                           .has_labels = preparation->sources[0].label != NULL,
                           .compressed = preparation->config->data.compression > 0,
                           .recipe = strdup(preparation->recipe),
@@ -166,7 +179,8 @@ static bool is_fresh(const struct shard *wanted, const struct shard *found) {
   bool same = found->complete && strcmp(wanted->path, found->path) == 0 &&
               wanted->index == found->index && wanted->count == found->count &&
               wanted->classes == found->classes && wanted->subject_count == found->subject_count &&
-              wanted->channels == found->channels && same_extent(wanted->extent, found->extent) &&
+              wanted->channels == found->channels && wanted->counted == found->counted &&
+              same_extent(wanted->extent, found->extent) &&
               wanted->has_labels == found->has_labels && shard_same_structures(wanted, found) &&
               wanted->compressed == found->compressed && strcmp(wanted->recipe, found->recipe) == 0;
   for (int row = 0; same && row < wanted->subject_count; row++)

@@ -12,6 +12,7 @@ struct survey_record {
   char *reason; /* why it cannot be used; NULL when it can */
   uint32_t source_checksum, label_source_checksum;
   int extent[3]; /* of its target grid, without padding */
+  int largest_label;
 };
 
 struct preparation {

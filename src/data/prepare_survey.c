@@ -48,11 +48,13 @@ static enum status look(const struct preparation *preparation, const struct subj
   const struct shard_subject *known = find_known(preparation, source, record);
   if (known) {
     memcpy(record->extent, known->box_count, sizeof record->extent);
+    record->largest_label = known->largest_label;
     return STATUS_OK;
   }
   struct subject_volumes volumes;
   TRY(subject_read(preparation->config, source, &volumes));
   memcpy(record->extent, volumes.target.extent, sizeof record->extent);
+  record->largest_label = volumes.largest_label;
   enum status status =
       source->masks ? subject_check_masks(preparation->config, source, structures, &volumes.image)
                     : STATUS_OK;
@@ -62,10 +64,11 @@ static enum status look(const struct preparation *preparation, const struct subj
 
 static enum status print_record(FILE *out, int index, const struct survey_record *record) {
   json_t *reason = record->reason ? json_text(record->reason) : json_null();
-  json_t *root = json_pack("{s:i, s:I, s:I, s:[i,i,i], s:o}", "subject", index, "image",
+  json_t *root = json_pack("{s:i, s:I, s:I, s:[i,i,i], s:i, s:o}", "subject", index, "image",
                            (json_int_t)record->source_checksum, "label",
                            (json_int_t)record->label_source_checksum, "extent", record->extent[0],
-                           record->extent[1], record->extent[2], "reason", reason);
+                           record->extent[1], record->extent[2], "largest", record->largest_label,
+                           "reason", reason);
   int failed = root ? json_dumpf(root, out, JSON_COMPACT) : -1;
   json_decref(root);
   REQUIRE(failed == 0 && fputc('\n', out) != EOF, STATUS_FAILED,
@@ -75,17 +78,18 @@ static enum status print_record(FILE *out, int index, const struct survey_record
 
 static enum status parse_record(struct preparation *preparation, const char *line, size_t length) {
   json_t *root = json_loadb(line, length, 0, NULL);
-  int index = -1, *extent = NULL, sizes[3];
+  int index = -1, *extent = NULL, sizes[3], largest;
   json_int_t image, label;
   json_t *reason = NULL;
-  int failed = root ? json_unpack(root, "{s:i, s:I, s:I, s:[i,i,i], s:o}", "subject", &index,
+  int failed = root ? json_unpack(root, "{s:i, s:I, s:I, s:[i,i,i], s:i, s:o}", "subject", &index,
                                   "image", &image, "label", &label, "extent", &sizes[0], &sizes[1],
-                                  &sizes[2], "reason", &reason)
+                                  &sizes[2], "largest", &largest, "reason", &reason)
                     : -1;
   if (!failed && index >= 0 && index < preparation->source_count) {
     struct survey_record *record = &preparation->records[index];
     extent = record->extent;
     memcpy(extent, sizes, sizeof sizes);
+    record->largest_label = largest;
     record->source_checksum = (uint32_t)image;
     record->label_source_checksum = (uint32_t)label;
     free(record->reason);

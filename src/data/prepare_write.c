@@ -16,7 +16,7 @@
 struct outcome {
   double affine[4][4], spacing[3], centroid[3];
   int box_count[3];
-  uint32_t checksum_image, checksum_label, checksum_mask;
+  uint32_t checksum_image, checksum_label, checksum_mask, checksum_voxels;
   uint64_t overlap_voxels;
   uint8_t largest_label;
   char history[SUBJECT_HISTORY_BYTES];
@@ -35,12 +35,19 @@ struct voxels {
   uint8_t *label;
   struct subject_masks masks;
   uint32_t *slice_checksum; /* [d], with masks */
+  uint32_t *slice_voxels;   /* [d][class], with labels */
 };
+
+/* Of labels or masks; NULL without. */
+static const uint32_t *counts_of(const struct voxels *voxels) {
+  return voxels->label ? voxels->slice_voxels : voxels->masks.slice_voxels;
+}
 
 static void free_voxels(struct voxels *voxels) {
   free(voxels->image);
   free(voxels->label);
   free(voxels->slice_checksum);
+  free(voxels->slice_voxels);
   subject_free_masks(&voxels->masks);
   *voxels = (struct voxels){0};
 }
@@ -84,6 +91,22 @@ static enum status process_masks(const struct preparation *preparation, const st
   return STATUS_OK;
 }
 
+static enum status process_counts(const struct shard *shard, const struct subject_source *source,
+                                  struct voxels *voxels, struct outcome *outcome) {
+  size_t plane = (size_t)shard->extent[1] * (size_t)shard->extent[2];
+  if (voxels->label) {
+    voxels->slice_voxels = calloc(1, shard_array_bytes(shard, SHARD_SLICE_VOXELS));
+    REQUIRE(voxels->slice_voxels, STATUS_FAILED, "%s: out of memory", source->label);
+    for (size_t d = 0; d < (size_t)shard->extent[0]; d++)
+      for (size_t i = 0; i < plane; i++)
+        voxels->slice_voxels[d * (size_t)shard->counted + voxels->label[d * plane + i]]++;
+  }
+  if (counts_of(voxels))
+    outcome->checksum_voxels =
+        file_checksum(0, counts_of(voxels), shard_array_bytes(shard, SHARD_SLICE_VOXELS));
+  return STATUS_OK;
+}
+
 static const struct subject_source *find_source(const struct preparation *preparation,
                                                 const char *id) {
   int low = 0, high = preparation->source_count - 1;
@@ -104,12 +127,14 @@ static enum status process(const struct preparation *preparation, const struct s
   struct subject_volumes volumes;
   TRY(subject_read(preparation->config, source, &volumes));
   enum status status = STATUS_OK;
-  if (memcmp(volumes.target.extent, extent, sizeof volumes.target.extent) != 0)
+  if (memcmp(volumes.target.extent, extent, sizeof volumes.target.extent) != 0 ||
+      (volumes.label.values && volumes.largest_label >= shard->counted))
     status = status_fail(STATUS_FAILED, __FILE__, __LINE__, "%s: changed while it was prepared",
                          source->image);
   if (!status) status = subject_resample(&volumes, shard->extent, &voxels->image, &voxels->label);
   if (!status) fill_outcome(&volumes, shard, voxels, outcome);
   if (!status) status = process_masks(preparation, shard, source, &volumes, voxels, outcome);
+  if (!status) status = process_counts(shard, source, voxels, outcome);
   if (!status) status = subject_describe(preparation->config, &volumes, outcome->history);
   subject_close(&volumes);
   return status;
@@ -130,6 +155,7 @@ static enum status keep_outcome(struct shard_subject *subject, const struct outc
   subject->checksum_image = outcome->checksum_image;
   subject->checksum_label = outcome->checksum_label;
   subject->checksum_mask = outcome->checksum_mask;
+  subject->checksum_voxels = outcome->checksum_voxels;
   subject->overlap_voxels = outcome->overlap_voxels;
   subject->largest_label = outcome->largest_label;
   free(subject->history);
@@ -163,6 +189,7 @@ static enum status write_round(const struct preparation *preparation, const stru
     const void *const values[SHARD_ARRAY_COUNT] = {[SHARD_IMAGE] = voxels.image,
                                                    [SHARD_LABEL] = voxels.label,
                                                    [SHARD_MASK] = voxels.masks.bits,
+                                                   [SHARD_SLICE_VOXELS] = counts_of(&voxels),
                                                    [SHARD_SLICE_STRUCTURES] = voxels.masks.slices,
                                                    [SHARD_SLICE_CHECKSUM] = voxels.slice_checksum,
                                                    [SHARD_STRUCTURE_VOXELS] = voxels.masks.voxels};

@@ -12,6 +12,8 @@
  * [n][3]     the subject's own voxels; the rest is padding centroid        float64 [n][3] RAS+ mm,
  * of the labelled voxels; NaN without any split           uint8   [n]            0 train, 1
  * validation, 2 test largest_label   uint8   [n]            the highest class that occurs
+ *   slice_voxels    uint32  [n][d][k]      voxels of each class (or, with masks, structure) in a
+ * slice along d; checksum_voxels uint32 [n], CRC-32C of them. Not in shards of earlier versions
  *   source_checksum, label_source_checksum uint32 [n]  CRC-32C of the source files' bytes
  *   checksum_image, checksum_label         uint32 [n]  CRC-32C of the stored bytes
  * and, with masks,
@@ -44,7 +46,7 @@
 #include <stdio.h>
 #include "base/status.h"
 
-enum { SHARD_FORMAT = 1, SHARD_CHANNEL_LIMIT = 16 };
+enum { SHARD_FORMAT = 1, SHARD_CHANNEL_LIMIT = 16, SHARD_CLASS_LIMIT = 256 };
 
 /* The fields with values per voxel, which are mapped, and those with some per slice or structure.
  */
@@ -52,6 +54,7 @@ enum shard_array {
   SHARD_IMAGE,
   SHARD_LABEL,
   SHARD_MASK,
+  SHARD_SLICE_VOXELS,
   SHARD_MAPPED_COUNT,
   SHARD_SLICE_STRUCTURES = SHARD_MAPPED_COUNT,
   SHARD_SLICE_CHECKSUM,
@@ -66,7 +69,8 @@ struct shard_subject {
   int32_t box_first[3], box_count[3];
   double centroid[3];
   uint8_t split, largest_label;
-  uint32_t source_checksum, label_source_checksum, checksum_image, checksum_label, checksum_mask;
+  uint32_t source_checksum, label_source_checksum;
+  uint32_t checksum_image, checksum_label, checksum_mask, checksum_voxels;
   uint64_t overlap_voxels;
 };
 
@@ -76,6 +80,7 @@ struct shard {
   int index, count; /* this shard, of so many */
   int subject_count, channels, extent[3], classes;
   bool has_labels, compressed;
+  int counted;   /* classes, or structures, whose voxels are counted; 0: none */
   bool complete; /* no field is missing, as box and centroid are in shards of earlier versions */
   int label_value_count;
   int64_t *label_values;

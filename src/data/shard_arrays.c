@@ -57,8 +57,8 @@ static enum status locate(struct shard *shard, const char *name, hid_t dataset,
   uint64_t bytes = element;
   for (int i = 0; i < axes; i++) bytes *= shape[i];
   haddr_t address = H5Dget_offset(dataset);
-  REQUIRE(address != HADDR_UNDEF && address % element == 0, STATUS_FAILED,
-          "%s: field %s: expected its values at an aligned place in the file", shard->path, name);
+  REQUIRE(address != HADDR_UNDEF, STATUS_FAILED,
+          "%s: field %s: expected its values at a place in the file", shard->path, name);
   REQUIRE(address <= shard->file_bytes && bytes <= shard->file_bytes - address, STATUS_FAILED,
           "%s: field %s: expected %llu bytes at offset %llu, found a file of %llu bytes",
           shard->path, name, (unsigned long long)bytes, (unsigned long long)address,
@@ -80,6 +80,8 @@ static enum status find_image(struct shard *shard, struct h5_file *file) {
       locate(shard, "image", dataset, shape, axes, sizeof(float), &shard->offset[SHARD_IMAGE]);
   H5Dclose(dataset);
   if (status) return status;
+  REQUIRE(shard->offset[SHARD_IMAGE] % sizeof(float) == 0, STATUS_FAILED,
+          "%s: field image: expected its values at an aligned place in the file", shard->path);
   REQUIRE(channels == 1 || shape[1] == (hsize_t)channels, STATUS_FAILED,
           "%s: field image: expected %d channels as the attribute says, found %llu", shard->path,
           (int)channels, (unsigned long long)shape[1]);
@@ -97,7 +99,7 @@ static const char *print_shape(const hsize_t *shape, int axes, char text[SHAPE_B
   return text;
 }
 
-/* The other arrays of one byte per element: what the image's shape makes of them. */
+/* The other arrays: what the image's shape makes of theirs. */
 static enum status find_array(struct shard *shard, struct h5_file *file, enum shard_array array) {
   hsize_t expected[SHARD_AXES], shape[SHARD_AXES];
   int axes = shard_array_shape(shard, array, shard->subject_count, expected);
@@ -106,7 +108,8 @@ static enum status find_array(struct shard *shard, struct h5_file *file, enum sh
   if (!axes) return STATUS_OK;
   TRY(h5_open_field(file, name, shard_array_type(array), axes, shape, &dataset));
   bool compressed = shard->compressed;
-  enum status status = locate(shard, name, dataset, shape, axes, 1, &shard->offset[array]);
+  enum status status =
+      locate(shard, name, dataset, shape, axes, shard_array_element(array), &shard->offset[array]);
   H5Dclose(dataset);
   if (status) return status;
   bool same = compressed == shard->compressed;
@@ -129,10 +132,28 @@ static enum status read_structures(struct shard *shard, struct h5_file *file) {
   return h5_read_strings(file, "structures", shard->structures, shard->structure_count);
 }
 
+/* How many classes are counted, where any are. */
+static enum status find_counted(struct shard *shard, struct h5_file *file) {
+  hsize_t shape[SHARD_AXES];
+  hid_t dataset;
+  if (!h5_has_field(file, "slice_voxels")) return STATUS_OK;
+  TRY(h5_open_field(file, "slice_voxels", shard_array_type(SHARD_SLICE_VOXELS), 3, shape,
+                    &dataset));
+  H5Dclose(dataset);
+  int low = shard->structure_count ? shard->structure_count : 1;
+  int high = shard->structure_count ? shard->structure_count : SHARD_CLASS_LIMIT;
+  REQUIRE(shape[2] >= (hsize_t)low && shape[2] <= (hsize_t)high, STATUS_FAILED,
+          "%s: field slice_voxels: expected %d to %d classes, found %llu", shard->path, low, high,
+          (unsigned long long)shape[2]);
+  shard->counted = (int)shape[2];
+  return STATUS_OK;
+}
+
 enum status shard_find_arrays(struct shard *shard, struct h5_file *file) {
   TRY(find_image(shard, file));
   shard->has_labels = h5_has_field(file, "label");
   TRY(read_structures(shard, file));
+  TRY(find_counted(shard, file));
   for (int array = SHARD_LABEL; array < SHARD_MAPPED_COUNT; array++)
     TRY(find_array(shard, file, (enum shard_array)array));
   return STATUS_OK;

@@ -2,8 +2,8 @@
 #pragma once
 #include "data/shard_fields.h"
 
-/* Fills subject_count, channels, extent, has_labels, compressed, structure_count and structures,
- * and where the mapped arrays lie, after checking their types, shapes and places. */
+/* Fills subject_count, channels, extent, has_labels, compressed, structure_count, structures,
+ * counted, and where the mapped arrays lie, after checking their types, shapes and places. */
 CHECKED enum status shard_find_arrays(struct shard *shard, struct h5_file *file);
 
 /* Reads what is known per slice and structure. */

@@ -11,7 +11,7 @@ static hid_t type_int(void) {
   return H5T_NATIVE_INT32;
 }
 
-static hid_t type_checksum(void) {
+static hid_t type_word(void) {
   return H5T_NATIVE_UINT32;
 }
 
@@ -33,11 +33,19 @@ static hid_t type_byte(void) {
 
 #define MEMBER(name) offsetof(struct shard_subject, name), sizeof(((struct shard_subject *)0)->name)
 #define FIELD(name, type, axes, ...) \
-  { #name, MEMBER(name), type, axes, {__VA_ARGS__ }, false, false }
+  { #name, MEMBER(name), type, axes, {__VA_ARGS__ }, false, NULL }
 #define NEWER(name, type, axes, ...) \
-  { #name, MEMBER(name), type, axes, {__VA_ARGS__ }, true, false }
-#define MASKED(name, type) \
-  { #name, MEMBER(name), type, 0, {0 }, false, true }
+  { #name, MEMBER(name), type, axes, {__VA_ARGS__ }, true, NULL }
+#define NUMBER_WHERE(present, name, type) \
+  { #name, MEMBER(name), type, 0, {0 }, false, present }
+
+static bool has_masks(const struct shard *shard) {
+  return shard->structure_count > 0;
+}
+
+static bool has_counts(const struct shard *shard) {
+  return shard->counted > 0;
+}
 
 const struct shard_field shard_fields[] = {
     FIELD(id, NULL, 0, 0),
@@ -51,17 +59,18 @@ const struct shard_field shard_fields[] = {
     NEWER(centroid, type_double, 1, 3),
     FIELD(split, type_byte, 0, 0),
     FIELD(largest_label, type_byte, 0, 0),
-    FIELD(source_checksum, type_checksum, 0, 0),
-    FIELD(label_source_checksum, type_checksum, 0, 0),
-    FIELD(checksum_image, type_checksum, 0, 0),
-    FIELD(checksum_label, type_checksum, 0, 0),
-    MASKED(checksum_mask, type_checksum),
-    MASKED(overlap_voxels, type_long),
+    FIELD(source_checksum, type_word, 0, 0),
+    FIELD(label_source_checksum, type_word, 0, 0),
+    FIELD(checksum_image, type_word, 0, 0),
+    FIELD(checksum_label, type_word, 0, 0),
+    NUMBER_WHERE(has_masks, checksum_mask, type_word),
+    NUMBER_WHERE(has_masks, overlap_voxels, type_long),
+    NUMBER_WHERE(has_counts, checksum_voxels, type_word),
 };
 const int shard_field_count = sizeof shard_fields / sizeof *shard_fields;
 
 bool shard_field_present(const struct shard_field *field, const struct shard *shard) {
-  return !field->masked || shard->structure_count > 0;
+  return !field->present || field->present(shard);
 }
 
 int shard_field_shape(const struct shard_field *field, int subjects, hsize_t shape[3]) {
@@ -79,7 +88,7 @@ char **shard_field_text(const struct shard_field *field, const struct shard *sha
 }
 
 /* What an array has per subject: voxels, of each channel, or of each byte of masks; or less. */
-enum extents { PER_VOXEL, PER_CHANNEL, PER_PLANE, PER_SLICE, PER_STRUCTURE };
+enum extents { PER_VOXEL, PER_CHANNEL, PER_PLANE, PER_SLICE, PER_SLICE_AND_CLASS, PER_STRUCTURE };
 
 static const struct array {
   const char *name;
@@ -90,13 +99,15 @@ static const struct array {
     [SHARD_IMAGE] = {"image", type_float, sizeof(float), PER_CHANNEL},
     [SHARD_LABEL] = {"label", type_byte, 1, PER_VOXEL},
     [SHARD_MASK] = {"mask", type_byte, 1, PER_PLANE},
+    [SHARD_SLICE_VOXELS] = {"slice_voxels", type_word, sizeof(uint32_t), PER_SLICE_AND_CLASS},
     [SHARD_SLICE_STRUCTURES] = {"slice_structures", type_short, sizeof(uint16_t), PER_SLICE},
-    [SHARD_SLICE_CHECKSUM] = {"slice_checksum", type_checksum, sizeof(uint32_t), PER_SLICE},
+    [SHARD_SLICE_CHECKSUM] = {"slice_checksum", type_word, sizeof(uint32_t), PER_SLICE},
     [SHARD_STRUCTURE_VOXELS] = {"structure_voxels", type_long, sizeof(uint64_t), PER_STRUCTURE},
 };
 
 static bool has_array(const struct shard *shard, enum shard_array array) {
   if (array == SHARD_IMAGE) return true;
+  if (array == SHARD_SLICE_VOXELS) return has_counts(shard);
   return array == SHARD_LABEL ? shard->has_labels : shard->structure_count > 0;
 }
 
@@ -123,9 +134,14 @@ int shard_array_shape(const struct shard *shard, enum shard_array array, int sub
   shape[axes++] = (hsize_t)subjects;
   if (extents == PER_CHANNEL && shard->channels > 1) shape[axes++] = (hsize_t)shard->channels;
   shape[axes++] = (hsize_t)(extents == PER_STRUCTURE ? shard->structure_count : shard->extent[0]);
+  if (extents == PER_SLICE_AND_CLASS) shape[axes++] = (hsize_t)shard->counted;
   if (extents == PER_PLANE) shape[axes++] = (hsize_t)structures_planes(shard->structure_count);
   for (int i = 1; i < 3 && extents <= PER_PLANE; i++) shape[axes++] = (hsize_t)shard->extent[i];
   return axes;
+}
+
+size_t shard_array_element(enum shard_array array) {
+  return arrays[array].element;
 }
 
 size_t shard_array_bytes(const struct shard *shard, enum shard_array array) {
@@ -137,6 +153,14 @@ size_t shard_array_bytes(const struct shard *shard, enum shard_array array) {
 }
 
 uint32_t shard_array_checksum(const struct shard_subject *subject, enum shard_array array) {
-  if (array == SHARD_IMAGE) return subject->checksum_image;
-  return array == SHARD_LABEL ? subject->checksum_label : subject->checksum_mask;
+  switch (array) {
+    case SHARD_IMAGE:
+      return subject->checksum_image;
+    case SHARD_LABEL:
+      return subject->checksum_label;
+    case SHARD_MASK:
+      return subject->checksum_mask;
+    default:
+      return subject->checksum_voxels;
+  }
 }

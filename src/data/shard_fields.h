@@ -6,11 +6,11 @@
 
 struct shard_field {
   const char *name;
-  size_t offset, bytes; /* of the member of struct shard_subject */
-  hid_t (*type)(void);  /* native element type; NULL: a string */
-  int axes, shape[2];   /* per subject */
-  bool optional;        /* shards of earlier versions have none */
-  bool masked;          /* only shards with masks have it */
+  size_t offset, bytes;                       /* of the member of struct shard_subject */
+  hid_t (*type)(void);                        /* native element type; NULL: a string */
+  int axes, shape[2];                         /* per subject */
+  bool optional;                              /* shards of earlier versions have none */
+  bool (*present)(const struct shard *shard); /* NULL: all shards have it */
 };
 
 extern const struct shard_field shard_fields[];
@@ -20,6 +20,8 @@ enum { SHARD_AXES = 5 };
 
 /* The native element type of an array. */
 hid_t shard_array_type(enum shard_array array);
+
+size_t shard_array_element(enum shard_array array);
 
 /* [subjects] followed by the array's own shape; returns the number of axes, 0 when the shard has no
  * such array. */

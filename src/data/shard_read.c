@@ -92,6 +92,10 @@ static enum status check_subject(const struct shard *shard, int row) {
   REQUIRE(!shard->classes || subject->largest_label < shard->classes, STATUS_FAILED,
           "%s: field largest_label: expected less than %d classes, found %d for subject %s",
           shard->path, shard->classes, subject->largest_label, subject->id);
+  REQUIRE(!shard->has_labels || !shard->counted || subject->largest_label < shard->counted,
+          STATUS_FAILED,
+          "%s: field slice_voxels: expected more than %d classes for subject %s, found %d",
+          shard->path, subject->largest_label, subject->id, shard->counted);
   return check_box(shard, row);
 }
 
@@ -100,7 +104,7 @@ static enum status read_subjects(struct shard *shard, struct h5_file *file) {
   REQUIRE(shard->subjects, STATUS_FAILED, "%s: out of memory for %d subjects", shard->path,
           shard->subject_count);
   fill_missing(shard);
-  shard->complete = true;
+  shard->complete = shard->counted > 0 || !(shard->has_labels || shard->structure_count);
   for (int i = 0; i < shard_field_count; i++) {
     const struct shard_field *field = &shard_fields[i];
     if (!shard_field_present(field, shard)) continue;

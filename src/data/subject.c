@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "data/classes.h"
 #include "volume/intensity.h"
 
 enum { CLASS_LIMIT = 255 };
@@ -80,33 +81,6 @@ static enum status read_image(const struct config *config, const struct subject_
   return STATUS_OK;
 }
 
-static float class_of(const struct int_list *labels, float value) {
-  for (int i = 0; i < labels->count; i++)
-    if ((float)labels->value[i] == value) return (float)(i + 1);
-  return 0;
-}
-
-/* Values -> classes. Neighbours mostly have the same label, hence the memory of the last one. */
-static void remap(const struct int_list *labels, struct volume *label) {
-  size_t count = volume_count(label);
-  float before = 0, class = class_of(labels, 0);
-  for (size_t i = 0; i < count; i++) {
-    if (label->values[i] != before) class = class_of(labels, before = label->values[i]);
-    label->values[i] = class;
-  }
-}
-
-/* Pairs: an old value, and the one that takes its place. */
-static void replace_values(const struct int_list *pairs, struct volume *label) {
-  size_t count = volume_count(label);
-  for (size_t i = 0; pairs->count && i < count; i++)
-    for (int pair = 0; pair + 1 < pairs->count; pair += 2)
-      if (label->values[i] == (float)pairs->value[pair]) {
-        label->values[i] = (float)pairs->value[pair + 1];
-        break;
-      }
-}
-
 static enum status check_classes(struct subject_volumes *volumes) {
   struct volume *label = &volumes->label;
   float highest, lowest = lowest_of(label, 0, &highest);
@@ -147,8 +121,7 @@ static enum status read_label(const struct config *config, const struct subject_
   policy.nonfinite = NONFINITE_ERROR;
   TRY(volume_read(&volumes->label, source->label, &policy));
   TRY(subject_check_grid(&volumes->image, &volumes->label, "label map"));
-  replace_values(&config->data.relabel, &volumes->label);
-  if (config->data.labels.count) remap(&config->data.labels, &volumes->label);
+  classes_make(config, &volumes->label);
   return check_classes(volumes);
 }
 

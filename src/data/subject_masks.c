@@ -58,7 +58,7 @@ struct packer {
   const int32_t *index; /* [d][h][w]: the source's voxel, -1 outside */
   const int *extent;
   int planes;
-  uint64_t *counted; /* [d], of the structure at hand */
+  int structures;
   struct subject_masks *masks;
 };
 
@@ -87,13 +87,13 @@ static void pack_slice(const struct packer *packer, int structure, int d,
   uint8_t *bits =
       packer->masks->bits + ((size_t)d * (size_t)packer->planes + (size_t)structure / 8) * plane;
   int shift = structure % 8;
-  uint64_t count = 0;
+  uint32_t count = 0;
   for (size_t i = 0; i < plane; i++) {
     unsigned one = index[i] < 0 ? 0 : set[index[i]];
     bits[i] |= (uint8_t)(one << shift);
     count += one;
   }
-  packer->counted[d] = count;
+  packer->masks->slice_voxels[d * packer->structures + structure] = count;
   packer->masks->slices[d] = (uint16_t)(packer->masks->slices[d] + (count > 0));
 }
 
@@ -102,7 +102,8 @@ static void pack(const struct packer *packer, int structure, const unsigned char
 #pragma omp parallel for schedule(static) if (voxels >= WORTH_THREADS)
   for (int d = 0; d < packer->extent[0]; d++) pack_slice(packer, structure, d, set);
   for (int d = 0; d < packer->extent[0]; d++)
-    packer->masks->voxels[structure] += packer->counted[d];
+    packer->masks->voxels[structure] +=
+        packer->masks->slice_voxels[d * packer->structures + structure];
 }
 
 static enum status read_mask(const char *path, const struct volume_policy *policy, const char *name,
@@ -158,12 +159,13 @@ static enum status allocate(const struct structure_list *structures, const int e
   masks->bits = calloc(slices * (size_t)packer->planes, plane);
   masks->voxels = calloc((size_t)structures->count, sizeof *masks->voxels);
   masks->slices = calloc(slices, sizeof *masks->slices);
-  packer->counted = calloc(slices, sizeof *packer->counted);
+  masks->slice_voxels = calloc(slices * (size_t)structures->count, sizeof *masks->slice_voxels);
   packer->index = *index = malloc(slices * plane * sizeof **index);
   *several = malloc(plane);
-  REQUIRE(masks->bits && masks->voxels && masks->slices && packer->counted && *index && *several,
-          STATUS_FAILED, "out of memory for the masks of %d structures of %dx%dx%d voxels",
-          structures->count, extent[0], extent[1], extent[2]);
+  REQUIRE(
+      masks->bits && masks->voxels && masks->slices && masks->slice_voxels && *index && *several,
+      STATUS_FAILED, "out of memory for the masks of %d structures of %dx%dx%d voxels",
+      structures->count, extent[0], extent[1], extent[2]);
   return STATUS_OK;
 }
 
@@ -172,8 +174,10 @@ enum status subject_read_masks(const struct config *config, const struct subject
                                struct subject_volumes *volumes, const int extent[3],
                                struct subject_masks *masks) {
   *masks = (struct subject_masks){0};
-  struct packer packer = {
-      .extent = extent, .planes = (int)structures_planes(structures->count), .masks = masks};
+  struct packer packer = {.extent = extent,
+                          .planes = (int)structures_planes(structures->count),
+                          .structures = structures->count,
+                          .masks = masks};
   struct grid from = volume_get_grid(&volumes->image), padded = volumes->target;
   int32_t *index = NULL;
   uint8_t *several = NULL;
@@ -183,7 +187,6 @@ enum status subject_read_masks(const struct config *config, const struct subject
   if (!status) status = read_masks(config, source, structures, &packer, &volumes->image);
   for (int d = 0; d < extent[0] && !status; d++)
     masks->overlap += count_overlap(&packer, d, several);
-  free(packer.counted);
   free(index);
   free(several);
   if (status) subject_free_masks(masks);
@@ -194,5 +197,6 @@ void subject_free_masks(struct subject_masks *masks) {
   free(masks->bits);
   free(masks->voxels);
   free(masks->slices);
+  free(masks->slice_voxels);
   *masks = (struct subject_masks){0};
 }

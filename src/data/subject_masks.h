@@ -6,10 +6,11 @@
 
 /* What a shard stores of a subject's masks; extent as the subject's image is stored. */
 struct subject_masks {
-  uint8_t *bits;    /* [d][planes][h][w]: structure c is bit c%8 of plane c/8 */
-  uint64_t *voxels; /* [structure]: how many it has */
-  uint16_t *slices; /* [d]: how many structures occur */
-  uint64_t overlap; /* voxels of more than one structure */
+  uint8_t *bits;          /* [d][planes][h][w]: structure c is bit c%8 of plane c/8 */
+  uint64_t *voxels;       /* [structure]: how many it has */
+  uint16_t *slices;       /* [d]: how many structures occur */
+  uint32_t *slice_voxels; /* [d][structure]: how many voxels of it */
+  uint64_t overlap;       /* voxels of more than one structure */
 };
 
 /* Of all mask files' names and bytes. A structure without a file is empty. */

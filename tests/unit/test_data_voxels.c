@@ -1,4 +1,6 @@
 /* Counting and drawing the voxels of a class or structure. */
+#include <hdf5.h>
+#include "data/shard.h"
 #include "test_data_masks.h"
 
 static bool is_of(const struct dataset *dataset, int subject, int class, size_t d, size_t at) {
@@ -64,9 +66,71 @@ TEST(every_voxel_of_a_class_is_drawn) {
   data_close_place(&place);
 }
 
+/* As earlier versions wrote it. */
+static void remove_counts(const struct data_place *place, int index, int count) {
+  char *path = shard_path(place->master, index, count);
+  hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+  CHECK(file >= 0 && H5Ldelete(file, "slice_voxels", H5P_DEFAULT) >= 0);
+  CHECK(H5Ldelete(file, "checksum_voxels", H5P_DEFAULT) >= 0);
+  CHECK(H5Fclose(file) >= 0);
+  free(path);
+}
+
+static uint64_t manifest_of(const struct data_place *place, bool counted) {
+  struct dataset dataset;
+  CHECK_OK(dataset_open(&dataset, place->master, NULL));
+  uint64_t manifest = dataset_manifest(&dataset);
+  CHECK((dataset.counted > 0) == counted);
+  dataset_close(&dataset);
+  return manifest;
+}
+
+TEST(older_shards_draw_the_same_and_are_made_anew) {
+  struct data_place place = data_open_place(2, NULL);
+  data_override(&place, "data.labels=[3, 1, 77]");
+  data_override(&place, "data.test=0");
+  CHECK_OK(data_prepare(&place));
+  uint64_t manifest = manifest_of(&place, true);
+  remove_counts(&place, 1, 2);
+  struct dataset dataset;
+  CHECK_FAILS(dataset_open(&dataset, place.master, NULL),
+              "data-00001-of-00002.h5: field slice_voxels: expected 4 classes as in");
+  remove_counts(&place, 0, 2);
+  CHECK(manifest_of(&place, false) == manifest);
+  check_all(&place, 4);
+  CHECK_OK(data_prepare(&place));
+  CHECK(manifest_of(&place, true) == manifest);
+  check_all(&place, 4);
+  data_close_place(&place);
+}
+
+TEST(damaged_counts_are_named) {
+  struct data_place place = data_open_place(2, NULL);
+  data_override(&place, "data.test=0");
+  CHECK_OK(data_prepare(&place));
+  struct shard shard;
+  char *path = shard_path(place.master, 1, 2);
+  CHECK_OK(shard_read(&shard, path));
+  FILE *file = fopen(path, "r+b");
+  CHECK(fseek(file, (long)shard.offset[SHARD_SLICE_VOXELS] + 3, SEEK_SET) == 0);
+  CHECK(fputc(0x7f, file) != EOF && fclose(file) == 0);
+  struct dataset dataset;
+  int voxel[3];
+  CHECK_OK(dataset_open(&dataset, place.master, NULL));
+  CHECK(!dataset_draw_voxel(&dataset, 1, 0, 1u << 30, voxel)); /* and nothing worse */
+  CHECK_OK(dataset_verify(&dataset, 0));
+  CHECK_FAILS(dataset_verify(&dataset, 1), "field slice_voxels: expected the checksum");
+  dataset_close(&dataset);
+  shard_close(&shard);
+  free(path);
+  data_close_place(&place);
+}
+
 TEST(every_voxel_of_a_structure_is_drawn) {
   struct data_place place = mask_open_place(3, NULL);
   CHECK_OK(data_prepare(&place));
+  check_all(&place, MASK_STRUCTURES);
+  for (int s = 0; s < 2; s++) remove_counts(&place, s, 2);
   check_all(&place, MASK_STRUCTURES);
   data_close_place(&place);
 }
@@ -103,6 +167,8 @@ TEST(a_subject_knows_where_its_labels_came_from) {
 
 int main(void) {
   RUN(every_voxel_of_a_class_is_drawn);
+  RUN(older_shards_draw_the_same_and_are_made_anew);
+  RUN(damaged_counts_are_named);
   RUN(every_voxel_of_a_structure_is_drawn);
   RUN(without_labels_there_is_nothing_to_draw);
   RUN(a_subject_knows_where_its_labels_came_from);
