@@ -20,7 +20,12 @@ enum {
 
 /* What backward reads of forward's tensors, a set of bits. dy, parameters and `saved` are always
  * there. */
-enum backward_reads { READS_NOTHING = 0, READS_X = 1 << 0, READS_Y = 1 << 1 };
+enum backward_reads {
+  READS_NOTHING = 0,
+  READS_X = 1 << 0, /* all inputs */
+  READS_Y = 1 << 1,
+  READS_FIRST = 1 << 2, /* of the inputs only x[0] */
+};
 
 enum initial {
   INITIAL_UNIFORM_FAN_IN, /* uniform in +-scale/sqrt(fan in): PyTorch's default for conv and linear
@@ -94,6 +99,9 @@ struct kernel {
   void (*prepare)(struct node *node);
   enum status (*forward)(const struct node *node, const struct io *io, struct stream *stream);
   enum status (*backward)(const struct node *node, const struct io *io, struct stream *stream);
+  /* May be NULL: forward is called. Of an op that is cheap: y once more, bit for bit, from x and
+   * what forward has saved, with forward's workspace. */
+  enum status (*again)(const struct node *node, const struct io *io, struct stream *stream);
 };
 
 /* Slices of a tensor along d. Those that it does not have are zeros. */
@@ -126,9 +134,15 @@ struct op {
    * operator saves nothing. */
   void (*slab)(const struct node *node, struct slices wanted, struct slab *slab, struct node *part);
   bool in_place; /* y may take the memory of x[0] (backward then must not read x) */
+  bool cheap;    /* y may be computed once more for backward instead of being kept till then */
   bool is_loss;  /* y is one float64, whatever the inputs' type */
   const struct kernel *const *kernels; /* best first, NULL-terminated; the last is the reference */
 };
+
+/* Whether backward reads input `input`. */
+static inline bool node_reads_x(const struct node *node, int input) {
+  return node->backward_reads & READS_X || (input == 0 && node->backward_reads & READS_FIRST);
+}
 
 /* Calls the operator's infer on a node whose device, activation and inputs are set. */
 CHECKED enum status node_infer(struct node *node);

@@ -131,7 +131,7 @@ static void bind_inputs(struct call *call, const struct part *part) {
   for (int i = 0; i < node->input_count; i++) {
     if (!is_copied(call, &node->x[i])) continue;
     size_t bytes = tensor_bytes(&part->node.x[i]);
-    if (node->backward_reads & READS_X) call->wide.x[i] = take(call, bytes);
+    if (node_reads_x(node, i)) call->wide.x[i] = take(call, bytes);
     if (node->wants_dx[i]) call->wide.dx[i] = take(call, bytes);
     call->wide.dx_add[i] = call->parts > 1;
   }
@@ -168,30 +168,51 @@ static void load_inputs(const struct call *call, const struct part *part) {
     load(&call->node->x[i], call->io->x[i], part->slab.x[i], part->slab.x[i], call->wide.x[i]);
 }
 
-/* Slices that are not wanted have a gradient of 0. */
-static void load_gradient(const struct call *call, const struct part *part) {
-  const struct tensor *y = &call->node->y;
-  load(y, call->io->y, part->slab.y, part->wanted, call->wide.y);
-  load(y, call->io->dy, part->slab.y, part->wanted, call->wide.dy);
+static void load_saved(const struct call *call) {
   for (int i = 0; i < call->node->saved_count; i++) {
     const struct tensor *saved = &call->node->saved[i];
     load(saved, call->io->saved[i], all_slices(saved), all_slices(saved), call->wide.saved[i]);
   }
 }
 
+/* Slices that are not wanted have a gradient of 0. */
+static void load_gradient(const struct call *call, const struct part *part) {
+  const struct tensor *y = &call->node->y;
+  load(y, call->io->y, part->slab.y, part->wanted, call->wide.y);
+  load(y, call->io->dy, part->slab.y, part->wanted, call->wide.dy);
+  load_saved(call);
+}
+
+typedef enum status kernel_call(const struct node *node, const struct io *io,
+                                struct stream *stream);
+
+static enum status call_forward(struct call *call, bool again, struct stream *stream) {
+  const struct node *node = call->node;
+  for (int p = 0; p < call->parts; p++) {
+    struct part part = part_make(node, p);
+    const struct kernel *kernel = part.node.kernel;
+    kernel_call *compute = again && kernel->again ? kernel->again : kernel->forward;
+    load_inputs(call, &part);
+    TRY(compute(&part.node, &call->wide, stream));
+    store(&node->y, call->wide.y, part.slab.y, part.wanted, call->io->y, false);
+  }
+  return STATUS_OK;
+}
+
 static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
   struct call call = bind_forward(node, io);
-  for (int p = 0; p < call.parts; p++) {
-    struct part part = part_make(node, p);
-    load_inputs(&call, &part);
-    TRY(part.node.kernel->forward(&part.node, &call.wide, stream));
-    store(&node->y, call.wide.y, part.slab.y, part.wanted, io->y, false);
-  }
+  TRY(call_forward(&call, false, stream));
   for (int i = 0; i < node->saved_count; i++) {
     struct slices all = all_slices(&node->saved[i]);
     store(&node->saved[i], call.wide.saved[i], all, all, io->saved[i], false);
   }
   return STATUS_OK;
+}
+
+static enum status again(const struct node *node, const struct io *io, struct stream *stream) {
+  struct call call = bind_forward(node, io);
+  load_saved(&call);
+  return call_forward(&call, true, stream);
 }
 
 /* Gradients of inputs are summed over the parts, which overlap. */
@@ -260,6 +281,7 @@ static bool applies(const struct node *node) {
       .prepare = prepare,                  \
       .forward = forward,                  \
       .backward = backward,                \
+      .again = again,                      \
   }
 
 WIDENED(bf16, DTYPE_BF16);

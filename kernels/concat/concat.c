@@ -41,5 +41,6 @@ const struct op op_concat = {
     .name = "concat",
     .help = "inputs joined along their channels",
     .infer = concat_infer,
+    .cheap = true,
     .kernels = kernels,
 };

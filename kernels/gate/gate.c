@@ -37,5 +37,6 @@ const struct op op_gate = {
     .name = "gate",
     .help = "channels times the sigmoid of one more",
     .infer = gate_infer,
+    .cheap = true,
     .kernels = kernels,
 };

@@ -31,6 +31,7 @@ const struct op op_leaky_relu = {
     .name = "leaky_relu",
     .help = "leaky rectifier: x above zero, slope*x below",
     .infer = leaky_relu_infer,
+    .cheap = true,
     .in_place = true,
     .kernels = kernels,
 };

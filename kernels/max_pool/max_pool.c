@@ -54,5 +54,6 @@ const struct op op_max_pool = {
     .name = "max_pool",
     .help = "largest value of each window",
     .infer = max_pool_infer,
+    .cheap = true,
     .kernels = kernels,
 };

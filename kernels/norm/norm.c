@@ -74,7 +74,7 @@ static enum status norm_infer(struct node *node) {
   struct shape statistics = {1, norm_groups(node), 1, 1, 1};
   enum dtype wide = node->activation == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
   node->y = node->x[0];
-  node->backward_reads = norm_reads_y(node) ? READS_X | READS_Y : READS_X;
+  node->backward_reads = norm_reads_y(node) ? READS_FIRST | READS_Y : READS_FIRST;
   node->saved_count = 2;
   for (int i = 0; i < 2; i++) node->saved[i] = (struct tensor){statistics, wide, LAYOUT_PLANAR};
   list_parameters(node);
@@ -93,5 +93,6 @@ const struct op op_norm = {
     .name = "norm",
     .help = "batch, group or instance norm with residual and LeakyReLU",
     .infer = norm_infer,
+    .cheap = true,
     .kernels = kernels,
 };

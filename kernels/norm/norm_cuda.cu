@@ -125,18 +125,24 @@ static void launch_backward(const struct norm_view *view, const struct io *io,
 }
 
 template <typename T>
-static enum status norm_forward(const struct node *node, const struct io *io,
-                                struct stream *stream) {
+static enum status norm_again(const struct node *node, const struct io *io, struct stream *stream) {
   constexpr int MOST = cuda_most_lanes<T>;
   struct norm_view view = norm_view_make(node, MOST);
-  struct norm_memory memory;
   bool residual = norm_has_residual(node);
-  lay_out(&view, io->workspace, &memory);
-  norm_measure<T>(node, &view, io, &memory, stream);
   (view.lanes > 1 ? (residual ? launch_forward<T, MOST, true> : launch_forward<T, MOST, false>)
                   : (residual ? launch_forward<T, 1, true> : launch_forward<T, 1, false>))(
       node, &view, io, stream);
   return cuda_launched(node->name);
+}
+
+template <typename T>
+static enum status norm_forward(const struct node *node, const struct io *io,
+                                struct stream *stream) {
+  struct norm_view view = norm_view_make(node, cuda_most_lanes<T>);
+  struct norm_memory memory;
+  lay_out(&view, io->workspace, &memory);
+  norm_measure<T>(node, &view, io, &memory, stream);
+  return norm_again<T>(node, io, stream);
 }
 
 template <typename T>
@@ -177,6 +183,7 @@ static void norm_prepare(struct node *node) {
       .prepare = norm_prepare<type>,      \
       .forward = norm_forward<type>,      \
       .backward = norm_backward<type>,    \
+      .again = norm_again<type>,          \
   }
 
 NORM_KERNEL(f32, float, DTYPE_F32);

@@ -84,24 +84,30 @@ static void write_group(const struct group *group, const struct io *io) {
   }
 }
 
-static enum status norm_forward(const struct node *node, const struct io *io,
-                                struct stream *stream) {
+static enum status norm_again(const struct node *node, const struct io *io, struct stream *stream) {
   (void)stream;
   struct group group = {node, 0, norm_group_size(node)};
   for (int64_t i = 0; i < tensor_elements(&node->y); i++) ((real *)io->y)[i] = 0;
-  for (; group.number < norm_groups(node); group.number++) {
-    (norm_is_running(node) ? take_running : measure)(&group, io);
-    write_group(&group, io);
-  }
+  for (; group.number < norm_groups(node); group.number++) write_group(&group, io);
   return STATUS_OK;
+}
+
+static enum status norm_forward(const struct node *node, const struct io *io,
+                                struct stream *stream) {
+  struct group group = {node, 0, norm_group_size(node)};
+  for (; group.number < norm_groups(node); group.number++)
+    (norm_is_running(node) ? take_running : measure)(&group, io);
+  return norm_again(node, io, stream);
 }
 
 /* dy in front of the activation. */
 static double gradient_at(const struct group *group, const struct io *io, int64_t at, int channel) {
   double slope = (double)norm_arguments_of(group->node)->slope;
+  double dy = (double)((const real *)io->dy)[at];
+  if (slope == 1) return dy;
   double above = norm_reads_y(group->node) ? (double)((const real *)io->y)[at]
                                            : scaled(group, io, at, channel);
-  return (double)((const real *)io->dy)[at] * (slope == 1 || above > 0 ? 1 : slope);
+  return above > 0 ? dy : dy * slope;
 }
 
 static void put(const struct io *io, int input, int64_t at, double value) {
@@ -198,4 +204,5 @@ const struct kernel REAL_NAME(norm_reference) = {
     .prepare = norm_prepare,
     .forward = norm_forward,
     .backward = norm_backward,
+    .again = norm_again,
 };

@@ -135,14 +135,26 @@ static void apply_rows(const struct cut *cut, const struct io *io, const struct 
     }
 }
 
+static void apply(struct cut *cut, const struct io *io) {
+  set_lines(cut, io);
+  each_piece(cut, io, 1U << Y, apply_rows);
+}
+
 static enum status norm_forward(const struct node *node, const struct io *io,
                                 struct stream *stream) {
   (void)stream;
   struct cut cut;
   lay_out(node, io->workspace, &cut);
   find_statistics(&cut, io);
-  set_lines(&cut, io);
-  each_piece(&cut, io, 1U << Y, apply_rows);
+  apply(&cut, io);
+  return STATUS_OK;
+}
+
+static enum status norm_again(const struct node *node, const struct io *io, struct stream *stream) {
+  (void)stream;
+  struct cut cut;
+  lay_out(node, io->workspace, &cut);
+  apply(&cut, io);
   return STATUS_OK;
 }
 
@@ -166,4 +178,5 @@ const struct kernel SIMD_NAME(norm_simd) = {
     .prepare = norm_prepare,
     .forward = norm_forward,
     .backward = SIMD_NAME(norm_backward),
+    .again = norm_again,
 };

@@ -64,5 +64,6 @@ const struct op op_resize = {
     .name = "resize",
     .help = "nearest or trilinear interpolation onto another grid",
     .infer = resize_infer,
+    .cheap = true,
     .kernels = kernels,
 };

@@ -35,8 +35,8 @@ static double least_bytes(const struct node *node, bool backward) {
   double saved = tensors_bytes(node->saved, node->saved_count, NULL);
   if (!backward) return x + y + saved;
   double dx = tensors_bytes(node->x, node->input_count, node->wants_dx);
-  return dx + y + saved + (node->backward_reads & READS_X ? x : 0) +
-         (node->backward_reads & READS_Y ? y : 0);
+  if (!(node->backward_reads & READS_X)) x = tensors_bytes(node->x, node_reads_x(node, 0), NULL);
+  return dx + y + saved + x + (node->backward_reads & READS_Y ? y : 0);
 }
 
 static struct rate rate_of(const struct node *node, bool backward, double seconds) {

@@ -47,7 +47,7 @@ enum status debug_after(const struct run *run, int s) {
     const struct plan_tenant *tenant = &run->plan->tenants[i];
     if (tenant->first_step > s || tenant->last_step < s || is_intact(run, tenant)) continue;
     FAIL(STATUS_FAILED, "%s: %s of kernel %s.%s wrote past the end of a %s of %zu bytes",
-         node->name, step->kind == STEP_FORWARD ? "forward" : "backward", node->op->name,
+         node->name, step->kind == STEP_BACKWARD ? "backward" : "forward", node->op->name,
          node->kernel->name, kinds[tenant->kind], tenant->bytes);
   }
   return STATUS_OK;

@@ -14,14 +14,21 @@ void graph_mark_backward(struct graph *graph, bool training);
 /* Every running node's kernel and workspace sizes. */
 CHECKED enum status plan_choose_kernels(struct plan *plan);
 
-/* Steps, forward then backward, with dx_add. */
+/* What is computed again, and with it the steps, the tenants and peak_live_bytes. */
+CHECKED enum status plan_choose_again(struct plan *plan);
+
+/* Steps, forward then backward, with dx_add and what is computed again. */
 CHECKED enum status plan_list_steps(struct plan *plan);
 
-/* Tenants with their lifetimes. */
+/* Tenants with their lifetimes, and peak_live_bytes. */
 CHECKED enum status plan_list_tenants(struct plan *plan);
 
-/* Offsets of the tenants, arena_bytes and peak_live_bytes. */
+/* Offsets of the tenants and arena_bytes. */
 CHECKED enum status plan_pack(struct plan *plan);
+
+/* Give back what the two lists hold; accept a zeroed plan. */
+void plan_forget_steps(struct plan *plan);
+void plan_forget_tenants(struct plan *plan);
 
 /* Parameters and, in a training plan, buckets. */
 CHECKED enum status plan_list_parameters(struct plan *plan);

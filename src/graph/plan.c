@@ -48,7 +48,7 @@ enum status plan_choose_kernels(struct plan *plan) {
 double plan_step_flops(const struct plan *plan, const struct plan_step *step) {
   const struct node *node = &plan->graph->nodes[step->node].node;
   double (*flops)(const struct node *) =
-      step->kind == STEP_FORWARD ? node->op->forward_flops : node->op->backward_flops;
+      step->kind == STEP_BACKWARD ? node->op->backward_flops : node->op->forward_flops;
   return flops ? flops(node) : 0;
 }
 
@@ -71,8 +71,7 @@ enum status plan_make(struct plan *plan, struct graph *graph, const struct plan_
   if (!options->no_folding) TRY(graph_fold(graph));
   graph_mark_backward(graph, options->training);
   TRY(plan_choose_kernels(plan));
-  TRY(plan_list_steps(plan));
-  TRY(plan_list_tenants(plan));
+  TRY(plan_choose_again(plan));
   TRY(plan_pack(plan));
   TRY(plan_list_parameters(plan));
   TRY(plan_list_buckets(plan));
@@ -81,13 +80,9 @@ enum status plan_make(struct plan *plan, struct graph *graph, const struct plan_
 }
 
 void plan_close(struct plan *plan) {
-  free(plan->steps);
-  free(plan->forward_step);
-  free(plan->backward_step);
-  free(plan->tenants);
-  free(plan->value_tenant);
-  free(plan->gradient_tenant);
-  free(plan->saved_tenant);
+  plan_forget_steps(plan);
+  plan_forget_tenants(plan);
+  free(plan->computed_again);
   free(plan->parameters);
   free(plan->node_parameter);
   free(plan->buckets);
@@ -130,7 +125,8 @@ static void hash_step(uint64_t *hash, const struct plan *plan, const struct plan
 
 uint64_t plan_hash(const struct plan *plan) {
   uint64_t hash = 0xcbf29ce484222325u;
-  for (int s = 0; s < plan->step_count; s++) hash_step(&hash, plan, &plan->steps[s]);
+  for (int s = 0; s < plan->step_count; s++)
+    if (plan->steps[s].kind != STEP_AGAIN) hash_step(&hash, plan, &plan->steps[s]);
   for (int i = 0; i < plan->parameter_count; i++) {
     hash_text(&hash, plan->parameters[i].name);
     hash_int(&hash, plan->parameters[i].offset);

@@ -21,6 +21,11 @@ struct plan_options {
   size_t bucket_bytes; /* a gradient bucket is closed once it holds this much; 0: one bucket */
   bool no_folding;     /* keep concat and upsampling as nodes of their own */
   bool capture;        /* record the steps and give them to the device as one, where it can */
+  /* Training: values of cheap operators that only backward still needs are not kept but computed
+   * again: as few as it takes until no more than memory_goal bytes live at a time, or until fewer
+   * bytes cannot. Changes no bit of a result. */
+  bool recompute;
+  size_t memory_goal;
   /* Debugging; results must not change: every tensor its own memory; dead tensors filled with NaN;
    * a pattern between tenants checked after every step. */
   bool no_reuse, poison, guard;
@@ -41,7 +46,8 @@ struct plan_bucket {
   int last_step;
 };
 
-enum step_kind { STEP_FORWARD, STEP_BACKWARD };
+/* STEP_AGAIN: between backward steps, a forward step once more. */
+enum step_kind { STEP_FORWARD, STEP_BACKWARD, STEP_AGAIN };
 struct plan_step {
   enum step_kind kind;
   int node;
@@ -64,11 +70,14 @@ struct plan {
   struct plan_options options;
   struct plan_step *steps;
   int step_count, forward_step_count;
-  int *forward_step, *backward_step; /* by node; -1: none */
+  int *forward_step, *backward_step, *again_step; /* by node; -1: none */
+  bool *computed_again; /* by node: not kept for backward, if that needs it */
+  int again_count;      /* of the steps */
   struct plan_tenant *tenants;
   int tenant_count;
-  /* Tenants by value, by value (of its gradient) and by node * OP_MAX_SAVED + i; -1: none. */
-  int *value_tenant, *gradient_tenant, *saved_tenant;
+  /* Tenants by value (of forward, and where it is computed again), by value (of its gradient) and
+   * by node * OP_MAX_SAVED + i; -1: none. */
+  int *value_tenant, *again_tenant, *gradient_tenant, *saved_tenant;
   struct plan_parameter *parameters;
   int parameter_count;
   int *node_parameter;        /* by node * OP_MAX_PARAMETERS + index: the number in `parameters` */
@@ -107,8 +116,8 @@ const struct plan_parameter *plan_find_parameter(const struct plan *plan, const 
 void plan_initialize(const struct plan *plan, uint64_t seed, void *weights);
 
 /* A hash of what decides the bits of a run: steps, shapes, kernels, losses, parameters (not the
- * arguments of operators: those follow from the config; not buckets: those change no bit). Ranks
- * compare it. */
+ * arguments of operators: those follow from the config; neither buckets nor what is computed again:
+ * those change no bit). Ranks compare it. */
 uint64_t plan_hash(const struct plan *plan);
 
 /* Tables for people: one line per step (kernel, shapes, bytes, GFLOP), parameters, totals. */

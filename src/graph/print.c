@@ -27,7 +27,8 @@ static char *shape_text(const struct tensor *tensor, char *text, size_t bytes) {
 static const char *const layout_names[] = {
     [LAYOUT_PLANAR] = "planar", [LAYOUT_BLOCKED] = "blocked", [LAYOUT_LAST] = "last"};
 
-static const char *const step_names[] = {[STEP_FORWARD] = "forward", [STEP_BACKWARD] = "backward"};
+static const char *const step_names[] = {
+    [STEP_FORWARD] = "forward", [STEP_BACKWARD] = "backward", [STEP_AGAIN] = "again"};
 
 static void print_step(const struct plan *plan, int s, FILE *out) {
   const struct plan_step *step = &plan->steps[s];
@@ -90,6 +91,15 @@ static void print_buckets(const struct plan *plan, FILE *out) {
   }
 }
 
+/* Of the values that are computed again. */
+static double again_bytes(const struct plan *plan) {
+  double bytes = 0;
+  for (int s = 0; s < plan->step_count; s++)
+    if (plan->steps[s].kind == STEP_AGAIN)
+      bytes += (double)tensor_bytes(&plan->graph->nodes[plan->steps[s].node].node.y);
+  return bytes;
+}
+
 static void print_totals(const struct plan *plan, FILE *out) {
   char count[32], arena[32], peak[32], input[32];
   double ratio =
@@ -105,7 +115,10 @@ static void print_totals(const struct plan *plan, FILE *out) {
   fprintf(out, "forward            %.3f GFLOP in %d steps\n", plan->forward_flops / 1e9,
           plan->forward_step_count);
   fprintf(out, "backward           %.3f GFLOP in %d steps\n", plan->backward_flops / 1e9,
-          plan->step_count - plan->forward_step_count);
+          plan->step_count - plan->forward_step_count - plan->again_count);
+  if (plan->again_count > 0)
+    fprintf(out, "computed again     %s in %d steps between those of backward\n",
+            text_bytes(again_bytes(plan), arena), plan->again_count);
 }
 
 void plan_print(const struct plan *plan, FILE *out) {

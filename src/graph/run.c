@@ -98,18 +98,26 @@ static void gather_common(const struct run *run, const struct plan_step *step, s
   io->workspace = run_tenant(run, step->workspace);
 }
 
+/* Where a step of this kind has a value: after forward, where it has been computed again, if it
+ * has.
+ */
+static void *value_of(const struct run *run, enum step_kind kind, int value) {
+  int again = kind == STEP_FORWARD ? -1 : run->plan->again_tenant[value];
+  return again < 0 ? (void *)(uintptr_t)run_value_at(run, value) : run_tenant(run, again);
+}
+
 /* What a step may not read is NULL. */
 static struct io gather(const struct run *run, const struct plan_step *step) {
   const struct graph_node *node = &run->plan->graph->nodes[step->node];
   bool backward = step->kind == STEP_BACKWARD;
-  bool has_x = !backward || (node->node.backward_reads & READS_X);
   bool has_y = !backward || (node->node.backward_reads & READS_Y);
   struct io io = {0};
   gather_common(run, step, &io);
-  if (has_y) io.y = run_tenant(run, run->plan->value_tenant[node->output]);
+  if (has_y) io.y = value_of(run, step->kind, node->output);
   if (backward) io.dy = run_gradient(run, node->output);
   for (int i = 0; i < node->node.input_count; i++) {
-    if (has_x) io.x[i] = run_value_at(run, node->input[i]);
+    if (!backward || node_reads_x(&node->node, i))
+      io.x[i] = value_of(run, step->kind, node->input[i]);
     if (backward && node->node.wants_dx[i]) io.dx[i] = run_gradient(run, node->input[i]);
     io.dx_add[i] = step->dx_add >> i & 1;
   }
@@ -118,9 +126,11 @@ static struct io gather(const struct run *run, const struct plan_step *step) {
 
 static enum status call_kernel(struct run *run, const struct plan_step *step) {
   const struct node *node = &run->plan->graph->nodes[step->node].node;
+  const struct kernel *kernel = node->kernel;
   struct io io = gather(run, step);
   enum status (*call)(const struct node *, const struct io *, struct stream *) =
-      step->kind == STEP_FORWARD ? node->kernel->forward : node->kernel->backward;
+      step->kind == STEP_BACKWARD ? kernel->backward : kernel->forward;
+  if (step->kind == STEP_AGAIN && kernel->again) call = kernel->again;
   enum status status = call(node, &io, &run->stream);
   return status == STATUS_OK ? status : status_pass(status, node->name, __FILE__, __LINE__);
 }

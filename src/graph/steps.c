@@ -61,10 +61,30 @@ static void mark_additions(struct plan *plan, struct plan_step *step, bool *writ
   }
 }
 
+/* Before backward reads a value that has not been kept, and after what it is computed from. */
+static void add_again(struct plan *plan, int value) {
+  int n = plan->graph->values[value].producer;
+  if (n < 0 || !plan->computed_again[n] || plan->again_step[n] >= 0) return;
+  const struct graph_node *node = &plan->graph->nodes[n];
+  for (int i = 0; i < node->node.input_count; i++) add_again(plan, node->input[i]);
+  plan->again_step[n] = plan->step_count;
+  plan->again_count++;
+  add_step(plan, STEP_AGAIN, n);
+}
+
+static void add_backward(struct plan *plan, int n) {
+  const struct graph_node *node = &plan->graph->nodes[n];
+  for (int i = 0; i < node->node.input_count; i++)
+    if (node_reads_x(&node->node, i)) add_again(plan, node->input[i]);
+  if (node->node.backward_reads & READS_Y) add_again(plan, node->output);
+  plan->backward_step[n] = plan->step_count;
+  add_step(plan, STEP_BACKWARD, n);
+}
+
 static void list_forward(struct plan *plan) {
   const struct graph *graph = plan->graph;
   for (int n = 0; n < graph->node_count; n++) {
-    plan->forward_step[n] = plan->backward_step[n] = -1;
+    plan->forward_step[n] = plan->backward_step[n] = plan->again_step[n] = -1;
     if (!node_runs(&graph->nodes[n])) continue;
     plan->forward_step[n] = plan->step_count;
     add_step(plan, STEP_FORWARD, n);
@@ -78,8 +98,7 @@ static enum status list_backward(struct plan *plan) {
   REQUIRE(written, STATUS_FAILED, "out of memory while planning");
   for (int n = graph->node_count - 1; n >= 0; n--) {
     if (!graph->nodes[n].runs_backward) continue;
-    plan->backward_step[n] = plan->step_count;
-    add_step(plan, STEP_BACKWARD, n);
+    add_backward(plan, n);
     mark_additions(plan, &plan->steps[plan->step_count - 1], written);
   }
   free(written);
@@ -88,15 +107,27 @@ static enum status list_backward(struct plan *plan) {
 
 enum status plan_list_steps(struct plan *plan) {
   size_t nodes = (size_t)plan->graph->node_count + 1;
-  plan->steps = calloc(2 * nodes, sizeof *plan->steps);
+  plan_forget_steps(plan);
+  plan->steps = calloc(3 * nodes, sizeof *plan->steps);
   plan->forward_step = calloc(nodes, sizeof *plan->forward_step);
   plan->backward_step = calloc(nodes, sizeof *plan->backward_step);
-  REQUIRE(plan->steps && plan->forward_step && plan->backward_step, STATUS_FAILED,
-          "out of memory while planning");
+  plan->again_step = calloc(nodes, sizeof *plan->again_step);
+  REQUIRE(plan->steps && plan->forward_step && plan->backward_step && plan->again_step,
+          STATUS_FAILED, "out of memory while planning");
   list_forward(plan);
   TRY(list_backward(plan));
   REQUIRE(plan->step_count > 0, STATUS_USAGE, "the network has neither an output nor a loss");
   REQUIRE(!plan->options.training || plan->step_count > plan->forward_step_count, STATUS_USAGE,
           "nothing to train: no loss with a weight depends on a parameter");
   return STATUS_OK;
+}
+
+void plan_forget_steps(struct plan *plan) {
+  free(plan->steps);
+  free(plan->forward_step);
+  free(plan->backward_step);
+  free(plan->again_step);
+  plan->steps = NULL;
+  plan->forward_step = plan->backward_step = plan->again_step = NULL;
+  plan->step_count = plan->forward_step_count = plan->again_count = 0;
 }

@@ -29,6 +29,16 @@ static enum dtype activation_of(const struct config *config) {
   return strcmp(precision, "fp16") == 0 ? DTYPE_F16 : DTYPE_F32;
 }
 
+/* How much memory recomputing shall save. */
+static bool is_recomputed(const struct config *config, size_t *goal) {
+  const char *recompute = config->train.recompute;
+  double bound = config->train.memory * 1e9;
+  *goal = 0;
+  if (strcmp(recompute, "auto") != 0) return strcmp(recompute, "on") == 0;
+  *goal = bound < (double)SIZE_MAX ? (size_t)bound : SIZE_MAX;
+  return bound > 0;
+}
+
 enum status network_plan(struct network *network, const struct task *task,
                          const struct task_run *task_run, const struct config *config,
                          enum device_kind device, enum purpose purpose, int samples,
@@ -38,6 +48,8 @@ enum status network_plan(struct network *network, const struct task *task,
   graph_set_activation(&network->graph, activation_of(config));
   network->graph.evaluation = purpose == PURPOSE_PREDICTION;
   TRY(task->build(task_run, config, purpose, samples, extent, &network->graph));
+  size_t goal;
+  bool recompute = is_recomputed(config, &goal);
   const struct plan_options options = {
       .training = purpose == PURPOSE_TRAINING,
       .forced_kernel = config_forced_kernel,
@@ -45,6 +57,8 @@ enum status network_plan(struct network *network, const struct task *task,
       .prefer = choices ? choices_prefer : NULL,
       .prefer_context = choices,
       .bucket_bytes = (size_t)config->comm.bucket_kib * 1024,
+      .recompute = recompute,
+      .memory_goal = goal,
       .capture = strcmp(config->train.capture, "auto") == 0,
       .no_folding = config->debug.no_folding,
       .no_reuse = config->debug.no_reuse,

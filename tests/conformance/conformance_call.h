@@ -388,6 +388,21 @@ static void attempt_backward(struct rig *rig, const struct trial *trial,
   outcome_backward(rig, trial, outcome);
 }
 
+/* Of an operator that is cheap: y, spoilt, comes back by another call. */
+static void check_again(struct rig *rig, const struct trial *trial, const struct attempt *attempt,
+                        const struct outcome *outcome) {
+  const struct kernel *kernel = attempt->kernel;
+  struct outcome again = {0};
+  if (!rig->node.op->cheap || attempt->in_place) return;
+  memset(rig->y.memory, 0xa5, rig->y.bytes);
+  memset(rig->workspace[0].memory, 0xa5, rig->workspace[0].bytes);
+  rig_call(rig, kernel->again ? kernel->again : kernel->forward);
+  outcome_forward(rig, trial, &again);
+  CHECK_SAY(again.bits == outcome->bits, " (%s, %s: other bits when computed again)",
+            trial->test->label, kernel->name);
+  outcome_free(&again);
+}
+
 /* Calls the kernel on fresh buffers and checks all that holds for any call. The caller frees the
  * outcome. */
 static struct outcome attempt_run(const struct trial *trial, const struct attempt *attempt) {
@@ -400,6 +415,7 @@ static struct outcome attempt_run(const struct trial *trial, const struct attemp
   uint64_t before = rig_inputs_hash(rig);
   rig_call(rig, attempt->kernel->forward);
   outcome_forward(rig, trial, &outcome);
+  check_again(rig, trial, attempt, &outcome);
   if (attempt->backward) attempt_backward(rig, trial, attempt, &outcome);
   CHECK_SAY(rig_inputs_hash(rig) == before, " (%s, %s: an input was changed)", trial->test->label,
             attempt->kernel->name);
