@@ -51,7 +51,7 @@ static enum status down(const struct residual_builder *builder, int level, int c
 static enum status drop(const struct unet *unet, const char *level, int number, int *x) {
   const struct residual_builder *builder = &unet->builder;
   const struct block_dropout dropout = {unet->dropout, builder->config->model.dropout, number};
-  char name[NAME_BYTES];
+  char name[NAME_BYTES + sizeof ".dropout"];
   snprintf(name, sizeof name, "%s%s.dropout", builder->prefix, level);
   return block_dropout(builder->graph, name, *x, &dropout, x);
 }
