@@ -17,6 +17,8 @@ enum random_purpose {
   RANDOM_POSE_NOISE = 9,
   RANDOM_PATCHES = 10,
   RANDOM_PASSES = 11,
+  RANDOM_DEFORMATIONS = 12,
+  RANDOM_DROPOUT = 13,
 };
 
 /* A stream: numbers are read one after another from `index` on. Copy it to replay it. */
