@@ -452,7 +452,7 @@ TEST(bent_images_stay_near_their_labels) {
   int compared = 0, changed = 0;
   open_config(&config, SPATIAL
               "rotation_probability = 1.0; scaling_probability = 1.0; "
-              "elastic_probability = 1.0");
+              "elastic_probability = 1.0; fill = \"edge\"");
   bench_open(&bench, &config);
   for (int i = 0; i < VOXELS; i++) {
     int value = 20 + 5 * (i / (H * W)) + 6 * (i / W % H) + 4 * (i % W);
