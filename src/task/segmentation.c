@@ -4,6 +4,7 @@
 #include "kernels/common/logits.h"
 #include "kernels/window/window.h"
 #include "model/model.h"
+#include "task/augment.h"
 #include "task/common.h"
 #include "task/segmentation_sample.h"
 
@@ -88,16 +89,44 @@ enum status segmentation_look(const struct config *config, const int extent[3],
   if (segmentation_samples(config, "slice")) view->window[0] = 1;
   TRY(find_coarseness(config, view->coarser));
   TRY(check_classes(view));
+  TRY(augment_check(config, segmentation_dimensions(view)));
   return check_window(view);
 }
 
 struct segmentation_inputs segmentation_inputs_of(const struct segmentation_view *view,
                                                   enum purpose purpose) {
-  (void)view;
-  struct segmentation_inputs inputs = {0, -1, -1, -1, -1, -1, 1};
+  const struct config *config = view->config;
+  struct segmentation_inputs inputs = {.image = 0, -1, -1, -1, .count = 1};
   bool training = purpose != PURPOSE_PREDICTION;
   if (training) inputs.truth = inputs.count++;
+  if (training && augment_input_count(config) > 0) {
+    inputs.change = inputs.count;
+    inputs.count += augment_input_count(config);
+  }
+  if (config->model.dropout > 0 && (training || config->segmentation.passes > 0))
+    inputs.dropout = inputs.count++;
   return inputs;
+}
+
+int segmentation_dimensions(const struct segmentation_view *view) {
+  bool planes = view->window[0] == 1 || view->config->model.dimensions == 2;
+  return planes ? 2 : 3;
+}
+
+void segmentation_find_source(const struct task_run *run, const struct segmentation_view *view,
+                              int extent[3]) {
+  const struct dataset *dataset = &run->dataset;
+  const struct real_list *wanted = &view->config->data.spacing;
+  double spacing[3] = {1, 1, 1};
+  int volume[3];
+  memcpy(volume, dataset->extent, sizeof volume);
+  if (view->window[0] == 1) volume[0] = 1;
+  for (int axis = 0; axis < 3; axis++) {
+    if (dataset->subject_count > 0) spacing[axis] = dataset->subjects[0].spacing[axis];
+    if (wanted->count == 3 && wanted->value[axis] > 0) spacing[axis] = wanted->value[axis];
+  }
+  augment_source_extent(view->config, view->window, spacing, segmentation_dimensions(view), volume,
+                        extent);
 }
 
 /* --- opening --- */

@@ -23,12 +23,10 @@ enum { SEGMENTATION_KEY = 16 }; /* numbers of the input that says what dropout d
 
 /* Where the inputs of a graph are among its inputs; -1: there is none. */
 struct segmentation_inputs {
-  int image;    /* [c d h w] float32: the window, or what the augmentation moves into it */
-  int truth;    /* uint8: classes [1 d h w], or packed masks [ceil(K/8) d h w] */
-  int motion;   /* struct affine_motion */
-  int control;  /* elastic deformation */
-  int contrast; /* changes of intensities */
-  int dropout;  /* key of this sample's random numbers */
+  int image;   /* [c d h w] float32: the window, or what augmentation moves into it */
+  int truth;   /* uint8: classes [1 d h w], or packed masks [ceil(K/8) d h w] */
+  int change;  /* the first of what augmentation needs (augment.h) */
+  int dropout; /* key of this sample's random numbers */
   int count;
 };
 struct segmentation_inputs segmentation_inputs_of(const struct segmentation_view *view,

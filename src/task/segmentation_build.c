@@ -5,6 +5,7 @@
 #include "kernels/loss_dice/loss_dice.h"
 #include "kernels/window/window.h"
 #include "model/model.h"
+#include "task/augment.h"
 #include "task/segmentation_sample.h"
 
 /* The values of a graph under construction. */
@@ -12,19 +13,54 @@ struct build {
   const struct segmentation_view *view;
   struct graph *graph;
   int samples;
-  int image, truth;
+  int image, truth, dropout;
+  struct augment_inputs change;
 };
 
 /* --- inputs --- */
 
-static enum status add_inputs(struct build *build, bool truth) {
+static enum status add_image(struct build *build, const int extent[3]) {
+  const struct shape shape = {build->samples, build->view->stored, extent[0], extent[1], extent[2]};
+  return graph_input(build->graph, "image", shape, build->graph->dtype, false, &build->image);
+}
+
+/* What a training sample has besides its image, in the order of segmentation_inputs_of. */
+static enum status add_training_inputs(struct build *build, const int extent[3]) {
   const struct segmentation_view *view = build->view;
-  const int *extent = view->window;
-  struct shape shape = {build->samples, view->stored, extent[0], extent[1], extent[2]};
-  TRY(graph_input(build->graph, "image", shape, build->graph->dtype, false, &build->image));
-  if (!truth) return STATUS_OK;
-  shape.c = view->overlapping ? (view->classes + 7) / 8 : 1;
-  return graph_input(build->graph, "truth", shape, DTYPE_U8, false, &build->truth);
+  int planes = view->overlapping ? (view->classes + 7) / 8 : 1;
+  const struct shape shape = {build->samples, planes, extent[0], extent[1], extent[2]};
+  TRY(graph_input(build->graph, "truth", shape, DTYPE_U8, false, &build->truth));
+  return augment_add_inputs(build->graph, view->config, build->samples, view->window,
+                            segmentation_dimensions(view), &build->change);
+}
+
+static enum status add_key(struct build *build) {
+  const struct shape shape = {build->samples, SEGMENTATION_KEY, 1, 1, 1};
+  return graph_input(build->graph, "dropout", shape, build->graph->dtype, false, &build->dropout);
+}
+
+static enum status add_inputs(struct build *build, const struct task_run *run,
+                              enum purpose purpose) {
+  const struct segmentation_view *view = build->view;
+  bool training = purpose != PURPOSE_PREDICTION;
+  int extent[3];
+  memcpy(extent, view->window, sizeof extent);
+  if (training) segmentation_find_source(run, view, extent);
+  TRY(add_image(build, extent));
+  if (training) TRY(add_training_inputs(build, extent));
+  return segmentation_inputs_of(view, purpose).dropout >= 0 ? add_key(build) : STATUS_OK;
+}
+
+/* --- from the source to what the network sees --- */
+
+static enum status add_moved(struct build *build) {
+  const struct config *config = build->view->config;
+  const int *window = build->view->window;
+  if (!augment_moves(config)) return STATUS_OK;
+  TRY(augment_add_moved(build->graph, config, window, "moved", build->image, &build->change, false,
+                        &build->image));
+  return augment_add_moved(build->graph, config, window, "moved_truth", build->truth,
+                           &build->change, true, &build->truth);
 }
 
 static enum status add_windows(struct build *build) {
@@ -119,17 +155,19 @@ static enum status add_losses(struct build *build, int logits) {
 enum status segmentation_build(const struct task_run *run, const struct config *config,
                                enum purpose purpose, int samples, const int extent[3],
                                struct graph *graph) {
-  (void)run;
   struct segmentation_view view;
   const struct model *model;
+  bool training = purpose != PURPOSE_PREDICTION;
   TRY(segmentation_look(config, extent, &view));
   TRY(model_find(config->model.name, &model));
-  struct build build = {.view = &view, .graph = graph, .samples = samples};
-  TRY(add_inputs(&build, purpose != PURPOSE_PREDICTION));
+  struct build build = {.view = &view, .graph = graph, .samples = samples, .dropout = -1};
+  TRY(add_inputs(&build, run, purpose));
+  if (training) TRY(add_moved(&build));
   TRY(add_windows(&build));
-  const struct model_request request = {&build.image, 1, -1};
+  if (training) TRY(augment_add_contrast(graph, config, build.image, &build.change, &build.image));
+  const struct model_request request = {&build.image, 1, build.dropout};
   struct model_result result;
   TRY(model->build(graph, config, "", &request, &result));
-  if (purpose != PURPOSE_PREDICTION) return add_losses(&build, result.output);
+  if (training) return add_losses(&build, result.output);
   return graph_output(graph, "logits", result.output);
 }

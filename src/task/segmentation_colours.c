@@ -49,34 +49,38 @@ static void print_name(FILE *out, const char *name, bool spaces) {
   }
 }
 
-static void print_slicer(FILE *out, const char *const *names, int count) {
-  fprintf(out, "# 3D Slicer color table\n# %d values\n0 Background 0 0 0 0\n", count + 1);
-  for (int i = 0; i < count; i++) {
+static long long value_of(const struct segmentation_legend *legend, int i) {
+  return i < legend->value_count ? (long long)legend->values[i] : i + 1;
+}
+
+static void print_slicer(FILE *out, const struct segmentation_legend *legend) {
+  fprintf(out, "# 3D Slicer color table\n# %d values\n0 Background 0 0 0 0\n", legend->count + 1);
+  for (int i = 0; i < legend->count; i++) {
     struct colour colour = segmentation_colour(i + 1);
-    fprintf(out, "%d ", i + 1);
-    print_name(out, names[i], false);
+    fprintf(out, "%lld ", value_of(legend, i));
+    print_name(out, legend->names[i], false);
     fprintf(out, " %d %d %d 255\n", colour.red, colour.green, colour.blue);
   }
 }
 
-static void print_snap(FILE *out, const char *const *names, int count) {
+static void print_snap(FILE *out, const struct segmentation_legend *legend) {
   fputs(snap_head, out);
-  for (int i = 0; i < count; i++) {
+  for (int i = 0; i < legend->count; i++) {
     struct colour colour = segmentation_colour(i + 1);
-    fprintf(out, "%5d %5d %4d %4d        1  1  1    \"", i + 1, colour.red, colour.green,
-            colour.blue);
-    print_name(out, names[i], true);
+    fprintf(out, "%5lld %5d %4d %4d        1  1  1    \"", value_of(legend, i), colour.red,
+            colour.green, colour.blue);
+    print_name(out, legend->names[i], true);
     fputs("\"\n", out);
   }
 }
 
-static enum status write_table(const char *path, const char *const *names, int count,
-                               void (*print)(FILE *, const char *const *, int)) {
+static enum status write_table(const char *path, const struct segmentation_legend *legend,
+                               void (*print)(FILE *, const struct segmentation_legend *)) {
   size_t bytes;
   char *text = NULL;
   FILE *out = open_memstream(&text, &bytes);
   REQUIRE(out, STATUS_FAILED, "%s: out of memory", path);
-  print(out, names, count);
+  print(out, legend);
   enum status status =
       fclose(out) == 0 ? file_replace(path, text, bytes)
                        : status_fail(STATUS_FAILED, __FILE__, __LINE__, "%s: out of memory", path);
@@ -84,25 +88,17 @@ static enum status write_table(const char *path, const char *const *names, int c
   return status;
 }
 
-enum status segmentation_write_slicer_colours(const char *path, const char *const *names,
-                                              int count) {
-  return write_table(path, names, count, print_slicer);
-}
-
-enum status segmentation_write_snap_colours(const char *path, const char *const *names, int count) {
-  return write_table(path, names, count, print_snap);
-}
-
-enum status segmentation_write_colours(const char *label_map, const char *const *names, int count) {
+enum status segmentation_write_colours(const char *label_map,
+                                       const struct segmentation_legend *legend) {
   const char *suffix = strstr(label_map, ".nii");
   for (const char *next = suffix; next; next = strstr(next + 1, ".nii")) suffix = next;
   int stem = suffix ? (int)(suffix - label_map) : (int)strlen(label_map);
   char *slicer = file_format("%.*s.ctbl", stem, label_map);
   char *snap = file_format("%.*s_labels.txt", stem, label_map);
-  enum status status = slicer && snap ? segmentation_write_slicer_colours(slicer, names, count)
+  enum status status = slicer && snap ? write_table(slicer, legend, print_slicer)
                                       : status_fail(STATUS_FAILED, __FILE__, __LINE__,
                                                     "%s: out of memory", label_map);
-  if (!status) status = segmentation_write_snap_colours(snap, names, count);
+  if (!status) status = write_table(snap, legend, print_snap);
   free(slicer);
   free(snap);
   return status;

@@ -4,6 +4,8 @@
 #include <string.h>
 #include "base/random.h"
 #include "data/structures.h"
+#include "data/structures.h"
+#include "task/augment.h"
 #include "task/common.h"
 
 /* --- opening --- */
@@ -13,6 +15,7 @@ static void close_samples(void *own) {
   free(samples->list);
   free(samples->order);
   free(samples->voxels);
+  free(samples->mirror);
   free(samples);
 }
 
@@ -46,12 +49,42 @@ static enum status open_slices(struct task_run *run, struct segmentation_samples
   return STATUS_OK;
 }
 
+/* The axis of the arrays that goes from left to right, when flips go along it; -1. */
+static int find_side(const struct config *config) {
+  const char *side = strpbrk(config->data.orientation, "LR");
+  return side && strpbrk(config->augment.flip, "LR") ? (int)(side - config->data.orientation) : -1;
+}
+
+/* Which class a class becomes when left and right are swapped. */
+static enum status open_mirror(const struct task_run *run, const struct segmentation_view *view,
+                               struct segmentation_samples *samples) {
+  const struct dataset *dataset = &run->dataset;
+  const char *const *names = (const char *const *)dataset->structures;
+  int first = view->overlapping ? 0 : 1, count = view->classes - first;
+  if (!view->overlapping) names = (const char *const *)dataset->label_names;
+  REQUIRE(names, STATUS_USAGE,
+          "augment.flip: expected data.label_names, which say what left and right are, found none");
+  samples->mirror = calloc((size_t)view->classes, sizeof(int));
+  REQUIRE(samples->mirror, STATUS_FAILED, "out of memory");
+  for (int c = 0; c < count; c++) {
+    int other = structures_mirror(names, count, c);
+    REQUIRE(other >= 0, STATUS_USAGE,
+            "augment.flip: a flip from left to right has nothing to make of \"%s\": expected its "
+            "other side among the classes, found none",
+            names[c]);
+    samples->mirror[c + first] = other + first;
+  }
+  return STATUS_OK;
+}
+
 enum status segmentation_open_samples(struct task_run *run, const struct segmentation_view *view) {
   struct segmentation_samples *samples = calloc(1, sizeof *samples);
   REQUIRE(samples, STATUS_FAILED, "out of memory");
   run->own = samples;
   run->close_own = close_samples;
   run->pieces = !segmentation_samples(run->config, "volume");
+  samples->side_axis = find_side(run->config);
+  if (samples->side_axis >= 0) TRY(open_mirror(run, view, samples));
   samples->voxels = malloc(sizeof *samples->voxels * (size_t)view->classes);
   REQUIRE(samples->voxels, STATUS_FAILED, "out of memory");
   if (segmentation_samples(run->config, "slice")) TRY(open_slices(run, samples));
@@ -148,43 +181,101 @@ static void place_window(const struct task_run *run, const struct segmentation_v
     place_patch(run, view, sample, first);
 }
 
+/* What is read for the window that begins at `first`: more than the window where it is going to be
+ * turned, within the volume where that is possible. */
+static struct segmentation_box place_source(const struct task_run *run,
+                                            const struct segmentation_view *view,
+                                            const int first[3]) {
+  struct segmentation_box box;
+  segmentation_find_source(run, view, box.extent);
+  for (int axis = 0; axis < 3; axis++) {
+    int more = box.extent[axis] - view->window[axis];
+    int last = run->dataset.extent[axis] - box.extent[axis];
+    int wanted = first[axis] - more / 2;
+    if (more > 0 && last >= 0) wanted = wanted < 0 ? 0 : wanted > last ? last : wanted;
+    box.first[axis] = wanted;
+  }
+  return box;
+}
+
 /* --- reading it --- */
 
 static void read_truth(const struct task_run *run, const struct segmentation_view *view,
-                       const struct segmentation_box *box, int subject, uint8_t *truth) {
+                       const struct segmentation_box *box, int subject, bool mirrored,
+                       uint8_t *truth) {
   const struct dataset *dataset = &run->dataset;
-  if (view->overlapping)
+  const int *mirror = ((struct segmentation_samples *)run->own)->mirror;
+  int64_t voxels = (int64_t)box->extent[0] * box->extent[1] * box->extent[2];
+  if (view->overlapping) {
     segmentation_crop_masks(dataset_mask(dataset, subject), dataset->mask_planes, dataset->extent,
                             box, truth);
-  else
-    segmentation_crop_labels(dataset_label(dataset, subject), dataset->extent, box, truth);
+    if (mirrored) segmentation_mirror_masks(mirror, view->classes, voxels, truth);
+    return;
+  }
+  segmentation_crop_labels(dataset_label(dataset, subject), dataset->extent, box, truth);
+  if (mirrored) segmentation_mirror_labels(mirror, view->classes, voxels, truth);
 }
 
+/* Whole volumes may stay on the device, but for label maps with left and right swapped. */
 static enum status put_voxels(struct task_run *run, const struct segmentation_view *view,
                               const struct sample *sample, const struct segmentation_box *box,
-                              void *const *inputs) {
+                              bool mirrored, void *const *inputs) {
   const struct segmentation_inputs place = segmentation_inputs_of(view, PURPOSE_TRAINING);
   struct dataset *dataset = &run->dataset;
-  bool plain = !run->pieces && !view->overlapping;
-  if (plain) {
+  bool slice = sample->slice >= 0 && dataset->has_masks;
+  TRY(slice ? dataset_verify_slice(dataset, sample->subject, sample->slice)
+            : dataset_verify(dataset, sample->subject));
+  if (run->pieces)
+    segmentation_crop_image(dataset_image(dataset, sample->subject), view->stored, dataset->extent,
+                            box, inputs[place.image]);
+  else
     TRY(task_put_image(run, PURPOSE_TRAINING, sample->subject, inputs, place.image));
+  if (!run->pieces && !mirrored && !view->overlapping)
     return task_put_labels(run, PURPOSE_TRAINING, sample->subject, inputs, place.truth);
-  }
-  TRY(sample->slice >= 0 && dataset->has_masks
-          ? dataset_verify_slice(dataset, sample->subject, sample->slice)
-          : dataset_verify(dataset, sample->subject));
-  segmentation_crop_image(dataset_image(dataset, sample->subject), view->stored, dataset->extent,
-                          box, inputs[place.image]);
-  read_truth(run, view, box, sample->subject, inputs[place.truth]);
+  read_truth(run, view, box, sample->subject, mirrored, inputs[place.truth]);
   return STATUS_OK;
+}
+
+/* The numbers of what happens to it on its way into the window that begins at `window`. */
+static void put_change(const struct task_run *run, const struct segmentation_view *view,
+                       const struct sample *sample, const struct augment_sample *change,
+                       const struct segmentation_box *box, const int window[3],
+                       void *const *inputs) {
+  const int *extent = run->dataset.extent;
+  double centre[3];
+  int first[3], count[3];
+  for (int axis = 0; axis < 3; axis++) {
+    int low = box->first[axis], high = low + box->extent[axis];
+    first[axis] = low < 0 ? -low : 0;
+    count[axis] = (high < extent[axis] ? high : extent[axis]) - low - first[axis];
+    centre[axis] = window[axis] - low + (view->window[axis] - 1) / 2.0;
+  }
+  augment_fill(run->config, change, view->window, run->dataset.subjects[sample->subject].spacing,
+               segmentation_dimensions(view), centre, first, count,
+               inputs + segmentation_inputs_of(view, PURPOSE_TRAINING).change);
+}
+
+/* What dropout drops: the same for a sample whoever trains on it. */
+static void put_key(const struct task_run *run, const struct sample *sample, float *key) {
+  uint32_t place = (uint32_t)sample->subject << 16 ^ (uint32_t)sample->variant;
+  struct random stream = random_stream((uint64_t)run->config->root.seed, RANDOM_DROPOUT,
+                                       (uint32_t)sample->epoch, place);
+  memset(key, 0, sizeof *key * SEGMENTATION_KEY);
+  for (int i = 0; i < 2; i++) key[i] = (float)(random_bits(&stream) >> 8);
 }
 
 static enum status fill_training(struct task_run *run, const struct segmentation_view *view,
                                  const struct sample *sample, void *const *inputs) {
-  struct segmentation_box box;
-  place_window(run, view, sample, box.first);
-  memcpy(box.extent, view->window, sizeof box.extent);
-  TRY(put_voxels(run, view, sample, &box, inputs));
+  const struct segmentation_inputs place = segmentation_inputs_of(view, PURPOSE_TRAINING);
+  int side = ((struct segmentation_samples *)run->own)->side_axis, first[3];
+  struct augment_sample change;
+  augment_draw(run->config, sample->epoch, run->dataset.subjects[sample->subject].id,
+               sample->variant, segmentation_dimensions(view), &change);
+  place_window(run, view, sample, first);
+  struct segmentation_box box = place_source(run, view, first);
+  TRY(put_voxels(run, view, sample, &box, side >= 0 && change.flip[side], inputs));
+  if (place.change >= 0) put_change(run, view, sample, &change, &box, first, inputs);
+  if (place.dropout >= 0) put_key(run, sample, inputs[place.dropout]);
   dataset_release_pages(&run->dataset, sample->subject);
   return STATUS_OK;
 }

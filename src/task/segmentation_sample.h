@@ -17,6 +17,8 @@ struct segmentation_samples {
   int *order;          /* of those without, in epoch order_epoch - 1 */
   int64_t order_epoch; /* 0: none yet */
   uint64_t *voxels;    /* [classes]; of the subject looked at */
+  int side_axis;       /* flips along this axis swap left and right; -1: none does */
+  int *mirror;         /* then: which class a class becomes, [classes] */
 };
 
 CHECKED enum status segmentation_open_samples(struct task_run *run,
@@ -29,6 +31,14 @@ CHECKED enum status segmentation_fill(struct task_run *run, enum purpose purpose
 struct segmentation_box {
   int first[3], extent[3];
 };
+
+/* Along how many axes things are turned and bent: 2 for slices and networks of planes. */
+int segmentation_dimensions(const struct segmentation_view *view);
+
+/* The extent of what is read for a window. Subjects of another spacing than the config's, or the
+ * first one's, may show the outside of what is read at the corners of a turned window. */
+void segmentation_find_source(const struct task_run *run, const struct segmentation_view *view,
+                              int extent[3]);
 
 /* segmentation_crop.c: a box [c][d][h][w] out of `channels` arrays of `extent`; what lies outside
  * them is 0. */
