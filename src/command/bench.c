@@ -25,6 +25,7 @@ struct bench {
   void *inputs;
   float *weights, *gradients;
   size_t block_bytes, free_before; /* bytes of the device's memory that were free at first */
+  double *row;                     /* what the batch adds to sums */
   double seconds[MOST_STEPS];
 };
 
@@ -46,7 +47,7 @@ static void make_inputs(const struct bench *bench, void *memory) {
   const struct network *network = &bench->sketch.training;
   struct random stream = random_stream(1, RANDOM_TEST, 0, 0);
   for (int i = 0, input = 0; i < network->graph.value_count; i++)
-    if (network->graph.values[i].is_input)
+    if (network->graph.values[i].is_input && i != network->sums)
       make_input(bench, &network->graph.values[i].tensor, &stream,
                  (char *)memory + network->batch.offset[input++]);
 }
@@ -82,6 +83,14 @@ static enum status fill_memory(struct bench *bench) {
   return status;
 }
 
+static enum status open_sums(struct bench *bench) {
+  struct sums *sums = &bench->sketch.sums;
+  if (sums->count == 0) return STATUS_OK;
+  bench->row = calloc((size_t)sums->count, sizeof(double));
+  REQUIRE(bench->row, STATUS_FAILED, "bench: out of memory");
+  return sums_open(sums, &bench->sketch.training, &bench->device, NULL, bench->weights);
+}
+
 static enum status bench_open(struct bench *bench, const struct config *config, struct comm *comm) {
   size_t total;
   bench->config = config;
@@ -96,12 +105,15 @@ static enum status bench_open(struct bench *bench, const struct config *config, 
   TRY(bench->device.ops->event_open(&bench->device, &bench->started));
   TRY(bench->device.ops->event_open(&bench->device, &bench->ended));
   TRY(network_open(network, &bench->device, NULL, bench->weights, bench->gradients));
+  TRY(open_sums(bench));
   return network_bind(network, bench->inputs);
 }
 
 static void bench_close(struct bench *bench) {
   const struct device_ops *device = bench->device.ops;
   size_t batch_bytes = bench->sketch.training.batch.bytes;
+  sums_close(&bench->sketch.sums);
+  free(bench->row);
   network_close(&bench->sketch.training);
   optimizer_close(&bench->optimizer);
   if (device) {
@@ -117,6 +129,11 @@ static void bench_close(struct bench *bench) {
 
 static enum status one_step(struct bench *bench) {
   struct run *run = &bench->sketch.training.run;
+  struct sums *sums = &bench->sketch.sums;
+  if (sums->count > 0) {
+    TRY(sums_of_slot(sums, bench->inputs, bench->row));
+    TRY(sums_give(sums, &run->stream, bench->row, 1));
+  }
   TRY(run_forward(run));
   TRY(run_backward(run, 1.0, NULL));
   return optimizer_step(&bench->optimizer, &run->stream, bench->weights, bench->gradients,
@@ -179,17 +196,18 @@ static enum status measure_reduction(struct bench *bench, json_t **result) {
 
 static enum status print_json(const struct bench *bench, int steps, json_t *reduction) {
   const struct plan *plan = &bench->sketch.training.plan;
+  double flops =
+      plan->forward_flops + plan->backward_flops + bench->sketch.sums.network.plan.forward_flops;
   const int *extent = bench->sketch.training.extent;
   double median = bench->seconds[steps / 2];
   int samples = (int)bench->config->train.slot_samples;
-  json_t *result =
-      json_pack("{s:s, s:s, s:s, s:[i,i,i], s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f}", "network",
-                bench->config->model.name, "device", bench->device.ops->name, "activations",
-                dtype_name(bench->sketch.training.graph.activation), "size", extent[0], extent[1],
-                extent[2], "samples", samples, "threads", bench->device.threads, "steps", steps,
-                "seconds_median", median, "seconds_min", bench->seconds[0], "seconds_max",
-                bench->seconds[steps - 1], "samples_per_second", samples / median,
-                "gflop_per_second", (plan->forward_flops + plan->backward_flops) * 1e-9 / median);
+  json_t *result = json_pack(
+      "{s:s, s:s, s:s, s:[i,i,i], s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f}", "network",
+      bench->config->model.name, "device", bench->device.ops->name, "activations",
+      dtype_name(bench->sketch.training.graph.activation), "size", extent[0], extent[1], extent[2],
+      "samples", samples, "threads", bench->device.threads, "steps", steps, "seconds_median",
+      median, "seconds_min", bench->seconds[0], "seconds_max", bench->seconds[steps - 1],
+      "samples_per_second", samples / median, "gflop_per_second", flops * 1e-9 / median);
   json_t *memory = describe_memory(bench);
   if (result && memory) json_object_update(result, memory);
   if (result && reduction) json_object_update(result, reduction);

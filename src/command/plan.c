@@ -30,19 +30,21 @@ static void print_memory(const struct sketch *sketch, const struct config *confi
 static void print_traffic(const struct sketch *sketch, const struct config *config, int ranks) {
   const struct plan *plan = &sketch->training.plan;
   int slots = (int)config->train.slots;
-  double flops = plan->forward_flops + plan->backward_flops;
+  double sums = sketch->sums.network.plan.forward_flops;
+  double flops = plan->forward_flops + plan->backward_flops + sums;
   char text[32];
   printf("\nreduction: %d slots on %d rank%s, at most %d of them on a rank; ", slots, ranks,
          ranks == 1 ? "" : "s", (slots + ranks - 1) / ranks);
   printf("%s sent by each rank and step",
          text_bytes((double)tree_traffic(slots, ranks, plan->parameter_elements), text));
   printf(" (gradient: %s)\n", text_bytes(sizeof(float) * (double)plan->parameter_elements, text));
-  printf(
-      "arithmetic: %.1f GFLOP forward, %.1f GFLOP backward per slot; %.1f GFLOP per step on the "
-      "busiest "
-      "rank\n",
-      plan->forward_flops * 1e-9, plan->backward_flops * 1e-9,
-      flops * 1e-9 * ((slots + ranks - 1) / ranks));
+  printf("arithmetic: %.1f GFLOP forward, %.1f GFLOP backward", plan->forward_flops * 1e-9,
+         plan->backward_flops * 1e-9);
+  if (sketch->sums.count > 0)
+    printf(" and before them %.1f GFLOP for %d sums over the batch", sums * 1e-9,
+           sketch->sums.count);
+  printf(" per slot; %.1f GFLOP per step on the busiest rank\n",
+         flops * 1e-9 * ((slots + ranks - 1) / ranks));
 }
 
 static enum status print_all(const struct config *config, int ranks) {

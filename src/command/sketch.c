@@ -55,11 +55,13 @@ enum status sketch_open(struct sketch *sketch, const struct config *config,
   const int *extent = sketch->task_run.dataset.extent;
   TRY(network_plan(&sketch->training, sketch->task, &sketch->task_run, config, device->kind,
                    PURPOSE_TRAINING, (int)config->train.slot_samples, extent, NULL));
+  TRY(sums_plan(&sketch->sums, &sketch->training, sketch->task, &sketch->task_run, config, NULL));
   return network_plan(&sketch->evaluation, sketch->task, &sketch->task_run, config, device->kind,
                       PURPOSE_PREDICTION, 1, extent, NULL);
 }
 
 void sketch_close(struct sketch *sketch) {
+  sums_close(&sketch->sums);
   network_close(&sketch->training);
   network_close(&sketch->evaluation);
   *sketch = (struct sketch){0};
@@ -97,11 +99,14 @@ static void add_computation(struct sketch_memory *memory, enum sketch_place plac
                             const struct sketch *sketch, const struct config *config, int ranks,
                             int states) {
   const struct plan *plan = &sketch->training.plan;
-  size_t evaluation = sketch->evaluation.plan.arena_bytes;
+  size_t arenas[] = {plan->arena_bytes, sketch->evaluation.plan.arena_bytes,
+                     sketch->sums.network.plan.arena_bytes};
+  size_t arena = 0;
+  for (int i = 0; i < 3; i++)
+    if (arenas[i] > arena) arena = arenas[i];
   double block = sizeof(float) * (double)plan->parameter_elements;
   enum tree_mode mode = strcmp(config->comm.reduce, "fast") == 0 ? TREE_FAST : TREE_EXACT;
-  add_line(memory, place, "activations and their gradients (one arena)",
-           (double)(plan->arena_bytes > evaluation ? plan->arena_bytes : evaluation));
+  add_line(memory, place, "activations and their gradients (one arena)", (double)arena);
   add_line(memory, place, "inputs, two batches", 2.0 * (double)sketch->training.batch.bytes);
   add_line(memory, place, "inputs of validation", (double)sketch->evaluation.batch.bytes);
   add_line(memory, place, "weights", block);

@@ -3,13 +3,14 @@
 #pragma once
 #include "config/config.h"
 #include "task/task.h"
-#include "train/network.h"
+#include "train/sums.h"
 
 struct sketch {
   const struct task *task;
   const struct device_ops *device;
   struct task_run task_run; /* extents and classes; the data set is not mapped */
   struct network training, evaluation;
+  struct sums sums;
 };
 
 /* Planned for a device, which need not be there. */

@@ -19,7 +19,15 @@ enum {
 enum purpose {
   PURPOSE_TRAINING,   /* losses; every input they need */
   PURPOSE_PREDICTION, /* predictions as outputs; no labels */
+  PURPOSE_SUMS,       /* of losses of the whole batch: what a slot adds (TASK_SUMS) */
 };
+
+/* Losses may need sums over the whole batch, all slots of a step, before any slot can be trained
+ * on. A graph for training then has the input TASK_SUMS, [1 N+1 1 1 1] float32, as
+ * kernels/common/batch_sums.h describes it; it is no sample's, and fill does not write it. The task
+ * builds for PURPOSE_SUMS, too: the other inputs of training in the same order, the same network
+ * (or none), and an output of this name, [1 N 1 1 1], which is run on every slot first. */
+#define TASK_SUMS "sums"
 
 /* An opened task: the data set and the split. */
 struct task_run {

@@ -1,4 +1,5 @@
-/* Inputs ahead of their use. A ticket is step * slots + slot; tickets of empty slots are skipped.
+/* Inputs ahead of their use. A ticket counts slots, the passes over them of a step, and steps;
+ * tickets of empty slots are skipped.
  * Where the host reads the device's memory, a batch is used where the loading thread has put it.
  * Elsewhere the thread fills memory that copies fast, and batches travel to two buffers on the
  * device in turn, one while the other is computed on. */
@@ -31,10 +32,19 @@ static enum status fill_sample(struct trainer *trainer, int64_t step, int64_t in
                              step / trainer->time.steps_per_epoch, index, inputs);
 }
 
+static int64_t ticket_of(const struct trainer *trainer, int64_t step, enum pass pass, int slot) {
+  int passes = trainer->feed.passes;
+  return (step * passes + (passes > 1 ? (int)pass : 0)) * trainer->time.slots + slot;
+}
+
+static int64_t step_of(const struct trainer *trainer, int64_t ticket) {
+  return ticket / trainer->time.slots / trainer->feed.passes;
+}
+
 static enum status fill_slot(void *context, int64_t ticket, void *memory) {
   struct trainer *trainer = context;
   const struct timetable *time = &trainer->time;
-  int64_t step = ticket / time->slots, slot = ticket % time->slots;
+  int64_t step = step_of(trainer, ticket), slot = ticket % time->slots;
   int64_t first = (step % time->steps_per_epoch * time->slots + slot) * time->slot_samples;
   for (int i = 0; i < time->slot_samples; i++)
     TRY(fill_sample(trainer, step, first + i, i, memory));
@@ -44,17 +54,17 @@ static enum status fill_slot(void *context, int64_t ticket, void *memory) {
 /* Moves next_ticket to the next own slot that has samples. */
 static void skip_to_own(struct trainer *trainer) {
   const struct timetable *time = &trainer->time;
-  int64_t end = time->steps * time->slots, *next = &trainer->feed.next_ticket;
+  int64_t end = ticket_of(trainer, time->steps, PASS_SUMS, 0), *next = &trainer->feed.next_ticket;
   for (; *next < end; ++*next) {
     int slot = (int)(*next % time->slots);
     bool own = slot >= trainer->own.first && slot < trainer->own.first + trainer->own.count;
-    if (own && timetable_filled(time, *next / time->slots, slot)) return;
+    if (own && timetable_filled(time, step_of(trainer, *next), slot)) return;
   }
 }
 
 static enum status request_next(struct trainer *trainer) {
   skip_to_own(trainer);
-  if (trainer->feed.next_ticket >= trainer->time.steps * trainer->time.slots) return STATUS_OK;
+  if (step_of(trainer, trainer->feed.next_ticket) >= trainer->time.steps) return STATUS_OK;
   return prefetch_request(&trainer->feed.prefetch, trainer->feed.next_ticket++);
 }
 
@@ -81,10 +91,12 @@ enum status feed_open(struct trainer *trainer) {
   struct feed *feed = &trainer->feed;
   bool copies = !trainer->device->ops->host_memory;
   int depth = copies ? DEPTH_WITH_COPIES : DEPTH;
+  feed->keeps = trainer->sums.count > 0 && trainer->own.count == 1;
+  feed->passes = trainer->sums.count > 0 && !feed->keeps ? 2 : 1;
   if (copies) TRY(open_copies(trainer));
   TRY(prefetch_open_in(&feed->prefetch, feed->host, depth, host_batch_bytes(trainer), fill_slot,
                        trainer));
-  feed->next_ticket = trainer->state.step * trainer->time.slots;
+  feed->next_ticket = ticket_of(trainer, trainer->state.step, PASS_SUMS, 0);
   for (int i = 0; i < depth; i++) TRY(request_next(trainer));
   return STATUS_OK;
 }
@@ -155,11 +167,16 @@ enum status feed_ahead(struct trainer *trainer) {
   return prefetch_ready(&feed->prefetch) ? start_copy(trainer) : STATUS_OK;
 }
 
-/* The work that follows on the training's stream waits for the batch. */
-static enum status take_copy(struct trainer *trainer, int64_t expected, void **memory) {
+/* Where the batch of a pass is read. */
+static struct stream *stream_of(struct trainer *trainer, enum pass pass) {
+  return pass == PASS_SUMS ? &trainer->sums.network.run.stream : &trainer->training.run.stream;
+}
+
+/* The work that follows on that stream waits for the batch. */
+static enum status take_copy(struct trainer *trainer, int64_t expected, struct stream *stream,
+                             void **memory) {
   struct feed *feed = &trainer->feed;
   const struct device_ops *device = trainer->device->ops;
-  struct stream *stream = &trainer->training.run.stream;
   if (feed->ahead == 0) TRY(start_copy(trainer));
   struct feed_buffer *buffer = &feed->buffer[feed->oldest];
   TRY(check_ticket(expected, buffer->ticket));
@@ -170,9 +187,14 @@ static enum status take_copy(struct trainer *trainer, int64_t expected, void **m
   return STATUS_OK;
 }
 
-enum status feed_take(struct trainer *trainer, int64_t step, int slot, void **memory) {
-  int64_t ticket = -1, expected = step * trainer->time.slots + slot;
-  if (!trainer->device->ops->host_memory) return take_copy(trainer, expected, memory);
+enum status feed_take(struct trainer *trainer, int64_t step, enum pass pass, int slot,
+                      void **memory) {
+  int64_t ticket = -1, expected = ticket_of(trainer, step, pass, slot);
+  *memory = trainer->feed.kept;
+  trainer->feed.kept = NULL;
+  if (*memory) return STATUS_OK;
+  if (!trainer->device->ops->host_memory)
+    return take_copy(trainer, expected, stream_of(trainer, pass), memory);
   TRY(prefetch_take(&trainer->feed.prefetch, memory, &ticket));
   return check_ticket(expected, ticket);
 }
@@ -185,12 +207,16 @@ static enum status count_wait(struct trainer *trainer, const struct feed_buffer 
   return STATUS_OK;
 }
 
-enum status feed_release(struct trainer *trainer, void *memory) {
+enum status feed_release(struct trainer *trainer, enum pass pass, void *memory) {
   struct feed *feed = &trainer->feed;
+  if (feed->keeps && pass == PASS_SUMS) {
+    feed->kept = memory;
+    return STATUS_OK;
+  }
   if (!trainer->device->ops->host_memory) {
     struct feed_buffer *buffer = &feed->buffer[feed->oldest];
     TRY(count_wait(trainer, buffer));
-    TRY(trainer->device->ops->event_record(&buffer->used, &trainer->training.run.stream));
+    TRY(trainer->device->ops->event_record(&buffer->used, stream_of(trainer, pass)));
     feed->oldest = (feed->oldest + 1) % FEED_BUFFERS;
     memory = buffer->host;
   }

@@ -8,9 +8,14 @@ enum { ALIGNMENT = 64 };
 static enum status lay_out(struct network *network, int samples) {
   struct batch_layout *batch = &network->batch;
   *batch = (struct batch_layout){.samples = samples};
+  network->sums = -1;
   for (int i = 0; i < network->graph.value_count; i++) {
     const struct value *value = &network->graph.values[i];
     if (!value->is_input) continue;
+    if (strcmp(value->name, TASK_SUMS) == 0) {
+      network->sums = i;
+      continue;
+    }
     REQUIRE(batch->count < NETWORK_MAX_INPUTS, STATUS_FAILED, "expected at most %d inputs",
             NETWORK_MAX_INPUTS);
     size_t bytes = tensor_bytes(&value->tensor);
@@ -43,7 +48,7 @@ enum status network_plan(struct network *network, const struct task *task,
                          const struct task_run *task_run, const struct config *config,
                          enum device_kind device, enum purpose purpose, int samples,
                          const int extent[3], struct kernel_choices *choices) {
-  *network = (struct network){.extent = {extent[0], extent[1], extent[2]}};
+  *network = (struct network){.purpose = purpose, .extent = {extent[0], extent[1], extent[2]}};
   graph_open(&network->graph, device, DTYPE_F32);
   graph_set_activation(&network->graph, activation_of(config));
   network->graph.evaluation = purpose == PURPOSE_PREDICTION;
@@ -94,7 +99,7 @@ static enum status open_output(struct network *network, struct device *device, i
 
 static enum status open_exchange(struct network *network, struct device *device) {
   struct network_exchange *exchange = &network->exchange;
-  if (!device->ops->host_memory)
+  if (!device->ops->host_memory && network->purpose == PURPOSE_PREDICTION)
     TRY(device->ops->allocate(device, network->batch.bytes, &exchange->inputs));
   for (int i = 0; i < network->graph.value_count; i++)
     if (network->graph.values[i].is_output) TRY(open_output(network, device, i));

@@ -33,10 +33,12 @@ struct network_exchange {
 };
 
 struct network {
+  enum purpose purpose;
   struct graph graph;
   struct plan plan;
   struct run run;
   struct batch_layout batch;
+  int sums; /* the graph's input TASK_SUMS, which is not in the batch; -1: none */
   struct network_exchange exchange;
   int extent[3];
 };
@@ -48,12 +50,13 @@ CHECKED enum status network_plan(struct network *network, const struct task *tas
                                  enum device_kind device, enum purpose purpose, int samples,
                                  const int extent[3], struct kernel_choices *choices);
 
-/* Gives the plan its memory (see run_open), and a network that predicts what it takes to pass
- * inputs and outputs between host and device. */
+/* Gives the plan its memory (see run_open), a network that has outputs what it takes to pass them
+ * to the host, and one that predicts the same for inputs. */
 CHECKED enum status network_open(struct network *network, struct device *device, void *arena,
                                  const float *weights, float *gradients);
 
-/* Binds all inputs to a batch in the device's memory, laid out as network->batch says. */
+/* Binds all inputs but TASK_SUMS to a batch in the device's memory, laid out as network->batch
+ * says. */
 CHECKED enum status network_bind(struct network *network, const void *memory);
 
 /* The pointers of sample `sample` in a batch at `memory`, one per input. */
@@ -61,7 +64,8 @@ void batch_pointers(const struct batch_layout *batch, void *memory, int sample,
                     void *inputs[NETWORK_MAX_INPUTS]);
 
 /* The network as tasks see it (struct task_network): plain float32 arrays on the host, whatever the
- * device. Outputs are those of the last run. For networks that predict. */
+ * device. Outputs are those of the last run. For networks that do not train; those that predict
+ * take inputs, too. */
 struct task_network network_for_task(struct network *network);
 
 /* Accepts a zeroed network. */

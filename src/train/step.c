@@ -1,10 +1,49 @@
-/* One optimiser step: every own slot forward and backward, gradients and losses added over all
- * slots by the fixed tree, one update that every rank makes alike. */
+/* One optimiser step: what losses read of the whole batch, summed; every own slot forward and
+ * backward, gradients and losses added over all slots by the fixed tree; one update that every rank
+ * makes alike. */
 #include <math.h>
+#include <string.h>
 #include "kernels/ema/ema.h"
 #include "optim/statistics.h"
 #include "train/signals.h"
 #include "train/trainer.h"
+
+/* --- sums of the batch --- */
+
+static enum status sum_slot(struct trainer *trainer, int slot, double *row) {
+  void *memory;
+  TRY(feed_take(trainer, trainer->state.step, PASS_SUMS, slot, &memory));
+  TRY(feed_ahead(trainer));
+  TRY(sums_of_slot(&trainer->sums, memory, row));
+  return feed_release(trainer, PASS_SUMS, memory);
+}
+
+/* The networks have streams of their own: weights and totals of the last step must be done with. */
+static enum status sum_own_slots(struct trainer *trainer) {
+  int count = trainer->sums.count;
+  TRY(trainer->local);
+  TRY(trainer->device->ops->synchronize(&trainer->training.run.stream));
+  for (int i = 0; i < trainer->own.count; i++)
+    if (trainer->present[i])
+      TRY(sum_slot(trainer, trainer->own.first + i, trainer->summands + (size_t)i * count));
+  return STATUS_OK;
+}
+
+/* Collective. What a rank that fails has of the sums is worthless, but the others get them, and the
+ * agreement at the end of the step tells them. */
+static enum status sum_batch(struct trainer *trainer, int filled) {
+  struct sums *sums = &trainer->sums;
+  if (sums->count == 0) return STATUS_OK;
+  memset(trainer->summands, 0, sizeof(double) * (size_t)trainer->own.count * (size_t)sums->count);
+  enum status mine = sum_own_slots(trainer);
+  TRY(comm_tree_sum(trainer->comm, trainer->time.slots, sums->count, trainer->summands,
+                    trainer->present, trainer->totals));
+  if (!mine) mine = sums_give(sums, &trainer->training.run.stream, trainer->totals, filled);
+  trainer->local = mine;
+  return STATUS_OK;
+}
+
+/* --- training --- */
 
 struct slot_work {
   struct trainer *trainer;
@@ -49,9 +88,9 @@ static enum status compute_slot(struct trainer *trainer, int slot, const void *m
 
 static enum status train_slot(struct trainer *trainer, int slot, double *row) {
   void *memory;
-  TRY(feed_take(trainer, trainer->state.step, slot, &memory));
+  TRY(feed_take(trainer, trainer->state.step, PASS_TRAINING, slot, &memory));
   TRY(compute_slot(trainer, slot, memory, row));
-  return feed_release(trainer, memory);
+  return feed_release(trainer, PASS_TRAINING, memory);
 }
 
 /* Goes through own slots. After a failure (also one since the last step) the rest is
@@ -60,7 +99,6 @@ static enum status train_own_slots(struct trainer *trainer) {
   enum status status = trainer->local;
   for (int i = 0; i < trainer->own.count; i++) {
     int slot = trainer->own.first + i;
-    trainer->present[i] = timetable_filled(&trainer->time, trainer->state.step, slot);
     if (!status && trainer->present[i])
       status = train_slot(trainer, slot, trainer->rows + (size_t)i * STEP_ROW);
     if (status || !trainer->present[i]) TRY(tree_skip(&trainer->tree, slot));
@@ -124,6 +162,10 @@ enum status trainer_step(struct trainer *trainer, struct step_result *result) {
   double sums[STEP_ROW];
   int filled = timetable_filled_slots(&trainer->time, trainer->state.step);
   *result = (struct step_result){0};
+  for (int i = 0; i < trainer->own.count; i++)
+    trainer->present[i] =
+        timetable_filled(&trainer->time, trainer->state.step, trainer->own.first + i);
+  TRY(sum_batch(trainer, filled));
   TRY(tree_start(&trainer->tree, blocks->gradients, &trainer->training.run.stream));
   enum status mine = train_own_slots(trainer);
   TRY(tree_wait(&trainer->tree));

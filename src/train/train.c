@@ -10,7 +10,7 @@
 #include "train/trainer.h"
 
 static enum status plan_networks(struct trainer *trainer, struct network *training,
-                                 struct network *evaluation) {
+                                 struct network *evaluation, struct sums *sums) {
   const struct config *config = trainer->config;
   const int *extent = trainer->task_run.dataset.extent;
   enum device_kind device = trainer->device->ops->kind;
@@ -18,6 +18,7 @@ static enum status plan_networks(struct trainer *trainer, struct network *traini
       trainer->choices.text || trainer->choices.device ? &trainer->choices : NULL;
   TRY(network_plan(training, trainer->task, &trainer->task_run, config, device, PURPOSE_TRAINING,
                    (int)config->train.slot_samples, extent, choices));
+  TRY(sums_plan(sums, training, trainer->task, &trainer->task_run, config, choices));
   return network_plan(evaluation, trainer->task, &trainer->task_run, config, device,
                       PURPOSE_PREDICTION, 1, extent, choices);
 }
@@ -25,9 +26,11 @@ static enum status plan_networks(struct trainer *trainer, struct network *traini
 /* Rank 0 plans once only to see which kernels are wanted, and measures those it does not know. */
 static enum status measure_kernels(struct trainer *trainer) {
   struct network training = {0}, evaluation = {0};
+  struct sums sums = {0};
   TRY(choices_read(&trainer->choices, trainer->config->output.dir));
   trainer->choices.device = trainer->device;
-  enum status status = plan_networks(trainer, &training, &evaluation);
+  enum status status = plan_networks(trainer, &training, &evaluation, &sums);
+  sums_close(&sums);
   network_close(&training);
   network_close(&evaluation);
   return status;
@@ -42,10 +45,11 @@ static enum status choose_kernels(struct trainer *trainer) {
 }
 
 static enum status open_networks(struct trainer *trainer) {
-  TRY(plan_networks(trainer, &trainer->training, &trainer->evaluation));
-  size_t training = trainer->training.plan.arena_bytes;
-  size_t evaluation = trainer->evaluation.plan.arena_bytes;
-  trainer->arena_bytes = training > evaluation ? training : evaluation;
+  TRY(plan_networks(trainer, &trainer->training, &trainer->evaluation, &trainer->sums));
+  size_t needed[] = {trainer->training.plan.arena_bytes, trainer->evaluation.plan.arena_bytes,
+                     trainer->sums.network.plan.arena_bytes};
+  for (int i = 0; i < 3; i++)
+    if (needed[i] > trainer->arena_bytes) trainer->arena_bytes = needed[i];
   return trainer->device->ops->allocate(trainer->device, trainer->arena_bytes, &trainer->arena);
 }
 
@@ -54,6 +58,8 @@ static enum status open_runs(struct trainer *trainer) {
   const float *judged = blocks->average ? blocks->average : blocks->weights;
   TRY(network_open(&trainer->training, trainer->device, trainer->arena, blocks->weights,
                    blocks->gradients));
+  TRY(sums_open(&trainer->sums, &trainer->training, trainer->device, trainer->arena,
+                blocks->weights));
   return network_open(&trainer->evaluation, trainer->device, trainer->arena, judged, NULL);
 }
 
@@ -107,7 +113,11 @@ static enum status open_own(struct trainer *trainer) {
   TRY(blocks_start(trainer));
   trainer->rows = calloc((size_t)trainer->own.count * STEP_ROW, sizeof(double));
   trainer->present = calloc((size_t)trainer->own.count, sizeof(bool));
-  REQUIRE(trainer->rows && trainer->present, STATUS_FAILED, "train: out of memory");
+  size_t sums = (size_t)trainer->sums.count + 1;
+  trainer->summands = calloc((size_t)trainer->own.count * sums, sizeof(double));
+  trainer->totals = calloc(sums, sizeof(double));
+  REQUIRE(trainer->rows && trainer->present && trainer->summands && trainer->totals, STATUS_FAILED,
+          "train: out of memory");
   if (trainer->comm->rank > 0) return STATUS_OK;
   TRY(journal_open(&trainer->journal, trainer->config));
   return choices_write(&trainer->choices, trainer->config->output.dir);
@@ -115,9 +125,10 @@ static enum status open_own(struct trainer *trainer) {
 
 /* Ranks that were started with other programs, kernels or data must not train together. */
 static enum status check_alike(struct trainer *trainer) {
-  uint64_t plan = plan_hash(&trainer->training.plan);
+  uint64_t plan[] = {plan_hash(&trainer->training.plan), 0};
+  if (trainer->sums.count > 0) plan[1] = plan_hash(&trainer->sums.network.plan);
   uint64_t data = dataset_manifest(&trainer->task_run.dataset);
-  TRY(comm_same(trainer->comm, "the plan (kernels, shapes)", &plan, sizeof plan));
+  TRY(comm_same(trainer->comm, "the plan (kernels, shapes)", plan, sizeof plan));
   return comm_same(trainer->comm, "the data", &data, sizeof data);
 }
 
@@ -283,12 +294,15 @@ static void close_trainer(struct trainer *trainer) {
   tree_close(&trainer->tree);
   grad_norm_close(&trainer->norm);
   optimizer_close(&trainer->optimizer);
+  sums_close(&trainer->sums);
   network_close(&trainer->training);
   network_close(&trainer->evaluation);
   choices_close(&trainer->choices);
   device->ops->release(device, trainer->arena, trainer->arena_bytes);
   blocks_close(trainer);
   free(trainer->rows);
+  free(trainer->summands);
+  free(trainer->totals);
   free(trainer->present);
   task_close(&trainer->task_run);
 }

@@ -12,6 +12,7 @@
 #include "store/checkpoint.h"
 #include "task/task.h"
 #include "train/network.h"
+#include "train/sums.h"
 #include "train/train.h"
 
 /* A slot's row of losses: the weighted total, then the unweighted terms. */
@@ -74,10 +75,15 @@ struct resident {
   int count;
   int *place; /* by subject number; -1: training does not read it */
 };
+/* What a step does with a slot's inputs. */
+enum pass { PASS_SUMS, PASS_TRAINING };
 struct feed {
+  int passes; /* how often the inputs of a slot are loaded for a step */
+  bool keeps; /* the only slot stays where it is from pass to pass */
+  void *kept; /* there it is */
   struct prefetch prefetch;
   struct resident resident;
-  int64_t next_ticket; /* the next (step, own slot) to ask the loading thread for */
+  int64_t next_ticket; /* the next (step, pass, own slot) to ask the loading thread for */
   void *host;          /* the loading thread's memory, if it is not its own */
   size_t host_bytes;
   struct stream stream; /* of the copies */
@@ -96,7 +102,8 @@ struct trainer {
   struct task_run task_run;
   struct kernel_choices choices;
   struct network training, evaluation;
-  void *arena; /* shared by both networks, which never run at the same time */
+  struct sums sums;
+  void *arena; /* shared by all networks, which never run at the same time */
   size_t arena_bytes;
   struct state_blocks blocks;
   struct optimizer optimizer;
@@ -107,8 +114,9 @@ struct trainer {
   struct slot_range own;
   struct timetable time;
   struct feed feed;
-  double *rows;  /* losses of own slots, [own.count][STEP_ROW] */
-  bool *present; /* own slots that have samples in this step */
+  double *rows;              /* losses of own slots, [own.count][STEP_ROW] */
+  double *summands, *totals; /* what own slots add to the sums, [own.count][sums.count]; all */
+  bool *present;             /* own slots that have samples in this step */
   struct progress_state state;
   enum status local;       /* what went wrong on this rank since the last agreement */
   struct journal *journal; /* NULL on ranks other than 0 */
@@ -147,12 +155,13 @@ CHECKED enum status blocks_to_device(const struct trainer *trainer,
 CHECKED enum status feed_open(struct trainer *trainer);
 void feed_close(struct trainer *trainer);
 /* The inputs of own slot `slot` of step `step`, on the device; slots must be taken in the order of
- * training. */
-CHECKED enum status feed_take(struct trainer *trainer, int64_t step, int slot, void **memory);
+ * training, and first for PASS_SUMS where there are sums. */
+CHECKED enum status feed_take(struct trainer *trainer, int64_t step, enum pass pass, int slot,
+                              void **memory);
 /* Starts to copy the next slot's inputs if they are there: call it while the device computes. */
 CHECKED enum status feed_ahead(struct trainer *trainer);
 /* Gives the taken inputs back and asks for the next. The device must be done with them. */
-CHECKED enum status feed_release(struct trainer *trainer, void *memory);
+CHECKED enum status feed_release(struct trainer *trainer, enum pass pass, void *memory);
 /* For how long host or device have waited for inputs, in total. */
 double feed_seconds_waited(const struct trainer *trainer);
 
