@@ -60,6 +60,18 @@ CHECKED enum status prepare_finish(struct preparation *preparation);
 /* The masks' part of the entry of a subject in prepare.json, where it has any. */
 void prepare_report_masks(json_t *entry, const struct shard *shard, int row);
 
+/* Rank 0: writes a JSON file beside the master; takes root over (NULL: out of memory). */
+CHECKED enum status prepare_write_json(const struct preparation *preparation, const char *name,
+                                       json_t *root);
+
+/* Rank 0: preprocessing_config.json and preprocessing_report.json beside the master, from what
+ * prepare.json says. */
+CHECKED enum status prepare_write_reference(const struct preparation *preparation,
+                                            const json_t *report);
+
+/* The classes that a subject has, as JSON; NULL where they are not counted. */
+json_t *prepare_report_classes(const struct shard *shard, int row);
+
 /* Rank 0: label_map.json beside the master, each structure's name with its channel. Nothing without
  * structures. */
 CHECKED enum status prepare_write_label_map(const struct preparation *preparation);

@@ -46,6 +46,8 @@ static void add_stored(json_t *entry, const struct shard *shard, int row) {
   if (shard->has_labels) {
     json_object_set_new(entry, "checksum_label", checksum_of(subject->checksum_label));
     json_object_set_new(entry, "largest_label", json_integer(subject->largest_label));
+    if (shard->counted)
+      json_object_set_new(entry, "class_voxels", prepare_report_classes(shard, row));
   }
   prepare_report_masks(entry, shard, row);
   if (history) json_object_update(entry, history);
@@ -146,15 +148,25 @@ static json_t *describe(const struct preparation *preparation) {
 }
 
 enum status prepare_report(const struct preparation *preparation) {
-  char *path = prepare_beside(preparation, "prepare.json");
   json_t *root = describe(preparation);
+  enum status status = STATUS_OK;
+  if (root && preparation->config->data.reference_reports)
+    status = prepare_write_reference(preparation, root);
+  if (!status) return prepare_write_json(preparation, "prepare.json", root);
+  json_decref(root);
+  return status_pass(status, __func__, __FILE__, __LINE__);
+}
+
+enum status prepare_write_json(const struct preparation *preparation, const char *name,
+                               json_t *root) {
+  char *path = prepare_beside(preparation, name);
   char *text =
       root ? json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(15))
            : NULL;
   enum status status = path && text
                            ? file_replace(path, text, strlen(text))
                            : status_fail(STATUS_FAILED, __FILE__, __LINE__,
-                                         "%s: out of memory for prepare.json", preparation->master);
+                                         "%s: out of memory for %s", preparation->master, name);
   json_decref(root);
   free(text);
   free(path);

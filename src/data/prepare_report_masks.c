@@ -32,20 +32,30 @@ void prepare_report_masks(json_t *entry, const struct shard *shard, int row) {
   json_object_set_new(entry, "labelled_slices", json_integer(labelled));
 }
 
+json_t *prepare_report_classes(const struct shard *shard, int row) {
+  uint32_t *counts = malloc(shard_array_bytes(shard, SHARD_SLICE_VOXELS));
+  if (!counts || shard_read_subject(shard, row, SHARD_SLICE_VOXELS, counts) != STATUS_OK) {
+    status_clear();
+    free(counts);
+    return NULL;
+  }
+  json_t *object = json_object();
+  for (int class = 0; class < shard->counted; class ++) {
+    json_int_t voxels = 0;
+    for (int d = 0; d < shard->extent[0]; d++) voxels += counts[d * shard->counted + class];
+    char name[16];
+    snprintf(name, sizeof name, "%d", class);
+    if (voxels) json_object_set_new(object, name, json_integer(voxels));
+  }
+  free(counts);
+  return object;
+}
+
 enum status prepare_write_label_map(const struct preparation *preparation) {
   const struct structure_list *structures = &preparation->structures;
   if (!structures->count) return STATUS_OK;
-  char *path = prepare_beside(preparation, "label_map.json");
   json_t *root = json_object();
   for (int i = 0; root && i < structures->count; i++)
     json_object_set_new(root, structures->names[i], json_integer(i));
-  char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
-  enum status status =
-      path && text ? file_replace(path, text, strlen(text))
-                   : status_fail(STATUS_FAILED, __FILE__, __LINE__,
-                                 "%s: out of memory for label_map.json", preparation->master);
-  json_decref(root);
-  free(text);
-  free(path);
-  return status;
+  return prepare_write_json(preparation, "label_map.json", root);
 }

@@ -36,16 +36,15 @@ static float *channel_of(const struct volume *image, int channel) {
   return image->values + (size_t)channel * volume_count(image);
 }
 
-static float lowest_of(const struct volume *image, int channel, float *highest) {
+/* range: lowest, highest */
+static void find_range(const struct volume *image, int channel, float range[2]) {
   size_t count = volume_count(image);
   const float *values = channel_of(image, channel);
-  float low = values[0], high = low;
+  range[0] = range[1] = values[0];
   for (size_t i = 1; i < count; i++) {
-    if (values[i] < low) low = values[i];
-    if (values[i] > high) high = values[i];
+    if (values[i] < range[0]) range[0] = values[i];
+    if (values[i] > range[1]) range[1] = values[i];
   }
-  *highest = high;
-  return low;
 }
 
 static enum status normalise(const struct config *config, struct volume *image, int channel) {
@@ -61,16 +60,19 @@ static enum status normalise(const struct config *config, struct volume *image, 
 static enum status read_channel(const struct config *config, const struct subject_source *source,
                                 int channel, struct subject_volumes *volumes) {
   struct volume *image = &volumes->image;
-  float highest, lowest = lowest_of(image, channel, &highest);
+  float *range = volumes->range[channel], normalised[2];
+  find_range(image, channel, range);
   const char *file = channel > 0 && source->channel_file_count ? source->channel_files[channel - 1]
                                                                : source->image;
-  REQUIRE(lowest < highest || image->channels > 1, STATUS_FAILED,
-          "%s: expected an image, found a blank volume: every voxel is %g", file, (double)lowest);
-  REQUIRE(lowest < highest, STATUS_FAILED,
+  REQUIRE(range[0] < range[1] || image->channels > 1, STATUS_FAILED,
+          "%s: expected an image, found a blank volume: every voxel is %g", file, (double)range[0]);
+  REQUIRE(range[0] < range[1], STATUS_FAILED,
           "%s: expected an image, found a blank channel %d: every voxel is %g", file, channel,
-          (double)lowest);
+          (double)range[0]);
   TRY(normalise(config, image, channel));
-  volumes->outside[channel] = lowest_of(image, channel, &highest);
+  find_range(image, channel, normalised);
+  bool zero = strcmp(config->data.padding, "zero") == 0;
+  volumes->outside[channel] = zero ? 0 : normalised[0];
   return STATUS_OK;
 }
 
@@ -83,12 +85,13 @@ static enum status read_image(const struct config *config, const struct subject_
 
 static enum status check_classes(struct subject_volumes *volumes) {
   struct volume *label = &volumes->label;
-  float highest, lowest = lowest_of(label, 0, &highest);
-  REQUIRE(lowest >= 0 && highest <= CLASS_LIMIT, STATUS_FAILED,
+  float range[2];
+  find_range(label, 0, range);
+  REQUIRE(range[0] >= 0 && range[1] <= CLASS_LIMIT, STATUS_FAILED,
           "%s: expected labels of 0 to %d, found %g to %g; data.labels says which values to keep",
-          label->source, CLASS_LIMIT, (double)lowest, (double)highest);
-  volumes->largest_label = (int)highest;
-  if (highest == 0) volume_warn(label, "no voxel has a label other than 0");
+          label->source, CLASS_LIMIT, (double)range[0], (double)range[1]);
+  volumes->largest_label = (int)range[1];
+  if (range[1] == 0) volume_warn(label, "no voxel has a label other than 0");
   return STATUS_OK;
 }
 
@@ -146,9 +149,27 @@ static void request_common_grid(const struct config *config, struct grid_request
   copy_sizes(&config->data.size, request->extent);
 }
 
+/* With data.crop "refuse": data.size may only pad. */
+static enum status check_crop(const struct config *config, const struct volume *image,
+                              const struct grid_request *request) {
+  struct grid_request uncut = {.orientation = request->orientation};
+  struct grid grid = volume_get_grid(image), found;
+  if (strcmp(config->data.crop, "refuse") != 0) return STATUS_OK;
+  memcpy(uncut.spacing, request->spacing, sizeof uncut.spacing);
+  memcpy(uncut.resize, request->resize, sizeof uncut.resize);
+  TRY(grid_plan(&grid, &uncut, &found));
+  for (int i = 0; i < 3; i++)
+    REQUIRE(
+        !request->extent[i] || found.extent[i] <= request->extent[i], STATUS_FAILED,
+        "%s: expected at most %d voxels on axis %d (data.size, data.crop = \"refuse\"), found %d",
+        image->source, request->extent[i], i, found.extent[i]);
+  return STATUS_OK;
+}
+
 static enum status plan_target(const struct config *config, struct subject_volumes *volumes) {
   struct grid_request request = {.orientation = config->data.orientation};
   if (!subject_keeps_grid(config)) request_common_grid(config, &request);
+  TRY(check_crop(config, &volumes->image, &request));
   struct grid grid = volume_get_grid(&volumes->image);
   return grid_plan(&grid, &request, &volumes->target);
 }
@@ -185,8 +206,8 @@ static enum status resample_label(const struct subject_volumes *volumes, const s
   return STATUS_OK;
 }
 
-enum status subject_resample(const struct subject_volumes *volumes, const int extent[3],
-                             float **image, uint8_t **label) {
+enum status subject_resample(struct subject_volumes *volumes, const int extent[3], float **image,
+                             uint8_t **label) {
   const struct resample_options options = {.fills = volumes->outside};
   struct grid padded = volumes->target; /* voxels behind the end are outside the field of view */
   memcpy(padded.extent, extent, sizeof padded.extent);
@@ -198,6 +219,7 @@ enum status subject_resample(const struct subject_volumes *volumes, const int ex
     *label = NULL;
     return status_pass(status, __func__, __FILE__, __LINE__);
   }
+  for (int c = 0; c < result.channels; c++) find_range(&result, c, volumes->stored[c]);
   *image = result.values;
   result.values = NULL;
   volume_close(&result);

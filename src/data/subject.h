@@ -14,9 +14,11 @@ enum { SUBJECT_HISTORY_BYTES = 4096 };
 /* A subject as read: checked, intensities normalised, labels turned into classes; on its own grid.
  */
 struct subject_volumes {
-  struct volume image, label;         /* label zeroed when the subject has none */
-  struct grid target;                 /* where it is going: its own voxels, padding excluded */
-  float outside[SHARD_CHANNEL_LIMIT]; /* of each channel, for voxels outside the field of view */
+  struct volume image, label;           /* label zeroed when the subject has none */
+  struct grid target;                   /* where it is going: its own voxels, padding excluded */
+  float outside[SHARD_CHANNEL_LIMIT];   /* of each channel, for voxels outside the field of view */
+  float range[SHARD_CHANNEL_LIMIT][2];  /* of each channel's values in the file */
+  float stored[SHARD_CHANNEL_LIMIT][2]; /* and of those that subject_resample made */
   int largest_label;
 };
 
@@ -52,7 +54,7 @@ void subject_close(struct subject_volumes *volumes);
 /* Brings the volumes to `target`, then pads the end of each axis up to `extent` (each at least
  * target's) with `outside` and class 0: image float32 [channel][d][h][w] and label uint8 [d][h][w]
  * (caller frees both; label NULL without one). */
-CHECKED enum status subject_resample(const struct subject_volumes *volumes, const int extent[3],
+CHECKED enum status subject_resample(struct subject_volumes *volumes, const int extent[3],
                                      float **image, uint8_t **label);
 
 /* Where the middle of the voxels of any class but 0 is, in RAS+ mm; NaN without any. label: as

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +75,7 @@ static void print_common_grid(FILE *out, const struct config *config) {
   print_reals(out, "data.spacing", &config->data.spacing);
   print_ints(out, "data.resample", &config->data.resample);
   print_ints(out, "data.size", &config->data.size);
+  if (strcmp(config->data.crop, "center") != 0) fprintf(out, "data.crop = %s\n", config->data.crop);
   fprintf(out, "data.multiple = %lld\n", (long long)config->data.multiple);
 }
 
@@ -90,6 +92,8 @@ enum status subject_recipe(const struct config *config, char **recipe) {
     fprintf(out, "data.channels = %lld\n", (long long)config->data.channels);
   fprintf(out, "data.intensity = %s %.15g %.15g\n", config->data.intensity,
           config->data.intensity_low, config->data.intensity_high);
+  if (strcmp(config->data.padding, "lowest") != 0)
+    fprintf(out, "data.padding = %s\n", config->data.padding);
   print_ints(out, "data.labels", &config->data.labels);
   if (config->data.relabel.count) print_ints(out, "data.relabel", &config->data.relabel);
   fprintf(out, "data.nonfinite = %s\n", config->data.nonfinite);
@@ -120,15 +124,51 @@ static void add_warnings(json_t *list, const struct volume *volume) {
   }
 }
 
+/* How many voxels of `to` are before and after the field of view of `from` on each axis; below 0,
+ * how many of its voxels were cut off there. The axes of both are the same but for order and
+ * direction. */
+static json_t *describe_padding(const struct grid *from, const struct grid *to) {
+  int before[3], after[3];
+  struct affine inverse;
+  if (affine_invert(&to->affine, &inverse) != STATUS_OK) return NULL;
+  struct affine map = affine_compose(&inverse, &from->affine);
+  for (int a = 0; a < 3; a++) {
+    double low = map.m[a][3], high = low;
+    for (int b = 0; b < 3; b++) {
+      double first = -0.5 * map.m[a][b], last = (from->extent[b] - 0.5) * map.m[a][b];
+      low += fmin(first, last);
+      high += fmax(first, last);
+    }
+    before[a] = (int)lround(low + 0.5);
+    after[a] = to->extent[a] - (int)lround(high + 0.5);
+  }
+  return json_pack("{s:[i,i,i], s:[i,i,i]}", "before", before[0], before[1], before[2], "after",
+                   after[0], after[1], after[2]);
+}
+
+/* Lowest and highest value of each channel. */
+static json_t *describe_ranges(const float (*ranges)[2], int channels) {
+  json_t *list = json_array();
+  for (int c = 0; c < channels; c++)
+    json_array_append_new(list, json_pack("[f,f]", (double)ranges[c][0], (double)ranges[c][1]));
+  return list;
+}
+
 static json_t *describe(const struct config *config, const struct subject_volumes *volumes) {
   struct grid before = volume_get_grid(&volumes->image);
   json_t *warnings = json_array();
   if (!warnings) return NULL;
   add_warnings(warnings, &volumes->image);
   add_warnings(warnings, &volumes->label);
-  return json_pack("{s:o, s:o, s:[s,f,f], s:o}", "before", describe_grid(&before), "after",
-                   describe_grid(&volumes->target), "intensity", config->data.intensity,
-                   config->data.intensity_low, config->data.intensity_high, "warnings", warnings);
+  json_t *history =
+      json_pack("{s:o, s:o, s:[s,f,f], s:o}", "before", describe_grid(&before), "after",
+                describe_grid(&volumes->target), "intensity", config->data.intensity,
+                config->data.intensity_low, config->data.intensity_high, "warnings", warnings);
+  int channels = volumes->image.channels;
+  json_object_set_new(history, "padding", describe_padding(&before, &volumes->target));
+  json_object_set_new(history, "range_before", describe_ranges(volumes->range, channels));
+  json_object_set_new(history, "range_after", describe_ranges(volumes->stored, channels));
+  return history;
 }
 
 enum status subject_describe(const struct config *config, const struct subject_volumes *volumes,
