@@ -1,11 +1,9 @@
-/* The graph of segmentation: windows of the image's values, the network, the losses. */
+/* The graph of segmentation: windows of the image's values, the network. */
 #include <string.h>
-#include "kernels/loss_bce/loss_bce.h"
-#include "kernels/loss_ce/loss_ce.h"
-#include "kernels/loss_dice/loss_dice.h"
 #include "kernels/window/window.h"
 #include "model/model.h"
 #include "task/augment.h"
+#include "task/segmentation_losses.h"
 #include "task/segmentation_sample.h"
 
 /* The values of a graph under construction. */
@@ -78,80 +76,6 @@ static enum status add_windows(struct build *build) {
                    1, &build->image);
 }
 
-/* --- losses --- */
-
-/* What segmentation.loss is made of. */
-struct loss_parts {
-  const char *name;
-  bool entropy, focal, overlap;
-};
-static const struct loss_parts losses[] = {
-    {"ce", true, false, false},   {"dice", false, false, true},     {"dice_ce", true, false, true},
-    {"focal", true, true, false}, {"dice_focal", true, true, true},
-};
-
-static const struct loss_parts *parts_of(const struct config *config) {
-  size_t i = 0;
-  while (strcmp(losses[i].name, config->segmentation.loss) != 0) i++; /* the config has checked */
-  return &losses[i];
-}
-
-static enum status add_binary_entropy(struct build *build, int logits) {
-  const struct config *config = build->view->config;
-  bool focal = parts_of(config)->focal;
-  const struct loss_bce_arguments arguments = {
-      .gamma = focal ? config->segmentation.focal_gamma : 0,
-      .positive_weight = config->segmentation.positive_weight,
-  };
-  const int inputs[2] = {logits, build->truth};
-  int value;
-  TRY(graph_add(build->graph, "loss_bce", focal ? "focal" : "bce", &arguments, sizeof arguments,
-                inputs, 2, &value));
-  return graph_loss(build->graph, value, config->segmentation.lam_ce);
-}
-
-static enum status add_entropy(struct build *build, int logits) {
-  const struct config *config = build->view->config;
-  const struct real_list *weights = &config->segmentation.class_weights;
-  bool focal = parts_of(config)->focal;
-  struct loss_ce_arguments arguments = {
-      .gamma = focal ? config->segmentation.focal_gamma : 0,
-      .weighted = weights->count > 0,
-  };
-  for (int c = 0; c < weights->count; c++) arguments.weight[c] = (float)weights->value[c];
-  const int inputs[2] = {logits, build->truth};
-  int value;
-  TRY(graph_add(build->graph, "loss_ce", focal ? "focal" : "ce", &arguments, sizeof arguments,
-                inputs, 2, &value));
-  return graph_loss(build->graph, value, config->segmentation.lam_ce);
-}
-
-static enum status add_overlap(struct build *build, int logits) {
-  const struct segmentation_view *view = build->view;
-  const struct config *config = view->config;
-  const struct loss_dice_arguments arguments = {
-      .activation = view->overlapping ? LOSS_DICE_SIGMOID : LOSS_DICE_SOFTMAX,
-      .include_background = config->segmentation.dice_background || view->overlapping,
-      .batch = config->segmentation.dice_batch,
-      .squared = config->segmentation.dice_squared,
-      .smooth_numerator = config->segmentation.dice_smooth,
-      .smooth_denominator = config->segmentation.dice_smooth,
-  };
-  const int inputs[2] = {logits, build->truth};
-  int value;
-  TRY(graph_add(build->graph, "loss_dice", "dice", &arguments, sizeof arguments, inputs, 2,
-                &value));
-  return graph_loss(build->graph, value, config->segmentation.lam_dice);
-}
-
-static enum status add_losses(struct build *build, int logits) {
-  const struct segmentation_view *view = build->view;
-  const struct loss_parts *parts = parts_of(view->config);
-  if (parts->entropy)
-    TRY(view->overlapping ? add_binary_entropy(build, logits) : add_entropy(build, logits));
-  return parts->overlap ? add_overlap(build, logits) : STATUS_OK;
-}
-
 enum status segmentation_build(const struct task_run *run, const struct config *config,
                                enum purpose purpose, int samples, const int extent[3],
                                struct graph *graph) {
@@ -168,6 +92,6 @@ enum status segmentation_build(const struct task_run *run, const struct config *
   const struct model_request request = {&build.image, 1, build.dropout};
   struct model_result result;
   TRY(model->build(graph, config, "", &request, &result));
-  if (training) return add_losses(&build, result.output);
+  if (training) return segmentation_add_losses(&view, purpose, result.output, build.truth, graph);
   return graph_output(graph, "logits", result.output);
 }
