@@ -1,4 +1,5 @@
-/* Slices of tensors of any real type, and as float32 in memory of their own. Private to widen. */
+/* Slices of tensors of any real type, and as float32 in memory of their own; and the conversions,
+ * for kernels that compute on 16-bit tensors piece by piece. */
 #pragma once
 #include "kernels/op.h"
 

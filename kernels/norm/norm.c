@@ -83,10 +83,16 @@ static enum status norm_infer(struct node *node) {
 
 CUDA_DECLARE(norm_cuda);
 SIMD_DECLARE(norm_simd);
+SIMD_DECLARE(norm_bf16_simd);
+SIMD_DECLARE(norm_f16_simd);
 REAL_DECLARE(norm_reference);
 
 static const struct kernel *const kernels[] = {CUDA_KERNELS(norm_cuda) SIMD_KERNELS(norm_simd),
-                                               WIDENED_KERNELS, REAL_KERNELS(norm_reference), NULL};
+                                               SIMD_KERNELS(norm_bf16_simd),
+                                               SIMD_KERNELS(norm_f16_simd),
+                                               WIDENED_KERNELS,
+                                               REAL_KERNELS(norm_reference),
+                                               NULL};
 
 extern const struct op op_norm;
 const struct op op_norm = {

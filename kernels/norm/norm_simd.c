@@ -26,13 +26,21 @@ static void chunk_moments(const float *x, int rows, float *mean, float *squares)
   }
 }
 
-static void measure_chunks(const struct cut *cut, const float *x) {
+static void measure_chunk(const struct cut *cut, const void *x, struct piece piece, float *to) {
+  alignas(64) float copy[CHUNK * ROW];
+  const float *rows = (const float *)x + piece.first;
+  if (cut->node->x[0].dtype != DTYPE_F32) {
+    read_piece(cut->node->x[0].dtype, x, piece, copy);
+    rows = copy;
+  }
+  chunk_moments(rows, piece.elements / ROW, to, to + ROW);
+}
+
+static void measure_chunks(const struct cut *cut, const void *x) {
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < cut->planes * cut->chunks; i++) {
     int64_t plane = i / cut->chunks, chunk = i % cut->chunks;
-    float *to = partial_of(cut, plane, chunk);
-    chunk_moments(x + plane * floats_of(cut) + chunk * CHUNK * ROW, rows_of(cut, chunk), to,
-                  to + ROW);
+    measure_chunk(cut, x, piece_of(cut, plane, chunk), partial_of(cut, plane, chunk));
   }
 }
 
@@ -56,10 +64,11 @@ static void column_moments(const struct cut *cut, int64_t plane, double mean[ROW
 }
 
 /* Of a planar channel: its columns and the rest. */
-static void planar_moments(const struct cut *cut, const float *x, int64_t plane,
+static void planar_moments(const struct cut *cut, const void *x, int64_t plane,
                            const double mean[ROW], const double squares[ROW], double *total) {
   struct moments all = {0};
-  const float *rest = x + plane * floats_of(cut) + cut->rows * ROW;
+  float rest[ROW];
+  read_piece(cut->node->x[0].dtype, x, piece_of(cut, plane, cut->chunks), rest);
   for (int c = 0; c < ROW && cut->rows > 0; c++)
     all = moments_join(all, moments_make((double)cut->rows, mean[c], squares[c]));
   for (int i = 0; i < cut->rest; i++) all = moments_join(all, moments_make(1, (double)rest[i], 0));
@@ -67,7 +76,7 @@ static void planar_moments(const struct cut *cut, const float *x, int64_t plane,
   total[1] = all.squares;
 }
 
-static void measure_planes(const struct cut *cut, const float *x) {
+static void measure_planes(const struct cut *cut, const void *x) {
   int per_sample = (int)(cut->planes / cut->node->x[0].shape.n);
 #pragma omp parallel for schedule(static)
   for (int64_t plane = 0; plane < cut->planes; plane++) {
@@ -168,15 +177,20 @@ static void norm_prepare(struct node *node) {
   node->forward_workspace = node->backward_workspace = lay_out(node, NULL, &cut);
 }
 
-extern const struct kernel SIMD_NAME(norm_simd);
-const struct kernel SIMD_NAME(norm_simd) = {
-    .name = SIMD_LABEL("simd"),
-    .device = DEVICE_CPU,
-    .dtype = DTYPE_F32,
-    .training = true,
-    .applies = norm_applies,
-    .prepare = norm_prepare,
-    .forward = norm_forward,
-    .backward = SIMD_NAME(norm_backward),
-    .again = norm_again,
-};
+#define NORM_KERNEL(suffix, type)                      \
+  extern const struct kernel SIMD_NAME(norm_##suffix); \
+  const struct kernel SIMD_NAME(norm_##suffix) = {     \
+      .name = SIMD_LABEL("simd"),                      \
+      .device = DEVICE_CPU,                            \
+      .dtype = type,                                   \
+      .training = true,                                \
+      .applies = norm_applies,                         \
+      .prepare = norm_prepare,                         \
+      .forward = norm_forward,                         \
+      .backward = SIMD_NAME(norm_backward),            \
+      .again = norm_again,                             \
+  }
+
+NORM_KERNEL(simd, DTYPE_F32);
+NORM_KERNEL(bf16_simd, DTYPE_BF16);
+NORM_KERNEL(f16_simd, DTYPE_F16);

@@ -1,10 +1,11 @@
 /* How norm's kernels on vectors see a tensor: a plane (a block of 16 channels, or one planar
  * channel) is rows of 16 floats, cut into pieces that stay in the cache; the floats after a planar
  * plane's last row are a piece of their own. What pieces give is joined in a fixed order in double.
- */
+ * Pieces of 16-bit tensors are computed on in float32. */
 #pragma once
 #include <string.h>
 #include "kernels/common/simd.h"
+#include "kernels/common/widen_slices.h"
 #include "kernels/norm/norm.h"
 
 enum { ROW = CHANNEL_BLOCK, CHUNK = 256 /* rows of a piece */ };
@@ -148,51 +149,86 @@ struct rows {
 typedef void handle_rows(const struct cut *cut, const struct io *io, const struct lines *lines,
                          const struct rows *rows);
 
-static inline struct rows find_rows(const struct cut *cut, const struct io *io, int64_t plane,
-                                    int64_t piece) {
-  float *const first[TENSORS] = {(float *)(uintptr_t)io->x[0],
-                                 (float *)(uintptr_t)io->x[1],
-                                 io->y,
-                                 io->dy,
-                                 io->dx[0],
-                                 io->dx[1]};
-  int64_t at = plane * floats_of(cut) + piece * CHUNK * ROW;
-  if (piece == cut->chunks) at = plane * floats_of(cut) + cut->rows * ROW;
-  struct rows rows = {.count = rows_of(cut, piece), .partial = partial_of(cut, plane, piece)};
-  for (int t = 0; t < TENSORS; t++) rows.at[t] = first[t] ? first[t] + at : NULL;
-  return rows;
+/* Where a piece is, in elements. */
+struct piece {
+  int64_t first;
+  int elements;
+};
+
+static inline struct piece piece_of(const struct cut *cut, int64_t plane, int64_t number) {
+  int64_t start = plane * floats_of(cut);
+  if (number == cut->chunks) return (struct piece){start + cut->rows * ROW, cut->rest};
+  return (struct piece){start + number * CHUNK * ROW, rows_of(cut, number) * ROW};
 }
 
-/* The last piece of a planar plane as one row, filled up with zeros. */
-static inline void handle_rest(const struct cut *cut, const struct io *io,
-                               const struct lines *lines, struct rows rows, unsigned writes,
-                               handle_rows *handle) {
-  float copy[TENSORS][ROW] = {{0}}, *const *at = rows.at;
-  struct rows row = {.count = 1, .partial = rows.partial};
-  size_t bytes = sizeof(float) * (size_t)cut->rest;
+extern const struct widening SIMD_NAME(widening);
+
+static inline void read_piece(enum dtype dtype, const void *tensor, struct piece piece, float *to) {
+  if (dtype == DTYPE_F32)
+    memcpy(to, (const float *)tensor + piece.first, sizeof *to * (size_t)piece.elements);
+  else
+    SIMD_NAME(widening).widen(dtype, (const uint16_t *)tensor + piece.first, to, piece.elements);
+}
+
+static inline void write_piece(enum dtype dtype, const float *from, struct piece piece,
+                               void *tensor) {
+  if (dtype == DTYPE_F32)
+    memcpy((float *)tensor + piece.first, from, sizeof *from * (size_t)piece.elements);
+  else
+    SIMD_NAME(widening).narrow(dtype, from, (uint16_t *)tensor + piece.first, piece.elements,
+                               false);
+}
+
+/* On copies in float32, filled up to whole rows with zeros. */
+static inline void handle_copies(const struct cut *cut, const struct io *io,
+                                 const struct lines *lines, void *const tensors[TENSORS],
+                                 struct piece piece, unsigned writes, float *partial,
+                                 handle_rows *handle) {
+  alignas(64) float copy[TENSORS][CHUNK * ROW];
+  enum dtype dtype = cut->node->x[0].dtype;
+  struct rows rows = {.count = (piece.elements + ROW - 1) / ROW, .partial = partial};
+  bool adds[TENSORS] = {[DX] = io->dx_add[0], [DRESIDUAL] = io->dx_add[1]};
   for (int t = 0; t < TENSORS; t++) {
-    if (!at[t]) continue;
-    memcpy(copy[t], at[t], bytes);
-    row.at[t] = copy[t];
+    if (!tensors[t]) continue;
+    rows.at[t] = copy[t];
+    if (!(writes >> t & 1) || adds[t]) read_piece(dtype, tensors[t], piece, copy[t]);
+    for (int i = piece.elements; i < rows.count * ROW; i++) copy[t][i] = 0;
   }
-  handle(cut, io, lines, &row);
+  handle(cut, io, lines, &rows);
   for (int t = 0; t < TENSORS; t++)
-    if (at[t] && (writes >> t & 1)) memcpy(at[t], copy[t], bytes);
+    if (tensors[t] && (writes >> t & 1)) write_piece(dtype, copy[t], piece, tensors[t]);
+}
+
+static inline void handle_floats(const struct cut *cut, const struct io *io,
+                                 const struct lines *lines, void *const tensors[TENSORS],
+                                 struct piece piece, float *partial, handle_rows *handle) {
+  struct rows rows = {.count = piece.elements / ROW, .partial = partial};
+  for (int t = 0; t < TENSORS; t++)
+    if (tensors[t]) rows.at[t] = (float *)tensors[t] + piece.first;
+  handle(cut, io, lines, &rows);
 }
 
 /* Calls `handle` on every piece of every plane; writes: the tensors that it writes, one bit each.
  */
 static inline void each_piece(const struct cut *cut, const struct io *io, unsigned writes,
                               handle_rows *handle) {
+  void *const tensors[TENSORS] = {(void *)(uintptr_t)io->x[0],
+                                  (void *)(uintptr_t)io->x[1],
+                                  io->y,
+                                  io->dy,
+                                  io->dx[0],
+                                  io->dx[1]};
+  bool direct = cut->node->x[0].dtype == DTYPE_F32;
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < cut->planes * cut->pieces; i++) {
-    int64_t plane = i / cut->pieces, piece = i % cut->pieces;
+    int64_t plane = i / cut->pieces, number = i % cut->pieces;
     struct lines lines = load_lines(cut, plane);
-    struct rows rows = find_rows(cut, io, plane, piece);
-    if (piece == cut->chunks)
-      handle_rest(cut, io, &lines, rows, writes, handle);
+    struct piece piece = piece_of(cut, plane, number);
+    float *partial = partial_of(cut, plane, number);
+    if (direct && number < cut->chunks)
+      handle_floats(cut, io, &lines, tensors, piece, partial, handle);
     else
-      handle(cut, io, &lines, &rows);
+      handle_copies(cut, io, &lines, tensors, piece, writes, partial, handle);
   }
 }
 
