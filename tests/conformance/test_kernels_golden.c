@@ -157,6 +157,10 @@ static const struct golden_case network_parts[] = {
     {"window_3", WINDOWS(3, {-160, -1000, -100}, {240, 400, 1000}, -1, 1)},
     {"window_6",
      WINDOWS(6, {-160, -1000, -100, 0, 20, -1500}, {240, 400, 1000, 80, 21, 1500}, 0, 255)},
+    {"blur", "blur", NULL, 0, 2},
+    {"blur_largest", "blur", NULL, 0, 2},
+    {"low_resolution", "low_resolution", NULL, 0, 2},
+    {"low_resolution_odd", "low_resolution", NULL, 0, 2},
     {"dropout_half", "dropout", ARGUMENTS(dropout_arguments, 0.5F, 1), 2},
     {"dropout_quarter", "dropout", ARGUMENTS(dropout_arguments, 0.25F, 40), 2},
 };

@@ -36,6 +36,30 @@ def add_windows(ops):
     window("window_6", image, [-160, -1000, -100, 0, 20, -1500], [240, 400, 1000, 80, 21, 1500], 0, 255)
 
 
+# --- blur and low resolution ------------------------------------------------------------------------------
+def add_blurs(ops):
+    """Radius: three deviations, rounded up; at most 5 voxels."""
+    def blur(name, image, *deviations):
+        y = np.stack([np.stack([ndimage.gaussian_filter(
+            channel.astype(np.float64), sample, mode="nearest", radius=[min(int(np.ceil(3 * s)), 5) for s in sample])
+            for channel in channels]) for channels, sample in zip(image, deviations)])
+        put(ops, name, y, image, rows(*deviations))
+    blur("blur", ops.draw(2, 2, 6, 9, 12), (0.75, 1.5, 0.5), (0, 1.25, 0))
+    blur("blur_largest", ops.draw(1, 1, 12, 7, 13), (2, 0.25, 3))
+
+
+def add_low_resolutions(ops):
+    def shrink(name, image, *zooms):
+        y = []
+        for channels, zoom in zip(image, zooms):
+            x, extents = torch.from_numpy(channels[None]).double(), channels.shape[1:]
+            coarse = F.interpolate(x, [round(e * z) for e, z in zip(extents, zoom)], mode="nearest-exact")
+            y.append(F.interpolate(coarse, extents, mode="trilinear")[0].numpy())
+        put(ops, name, np.stack(y), image, rows(*zooms))
+    shrink("low_resolution", ops.draw(2, 2, 6, 9, 12), (0.5, 0.75, 0.625), (1, 1, 0.875))
+    shrink("low_resolution_odd", ops.draw(1, 1, 11, 7, 13), (0.25, 0.5625, 0.9375))
+
+
 # --- dropout ----------------------------------------------------------------------------------------------
 def mask(shape, keys, number, probability):
     """Channel c of voxel v: word c % 4 of the block of (v, c / 4, number, 0)."""
@@ -84,6 +108,8 @@ def main():
     ops = Operators()
     ops.stream = 4000
     add_windows(ops)
+    add_blurs(ops)
+    add_low_resolutions(ops)
     add_dropouts(ops)
     add_classification(ops, "classify", 7)
     add_classification(ops, "classify_linear", 0)
