@@ -7,6 +7,7 @@
 #include "kernels/conv_transpose/conv_transpose.h"
 #include "kernels/dropout/dropout.h"
 #include "kernels/integrate/integrate.h"
+#include "kernels/intensity/intensity.h"
 #include "kernels/leaky_relu/leaky_relu.h"
 #include "kernels/loss_bce/loss_bce.h"
 #include "kernels/loss_ce/loss_ce.h"
@@ -165,6 +166,19 @@ static const struct golden_case network_parts[] = {
     {"dropout_quarter", "dropout", ARGUMENTS(dropout_arguments, 0.25F, 40), 2},
 };
 
+#define BENT(...) "affine", ARGUMENTS(affine_arguments, {5, 9, 11}, __VA_ARGS__), 3
+#define INTENSITY "intensity", ARGUMENTS(intensity_arguments, INTENSITY_ALL), 2
+
+static const struct golden_case augment_layers[] = {
+    {"bent_zero", BENT(AFFINE_LINEAR, AFFINE_ZERO, AFFINE_NO_MASK, {0})},
+    {"bent_edge", BENT(AFFINE_LINEAR, AFFINE_EDGE, AFFINE_NO_MASK, {0})},
+    {"bent_masks", BENT(AFFINE_NEAREST, AFFINE_ZERO, AFFINE_NO_MASK, {0})},
+    {"intensity_noise", INTENSITY},
+    {"intensity_contrast", INTENSITY},
+    {"intensity_gamma", INTENSITY},
+    {"intensity_all", INTENSITY},
+};
+
 /* LABEL.PARTindex, NULL if the file has none. */
 static const struct golden_tensor *part(const char *label, const char *name, int index) {
   char full[GOLDEN_NAME_BYTES];
@@ -302,11 +316,16 @@ TEST(parts_of_networks_agree_with_pytorch_and_scipy) {
   check_cases("network_parts", network_parts, sizeof network_parts / sizeof *network_parts);
 }
 
+TEST(what_augments_agrees_with_pytorch_and_scipy) {
+  check_cases("augment_layers", augment_layers, sizeof augment_layers / sizeof *augment_layers);
+}
+
 int main(void) {
   RUN(operators_agree_with_pytorch);
   RUN(layers_agree_with_pytorch);
   RUN(segmentation_layers_agree_with_pytorch_and_monai);
   RUN(pose_layers_agree_with_pytorch);
   RUN(parts_of_networks_agree_with_pytorch_and_scipy);
+  RUN(what_augments_agrees_with_pytorch_and_scipy);
   return check_result();
 }
