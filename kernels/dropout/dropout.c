@@ -51,6 +51,7 @@ const struct op op_dropout = {
     .name = "dropout",
     .help = "elements set to 0 at random, the others scaled",
     .infer = dropout_infer,
+    .cheap = true,
     .in_place = true,
     .kernels = kernels,
 };

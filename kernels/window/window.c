@@ -50,5 +50,6 @@ const struct op op_window = {
     .name = "window",
     .help = "an image clipped to ranges of its values, each a channel",
     .infer = window_infer,
+    .cheap = true,
     .kernels = kernels,
 };
