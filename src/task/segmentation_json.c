@@ -75,12 +75,9 @@ static json_t *class_summary(struct writer *writer, enum segmentation_kind kind,
   const struct segmentation_results *results = writer->results;
   for (int i = 0; i < results->scores->count; i++)
     writer->values[i] = segmentation_result(results, i, kind, c);
-  json_t *summary = summary_of(writer->values, results->scores->count);
-  if (kind <= SEGMENTATION_CLASS_IOU) {
-    int numbers = metrics_sort(writer->values, results->scores->count);
-    writer->class_mean[kind][c] = metrics_mean(writer->values, numbers);
-  }
-  return summary;
+  if (kind <= SEGMENTATION_CLASS_IOU)
+    writer->class_mean[kind][c] = metrics_mean(writer->values, results->scores->count);
+  return summary_of(writer->values, results->scores->count);
 }
 
 static void count_cases(const struct writer *writer, int c, json_t *object) {
@@ -138,15 +135,7 @@ static double pooled_mean(const struct writer *writer,
 }
 
 static double class_mean(const struct writer *writer, int kind, int first) {
-  double sum = 0;
-  int count = 0;
-  for (int c = first; c < writer->results->table.classes; c++) {
-    double value = writer->class_mean[kind][c];
-    if (isnan(value)) continue;
-    sum += value;
-    count++;
-  }
-  return count ? sum / count : NAN;
+  return metrics_mean(writer->class_mean[kind] + first, writer->results->table.classes - first);
 }
 
 static void put_numbers(struct writer *writer, json_t *report) {

@@ -8,6 +8,7 @@
 #include "base/timer.h"
 #include "store/checkpoints.h"
 #include "store/event.h"
+#include "store/history.h"
 #include "store/run_folder.h"
 #include "store/step_table.h"
 
@@ -20,9 +21,10 @@ struct journal {
   struct step_table table;
   bool events_open, table_open;
   struct progress progress;
-  double started;  /* when the first step began */
-  int64_t samples; /* since then */
-  double score;    /* of the last validation, NaN before */
+  double started;   /* when the first step began */
+  int64_t samples;  /* since then */
+  double score;     /* of the last validation, NaN before */
+  const char *best; /* which number it is */
 };
 
 static enum status write_config(const struct config *config, const char *path) {
@@ -121,6 +123,7 @@ enum status journal_start(struct journal *journal, const struct trainer *trainer
   TRY(write_config(trainer->config, journal->folder.config));
   if (trainer->config->output.tensorboard) start_events(journal, trainer);
   TRY(start_table(journal, trainer));
+  journal->best = trainer->task->best(&trainer->task_run);
   journal->started = timer_now();
   progress_start(&journal->progress, "train", (long)trainer->time.steps);
   return STATUS_OK;
@@ -252,6 +255,9 @@ enum status journal_finish(struct journal *journal, const char *detail) {
   if (!journal) return STATUS_OK;
   TRY(checkpoints_wait(&journal->checkpoints));
   progress_finish(&journal->progress, detail);
+  if (journal->table_open &&
+      history_write(journal->folder.metrics, journal->folder.directory, journal->best))
+    log_warning("the history of the run is not written: %s", status_message());
   return STATUS_OK;
 }
 

@@ -29,7 +29,8 @@ enum status journal_draw(void *trainer, int64_t index, const struct task_network
 /* Starts to write a checkpoint of the trainer's state. */
 CHECKED enum status journal_save(struct journal *journal, const struct trainer *trainer, bool best);
 
-/* Waits for the last checkpoint: its error is the run's. */
+/* Waits for the last checkpoint: its error is the run's. Writes the history of the run so far
+ * (store/history.h). */
 CHECKED enum status journal_finish(struct journal *journal, const char *detail);
 
 /* Accepts NULL. */
