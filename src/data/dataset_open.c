@@ -40,6 +40,9 @@ static enum status check_alike(const struct shard *shard, const struct shard *fi
   REQUIRE(shard->counted == first->counted, STATUS_FAILED,
           "%s: field slice_voxels: expected %d classes as in %s, found %d; run prepare again",
           shard->path, first->counted, first->path, shard->counted);
+  REQUIRE(shard_same_names(shard, first), STATUS_FAILED,
+          "%s: field label_names: expected those of %s, found others; run prepare again",
+          shard->path, first->path);
   REQUIRE(shard_same_structures(shard, first), STATUS_FAILED,
           "%s: field structures: expected those of %s, found others; run prepare again",
           shard->path, first->path);
@@ -154,7 +157,7 @@ static void take_subject(struct dataset_subject *to, struct shard_subject *from,
   *to = (struct dataset_subject){.id = from->id,
                                  .source = from->source,
                                  .label_source = from->label_source,
-                                 .category = -1,
+                                 .category = from->category,
                                  .split = (enum split)from->split,
                                  .map = map,
                                  .row = row,
@@ -185,9 +188,11 @@ static enum status take_subjects(struct dataset *dataset, struct shards *shards)
       dataset->subjects && dataset->verified && dataset->has_masks == !!dataset->verified_slices,
       STATUS_FAILED, "%s: out of memory for %lld subjects", shards->master, (long long)total);
   for (int i = 0; i < shards->count; i++)
-    for (int row = 0; row < shards->list[i].subject_count; row++)
-      take_subject(&dataset->subjects[dataset->subject_count++], &shards->list[i].subjects[row], i,
-                   row);
+    for (int row = 0; row < shards->list[i].subject_count; row++) {
+      struct dataset_subject *subject = &dataset->subjects[dataset->subject_count++];
+      take_subject(subject, &shards->list[i].subjects[row], i, row);
+      if (subject->category >= dataset->categories) dataset->categories = subject->category + 1;
+    }
   return STATUS_OK;
 }
 
@@ -212,6 +217,9 @@ static enum status open_all(struct dataset *dataset, struct shards *shards,
   dataset->label_value_count = first->label_value_count;
   dataset->label_values = first->label_values;
   first->label_values = NULL;
+  dataset->label_name_count = first->label_name_count;
+  dataset->label_names = first->label_names;
+  first->label_names = NULL;
   TRY(map_shards(dataset, shards, cache_folder)); /* whose caches are called by all of it */
   take_structures(dataset, first);
   return take_subjects(dataset, shards);

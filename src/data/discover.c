@@ -34,8 +34,8 @@ enum status discover_add(struct subject_list *list, const char *id, char *image,
     FAIL(STATUS_FAILED, "out of memory for the list of subjects");
   }
   list->subjects = longer;
-  longer[list->count++] =
-      (struct subject_source){.id = name, .image = image, .label = label, .split = split};
+  longer[list->count++] = (struct subject_source){
+      .id = name, .image = image, .label = label, .category = -1, .split = split};
   return STATUS_OK;
 }
 

@@ -8,13 +8,12 @@
  *            aligned_seg35.nii.gz; folders without aligned_norm are passed over.
  *   mmwhs    ID_image.nii.gz and, beside it or for none, ID_label.nii.gz in the folder data.subset;
  *            other files are passed over.
- *   csv      data.list: a header line subject,image,label[,split,patient] and one line per subject;
- *            paths relative to data.source; fields may be quoted as in RFC 4180.
- *   totalsegmentator  one folder per subject (its id) with ct.nii.gz or mri.nii.gz and the folder
- *            segmentations of one mask per structure, STRUCTURE.nii.gz; folders without an image
- * are passed over. data.source/meta.csv, where it is there and has the columns image_id and split
- * (separated by semicolons), says the splits. Names that begin with a dot ("._x" of macOS) are
- * passed over.
+ *   csv      data.list: a header line subject,image,label[,split,patient,category] and one line per
+ * subject; paths relative to data.source; fields may be quoted as in RFC 4180. totalsegmentator one
+ * folder per subject (its id) with ct.nii.gz or mri.nii.gz and the folder segmentations of one mask
+ * per structure, STRUCTURE.nii.gz; folders without an image are passed over. data.source/meta.csv,
+ * where it is there and has the columns image_id and split (separated by semicolons), says the
+ * splits. Names that begin with a dot ("._x" of macOS) are passed over.
  *
  * With data.channels > 1 the csv's column image is one file, or one per channel separated by ';'.
  *
@@ -32,6 +31,7 @@ struct subject_source {
   int channel_file_count;
   char *masks;   /* folder of masks, or NULL; all subjects have one or none has */
   char *patient; /* whose volume it is; never NULL */
+  int category;  /* from a table's column, from 0; -1: none */
   int split;     /* enum split from a table's column, else -1; all subjects have one or none has */
 };
 

@@ -1,9 +1,11 @@
 /* The layout that is a table: one line per subject. */
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
 #include "data/csv.h"
 #include "data/discover_parts.h"
+#include "data/shard.h"
 #include "data/split.h"
 
 /* A path of the csv: as it is when absolute, else below data.source. NULL when out of memory. */
@@ -29,8 +31,20 @@ static enum status add_images(struct subject_list *list, const struct config *co
 }
 
 struct columns {
-  int subject, image, label, split, patient;
+  int subject, image, label, split, patient, category;
 };
+
+/* A whole number, or nothing where it is not known. */
+static enum status read_category(const struct csv *csv, int row, int column, int *category) {
+  const char *text = column < 0 ? "" : csv_get(csv, row, column);
+  size_t length = strlen(text);
+  bool good = length <= 5 && strspn(text, "0123456789") == length;
+  *category = good && length ? atoi(text) : -1;
+  REQUIRE(good && *category < SHARD_CATEGORY_LIMIT, STATUS_FAILED,
+          "%s:%d: category: expected a whole number of 0 to %d or nothing, found \"%s\"", csv->path,
+          csv_line(csv, row), SHARD_CATEGORY_LIMIT - 1, text);
+  return STATUS_OK;
+}
 
 static enum status add_from_row(struct subject_list *list, const struct config *config,
                                 const struct csv *csv, const struct columns *columns, int row) {
@@ -55,6 +69,7 @@ static enum status add_from_row(struct subject_list *list, const struct config *
   subject->split = split;
   if (label[0]) subject->label = place(config, label);
   REQUIRE(subject->label || !label[0], STATUS_FAILED, "%s: out of memory", csv->path);
+  TRY(read_category(csv, row, columns->category, &subject->category));
   if (columns->patient < 0) return STATUS_OK;
   const char *patient = csv_get(csv, row, columns->patient);
   REQUIRE(patient[0], STATUS_FAILED, "%s:%d: patient: expected a name, found nothing", csv->path,
@@ -67,12 +82,12 @@ static enum status add_from_row(struct subject_list *list, const struct config *
 static enum status find_in_rows(const struct config *config, const struct csv *csv,
                                 struct subject_list *list) {
   struct columns columns = {csv_find(csv, "subject"), csv_find(csv, "image"),
-                            csv_find(csv, "label"), csv_find(csv, "split"),
-                            csv_find(csv, "patient")};
-  REQUIRE(
-      columns.subject >= 0 && columns.image >= 0, STATUS_FAILED,
-      "%s: expected a header with the columns subject,image,label[,split,patient], found no \"%s\"",
-      csv->path, columns.subject < 0 ? "subject" : "image");
+                            csv_find(csv, "label"),   csv_find(csv, "split"),
+                            csv_find(csv, "patient"), csv_find(csv, "category")};
+  REQUIRE(columns.subject >= 0 && columns.image >= 0, STATUS_FAILED,
+          "%s: expected a header with the columns subject,image,label[,split,patient,category], "
+          "found no \"%s\"",
+          csv->path, columns.subject < 0 ? "subject" : "image");
   for (int row = 0; row < csv->rows; row++) TRY(add_from_row(list, config, csv, &columns, row));
   return STATUS_OK;
 }

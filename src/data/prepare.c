@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "base/file.h"
 #include "base/log.h"
+#include "data/label_names.h"
 #include "data/prepare_parts.h"
 #include "data/subject.h"
 
@@ -129,6 +130,9 @@ static enum status discover(struct preparation *preparation) {
   TRY(discover_subjects(config, &preparation->sources, &preparation->source_count));
   TRY(structures_find(config, preparation->sources, preparation->source_count,
                       &preparation->structures));
+  TRY(label_names_parse(config, &preparation->label_names, &preparation->label_name_count));
+  REQUIRE(!preparation->label_name_count || preparation->sources[0].label, STATUS_USAGE,
+          "data.label_names: expected subjects with label maps, found none");
   preparation->records = calloc((size_t)preparation->source_count, sizeof *preparation->records);
   REQUIRE(preparation->records, STATUS_FAILED, "out of memory for %d subjects",
           preparation->source_count);
@@ -176,6 +180,7 @@ static void close_all(struct preparation *preparation) {
   for (int i = 0; i < preparation->existing_count; i++) shard_close(&preparation->existing[i]);
   for (int i = 0; i < preparation->shard_count; i++) shard_close(&preparation->shards[i]);
   structures_free(&preparation->structures);
+  label_names_free(preparation->label_names, preparation->label_name_count);
   discover_free(preparation->sources, preparation->source_count);
   free(preparation->records);
   free(preparation->existing);

@@ -109,6 +109,7 @@ static enum status fill_subject(const struct preparation *preparation, int numbe
                                                  : "");
   subject->history = strdup("");
   subject->split = split;
+  subject->category = source->category;
   subject->source_checksum = record->source_checksum;
   subject->label_source_checksum = record->label_source_checksum;
   REQUIRE(subject->id && subject->source && subject->label_source && subject->history,
@@ -116,26 +117,48 @@ static enum status fill_subject(const struct preparation *preparation, int numbe
   return STATUS_OK;
 }
 
-static enum status fill_structures(const struct preparation *preparation, struct shard *shard) {
-  const struct structure_list *structures = &preparation->structures;
-  if (!structures->count) return STATUS_OK;
-  shard->structures = calloc((size_t)structures->count, sizeof *shard->structures);
-  REQUIRE(shard->structures, STATUS_FAILED, "out of memory for the structures' names");
-  shard->structure_count = structures->count;
-  for (int i = 0; i < structures->count; i++) {
-    shard->structures[i] = strdup(structures->names[i]);
-    REQUIRE(shard->structures[i], STATUS_FAILED, "out of memory for the structures' names");
+/* copies: where *copied says how many there are, of `count` names. */
+static enum status copy_names(char *const *names, int count, char ***copies, int *copied) {
+  if (!count) return STATUS_OK;
+  *copies = calloc((size_t)count, sizeof **copies);
+  REQUIRE(*copies, STATUS_FAILED, "out of memory for names of structures");
+  *copied = count;
+  for (int i = 0; i < count; i++) {
+    (*copies)[i] = strdup(names[i]);
+    REQUIRE((*copies)[i], STATUS_FAILED, "out of memory for names of structures");
   }
   return STATUS_OK;
 }
 
+static enum status fill_names(const struct preparation *preparation, struct shard *shard) {
+  const struct structure_list *structures = &preparation->structures;
+  TRY(copy_names(structures->names, structures->count, &shard->structures,
+                 &shard->structure_count));
+  return copy_names(preparation->label_names, preparation->label_name_count, &shard->label_names,
+                    &shard->label_name_count);
+}
+
+static bool any_category(const struct preparation *preparation) {
+  bool any = false;
+  for (int i = 0; i < preparation->source_count; i++)
+    any = any || preparation->sources[i].category >= 0;
+  return any;
+}
+
+/* Known before all subjects are: by the values that become classes, or by their names. 0: not. */
+static int known_classes(const struct preparation *preparation) {
+  int values = preparation->config->data.labels.count, names = preparation->label_name_count;
+  if (names) return names + 1;
+  return values ? values + 1 : 0;
+}
+
 /* The classes whose voxels are counted, or the structures; 0 without labels. */
 static int count_classes(const struct preparation *preparation) {
-  const struct int_list *labels = &preparation->config->data.labels;
+  int known = known_classes(preparation), largest = 0;
   if (preparation->structures.count) return preparation->structures.count;
   if (!preparation->sources[0].label) return 0;
-  int largest = labels->count;
-  for (int i = 0; i < preparation->source_count && !labels->count; i++)
+  if (known) return known;
+  for (int i = 0; i < preparation->source_count; i++)
     if (!preparation->records[i].reason && preparation->records[i].largest_label > largest)
       largest = preparation->records[i].largest_label;
   return largest + 1;
@@ -148,7 +171,8 @@ static enum status fill_shard(const struct preparation *preparation, struct shar
                           .index = index,
                           .count = preparation->shard_count,
                           .channels = (int)preparation->config->data.channels,
-                          .classes = labels->count ? labels->count + 1 : 0,
+                          .classes = known_classes(preparation),
+                          .has_categories = any_category(preparation),
                           .counted = count_classes(preparation),
                           .has_labels = preparation->sources[0].label != NULL,
                           .compressed = preparation->config->data.compression > 0,
@@ -163,26 +187,27 @@ static enum status fill_shard(const struct preparation *preparation, struct shar
   shard->subject_count = count;
   shard->label_value_count = labels->count;
   for (int i = 0; i < labels->count; i++) shard->label_values[i] = labels->value[i];
-  TRY(fill_structures(preparation, shard));
+  TRY(fill_names(preparation, shard));
   for (int row = 0; row < count; row++)
     TRY(fill_subject(preparation, good[row], splits[row], &shard->subjects[row]));
   return STATUS_OK;
 }
 
 static bool same_subject(const struct shard_subject *a, const struct shard_subject *b) {
-  return strcmp(a->id, b->id) == 0 && a->split == b->split &&
+  return strcmp(a->id, b->id) == 0 && a->split == b->split && a->category == b->category &&
          a->source_checksum == b->source_checksum &&
          a->label_source_checksum == b->label_source_checksum;
 }
 
 static bool is_fresh(const struct shard *wanted, const struct shard *found) {
-  bool same = found->complete && strcmp(wanted->path, found->path) == 0 &&
-              wanted->index == found->index && wanted->count == found->count &&
-              wanted->classes == found->classes && wanted->subject_count == found->subject_count &&
-              wanted->channels == found->channels && wanted->counted == found->counted &&
-              same_extent(wanted->extent, found->extent) &&
-              wanted->has_labels == found->has_labels && shard_same_structures(wanted, found) &&
-              wanted->compressed == found->compressed && strcmp(wanted->recipe, found->recipe) == 0;
+  bool same =
+      found->complete && strcmp(wanted->path, found->path) == 0 && wanted->index == found->index &&
+      wanted->count == found->count && wanted->classes == found->classes &&
+      wanted->subject_count == found->subject_count && wanted->channels == found->channels &&
+      wanted->counted == found->counted && same_extent(wanted->extent, found->extent) &&
+      wanted->has_labels == found->has_labels && shard_same_names(wanted, found) &&
+      wanted->has_categories == found->has_categories && shard_same_structures(wanted, found) &&
+      wanted->compressed == found->compressed && strcmp(wanted->recipe, found->recipe) == 0;
   for (int row = 0; same && row < wanted->subject_count; row++)
     same = same_subject(&wanted->subjects[row], &found->subjects[row]);
   return same;

@@ -23,8 +23,10 @@ struct preparation {
   struct subject_source *sources;
   int source_count;
   struct structure_list structures; /* of masks; none without */
-  struct survey_record *records;    /* one per source */
-  struct shard *existing;           /* the readable shards that were there before */
+  char **label_names;               /* of classes 1, 2, ...; NULL: they have none */
+  int label_name_count;
+  struct survey_record *records; /* one per source */
+  struct shard *existing;        /* the readable shards that were there before */
   int existing_count;
   struct shard *shards; /* the wanted ones, without what only processing a subject tells */
   int shard_count;
@@ -72,8 +74,8 @@ CHECKED enum status prepare_write_reference(const struct preparation *preparatio
 /* The classes that a subject has, as JSON; NULL where they are not counted. */
 json_t *prepare_report_classes(const struct shard *shard, int row);
 
-/* Rank 0: label_map.json beside the master, each structure's name with its channel. Nothing without
- * structures. */
+/* Rank 0: label_map.json beside the master, each structure's name with its channel, or each named
+ * class's with its number. Nothing without structures and names. */
 CHECKED enum status prepare_write_label_map(const struct preparation *preparation);
 
 /* Rank 0: prepare.json beside the master. */

@@ -41,6 +41,8 @@ static void add_stored(json_t *entry, const struct shard *shard, int row) {
   json_object_set_new(entry, "split", json_string(split_name((enum split)subject->split)));
   json_object_set_new(entry, "shard", json_text(slash ? slash + 1 : shard->path));
   json_object_set_new(entry, "row", json_integer(row));
+  if (subject->category >= 0)
+    json_object_set_new(entry, "category", json_integer(subject->category));
   add_place(entry, subject);
   json_object_set_new(entry, "checksum_image", checksum_of(subject->checksum_image));
   if (shard->has_labels) {

@@ -53,9 +53,11 @@ json_t *prepare_report_classes(const struct shard *shard, int row) {
 
 enum status prepare_write_label_map(const struct preparation *preparation) {
   const struct structure_list *structures = &preparation->structures;
-  if (!structures->count) return STATUS_OK;
+  if (!structures->count && !preparation->label_name_count) return STATUS_OK;
   json_t *root = json_object();
   for (int i = 0; root && i < structures->count; i++)
     json_object_set_new(root, structures->names[i], json_integer(i));
+  for (int i = 0; root && i < preparation->label_name_count; i++)
+    json_object_set_new(root, preparation->label_names[i], json_integer(i + 1));
   return prepare_write_json(preparation, "label_map.json", root);
 }

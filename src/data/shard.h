@@ -14,20 +14,20 @@
  * validation, 2 test largest_label   uint8   [n]            the highest class that occurs
  *   slice_voxels    uint32  [n][d][k]      voxels of each class (or, with masks, structure) in a
  * slice along d; checksum_voxels uint32 [n], CRC-32C of them. Not in shards of earlier versions
- *   source_checksum, label_source_checksum uint32 [n]  CRC-32C of the source files' bytes
- *   checksum_image, checksum_label         uint32 [n]  CRC-32C of the stored bytes
- * and, with masks,
- *   structures      strings [K]            their names
- *   structure_voxels uint64 [n][K]         how many voxels each has
- *   slice_structures uint16 [n][d]         how many structures occur in a slice along d
- *   slice_checksum  uint32  [n][d]         CRC-32C of the slice's image and then its mask
- *   overlap_voxels  uint64  [n]            voxels of more than one structure
+ *   category        int32   [n]            of the whole subject, from 0; -1: none is known. Only
+ * where some subject has one source_checksum, label_source_checksum uint32 [n]  CRC-32C of the
+ * source files' bytes checksum_image, checksum_label         uint32 [n]  CRC-32C of the stored
+ * bytes and, with masks, structures      strings [K]            their names structure_voxels uint64
+ * [n][K]         how many voxels each has slice_structures uint16 [n][d]         how many
+ * structures occur in a slice along d slice_checksum  uint32  [n][d]         CRC-32C of the slice's
+ * image and then its mask overlap_voxels  uint64  [n]            voxels of more than one structure
  *   checksum_mask   uint32  [n]            CRC-32C of the stored bytes
  *                   label_source is the folder of the masks, label_source_checksum of all of them
  * and the attributes
  *   medtrain_format, shard_index, shard_count  int
  *   channels        int      C; absent: 1
  *   structure_count int      K; absent: none
+ *   label_name_count int     of the strings label_names, of classes 1, 2, ...; absent: none
  *   classes         int      with the background; 0: the highest class that occurs, plus 1
  *   label_values    int64[]  label_values[c-1] became class c; absent: values are classes
  *   recipe          string   the settings that the stored bytes depend on
@@ -46,7 +46,12 @@
 #include <stdio.h>
 #include "base/status.h"
 
-enum { SHARD_FORMAT = 1, SHARD_CHANNEL_LIMIT = 16, SHARD_CLASS_LIMIT = 256 };
+enum {
+  SHARD_FORMAT = 1,
+  SHARD_CHANNEL_LIMIT = 16,
+  SHARD_CLASS_LIMIT = 256,
+  SHARD_CATEGORY_LIMIT = 65536
+};
 
 /* The fields with values per voxel, which are mapped, and those with some per slice or structure.
  */
@@ -69,6 +74,7 @@ struct shard_subject {
   int32_t box_first[3], box_count[3];
   double centroid[3];
   uint8_t split, largest_label;
+  int32_t category;
   uint32_t source_checksum, label_source_checksum;
   uint32_t checksum_image, checksum_label, checksum_mask, checksum_voxels;
   uint64_t overlap_voxels;
@@ -86,6 +92,9 @@ struct shard {
   int64_t *label_values;
   int structure_count; /* 0: no masks */
   char **structures;
+  int label_name_count; /* 0, or classes - 1 */
+  char **label_names;
+  bool has_categories;
   char *recipe, *config;
   struct shard_subject *subjects;
   uint64_t file_bytes, offset[SHARD_MAPPED_COUNT]; /* where contiguous data lies in the file */
@@ -103,6 +112,9 @@ char *shard_path(const char *master_path, int index, int count);
  * inside the file. Errors name file, field, expected and found. On failure *shard is left zeroed.
  */
 CHECKED enum status shard_read(struct shard *shard, const char *path);
+
+/* Whether classes have the same names in both, or none. */
+bool shard_same_names(const struct shard *a, const struct shard *b);
 
 /* Whether both have masks of the same structures in the same order, or both none. */
 bool shard_same_structures(const struct shard *a, const struct shard *b);

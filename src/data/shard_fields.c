@@ -43,6 +43,10 @@ static bool has_masks(const struct shard *shard) {
   return shard->structure_count > 0;
 }
 
+static bool has_categories(const struct shard *shard) {
+  return shard->has_categories;
+}
+
 static bool has_counts(const struct shard *shard) {
   return shard->counted > 0;
 }
@@ -65,6 +69,7 @@ const struct shard_field shard_fields[] = {
     FIELD(checksum_label, type_word, 0, 0),
     NUMBER_WHERE(has_masks, checksum_mask, type_word),
     NUMBER_WHERE(has_masks, overlap_voxels, type_long),
+    NUMBER_WHERE(has_categories, category, type_int),
     NUMBER_WHERE(has_counts, checksum_voxels, type_word),
 };
 const int shard_field_count = sizeof shard_fields / sizeof *shard_fields;
@@ -111,11 +116,18 @@ static bool has_array(const struct shard *shard, enum shard_array array) {
   return array == SHARD_LABEL ? shard->has_labels : shard->structure_count > 0;
 }
 
-bool shard_same_structures(const struct shard *a, const struct shard *b) {
-  bool same = a->structure_count == b->structure_count;
-  for (int i = 0; same && i < a->structure_count; i++)
-    same = strcmp(a->structures[i], b->structures[i]) == 0;
+static bool same_texts(char *const *a, int a_count, char *const *b, int b_count) {
+  bool same = a_count == b_count;
+  for (int i = 0; same && i < a_count; i++) same = strcmp(a[i], b[i]) == 0;
   return same;
+}
+
+bool shard_same_structures(const struct shard *a, const struct shard *b) {
+  return same_texts(a->structures, a->structure_count, b->structures, b->structure_count);
+}
+
+bool shard_same_names(const struct shard *a, const struct shard *b) {
+  return same_texts(a->label_names, a->label_name_count, b->label_names, b->label_name_count);
 }
 
 hid_t shard_array_type(enum shard_array array) {

@@ -29,6 +29,14 @@ static void print_values(const struct shard *shard, FILE *out) {
   fputc('\n', out);
 }
 
+static void print_names(const struct shard *shard, FILE *out) {
+  if (!shard->label_name_count) return;
+  fprintf(out, "  classes  ");
+  for (int i = 0; i < shard->label_name_count; i++)
+    fprintf(out, "%s%d %s", i ? ", " : "", i + 1, shard->label_names[i]);
+  fputc('\n', out);
+}
+
 static void print_structures(const struct shard *shard, FILE *out) {
   if (!shard->structure_count) return;
   fprintf(out, "  structures  ");
@@ -82,6 +90,7 @@ static void print_subjects(const struct shard *shard, FILE *out) {
     if (shard->has_labels)
       fprintf(out, " %08x  largest class %d", (unsigned)subject->checksum_label,
               subject->largest_label);
+    if (subject->category >= 0) fprintf(out, "  category %d", (int)subject->category);
     print_masks(shard, row, out);
     print_place(shard, subject, out);
     fprintf(out, "  %s\n", subject->source);
@@ -135,6 +144,7 @@ static enum status inspect_shard(const char *path, bool alone, FILE *out) {
   print_shape(&shard, out);
   if (alone || shard.index == 0) {
     print_values(&shard, out);
+    print_names(&shard, out);
     print_structures(&shard, out);
     print_recipe(&shard, out);
   }

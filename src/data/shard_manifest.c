@@ -25,6 +25,11 @@ static uint64_t feed_box(uint64_t hash, const struct shard_subject *subject, con
   return hash;
 }
 
+/* As with boxes: subjects without one are what they were before there were categories. */
+static uint64_t feed_category(uint64_t hash, const struct shard_subject *subject) {
+  return subject->category < 0 ? hash : feed_number(hash, (uint64_t)subject->category + 1);
+}
+
 static uint64_t feed_subject(uint64_t hash, const struct shard_subject *subject,
                              const int extent[3]) {
   hash = feed(hash, subject->id, strlen(subject->id) + 1);
@@ -32,6 +37,7 @@ static uint64_t feed_subject(uint64_t hash, const struct shard_subject *subject,
   hash = feed(hash, subject->affine, sizeof subject->affine);
   hash = feed(hash, subject->spacing, sizeof subject->spacing);
   hash = feed_box(hash, subject, extent);
+  hash = feed_category(hash, subject);
   hash = feed_number(hash, subject->checksum_image);
   return feed_number(hash, subject->checksum_label);
 }

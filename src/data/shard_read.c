@@ -30,6 +30,19 @@ static enum status read_attributes(struct shard *shard, struct h5_file *file) {
   return h5_read_text(file, "config", &shard->config);
 }
 
+static enum status read_names(struct shard *shard, struct h5_file *file) {
+  int64_t count;
+  if (!h5_has_attribute(file, "label_name_count")) return STATUS_OK;
+  TRY(h5_read_number(file, "label_name_count", 1, LABELS_LIMIT, &count));
+  REQUIRE(count + 1 == shard->classes, STATUS_FAILED,
+          "%s: field label_names: expected names of %d classes, found %d", shard->path,
+          shard->classes - 1, (int)count);
+  shard->label_names = calloc((size_t)count, sizeof *shard->label_names);
+  REQUIRE(shard->label_names, STATUS_FAILED, "%s: out of memory", shard->path);
+  shard->label_name_count = (int)count;
+  return h5_read_strings(file, "label_names", shard->label_names, shard->label_name_count);
+}
+
 static enum status read_numbers(struct shard *shard, struct h5_file *file,
                                 const struct shard_field *field) {
   size_t rows = (size_t)shard->subject_count;
@@ -55,9 +68,10 @@ static enum status read_texts(struct shard *shard, struct h5_file *file,
   return status;
 }
 
-/* What a shard of an earlier version does not say: all voxels are the subject's own, and where the
- * labelled ones are is not known. */
+/* What a shard may not say: all voxels are the subject's own, and where the labelled ones are and
+ * what category it is of is not known. */
 static void fill_missing(struct shard *shard) {
+  for (int row = 0; row < shard->subject_count; row++) shard->subjects[row].category = -1;
   for (int row = 0; row < shard->subject_count; row++)
     for (int i = 0; i < 3; i++) {
       shard->subjects[row].box_first[i] = 0;
@@ -96,6 +110,9 @@ static enum status check_subject(const struct shard *shard, int row) {
           STATUS_FAILED,
           "%s: field slice_voxels: expected more than %d classes for subject %s, found %d",
           shard->path, subject->largest_label, subject->id, shard->counted);
+  REQUIRE(subject->category >= -1 && subject->category < SHARD_CATEGORY_LIMIT, STATUS_FAILED,
+          "%s: field category: expected -1 to %d, found %d for subject %s", shard->path,
+          SHARD_CATEGORY_LIMIT - 1, (int)subject->category, subject->id);
   return check_box(shard, row);
 }
 
@@ -104,6 +121,7 @@ static enum status read_subjects(struct shard *shard, struct h5_file *file) {
   REQUIRE(shard->subjects, STATUS_FAILED, "%s: out of memory for %d subjects", shard->path,
           shard->subject_count);
   fill_missing(shard);
+  shard->has_categories = h5_has_field(file, "category");
   shard->complete = shard->counted > 0 || !(shard->has_labels || shard->structure_count);
   for (int i = 0; i < shard_field_count; i++) {
     const struct shard_field *field = &shard_fields[i];
@@ -120,6 +138,7 @@ static enum status read_subjects(struct shard *shard, struct h5_file *file) {
 static enum status read_all(struct shard *shard, struct h5_file *file) {
   shard->file_bytes = file->bytes;
   TRY(read_attributes(shard, file));
+  TRY(read_names(shard, file));
   TRY(shard_find_arrays(shard, file));
   TRY(shard_read_masks(shard, file));
   return read_subjects(shard, file);
@@ -141,6 +160,9 @@ void shard_close(struct shard *shard) {
     for (int i = 0; i < shard_field_count; i++)
       if (!shard_fields[i].type) free(*shard_field_text(&shard_fields[i], shard, row));
   for (int i = 0; shard->structures && i < shard->structure_count; i++) free(shard->structures[i]);
+  for (int i = 0; shard->label_names && i < shard->label_name_count; i++)
+    free(shard->label_names[i]);
+  free(shard->label_names);
   free(shard->structures);
   free(shard->slice_structures);
   free(shard->slice_checksum);

@@ -147,6 +147,11 @@ static enum status write_numbers(struct shard_writer *writer, const struct shard
 
 enum status shard_write_contents(struct h5_file *file, const struct shard *shard) {
   if (shard->channels > 1) TRY(h5_write_numbers(file, "channels", (int64_t[]){shard->channels}, 1));
+  if (shard->label_name_count) {
+    TRY(h5_write_numbers(file, "label_name_count", (int64_t[]){shard->label_name_count}, 1));
+    TRY(h5_write_strings(file, "label_names", (const char *const *)shard->label_names,
+                         shard->label_name_count));
+  }
   if (!shard->structure_count) return STATUS_OK;
   TRY(h5_write_numbers(file, "structure_count", (int64_t[]){shard->structure_count}, 1));
   return h5_write_strings(file, "structures", (const char *const *)shard->structures,

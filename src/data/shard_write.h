@@ -14,9 +14,9 @@ struct shard_writer {
 };
 
 /* shard: path, index, count, subject_count, channels, extent, classes, has_labels, label values,
- * structures, recipe, config; the subjects may follow until shard_writer_finish. compression: gzip
- * level, 0 for contiguous. communicator NULL: this process alone; else Collective, and so is all
- * that follows.
+ * names, structures, recipe, config; the subjects may follow until shard_writer_finish.
+ * compression: gzip level, 0 for contiguous. communicator NULL: this process alone; else
+ * Collective, and so is all that follows.
  */
 CHECKED enum status shard_writer_open(struct shard_writer *writer, const struct shard *shard,
                                       int compression, const MPI_Comm *communicator);
@@ -33,7 +33,7 @@ CHECKED enum status shard_writer_finish(struct shard_writer *writer);
 /* Closes and removes the temporary file. Accepts a closed or zeroed one. */
 void shard_writer_abandon(struct shard_writer *writer);
 
-/* How many channels and which structures there are, in a shard or its master. */
+/* How many channels, and which classes and structures there are, in a shard or its master. */
 CHECKED enum status shard_write_contents(struct h5_file *file, const struct shard *shard);
 
 /* Writes the master over all shards (in order, with their subjects filled in). */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "data/classes.h"
+#include "data/label_names.h"
 #include "volume/intensity.h"
 
 enum { CLASS_LIMIT = 255 };
@@ -83,13 +84,17 @@ static enum status read_image(const struct config *config, const struct subject_
   return STATUS_OK;
 }
 
-static enum status check_classes(struct subject_volumes *volumes) {
+static enum status check_classes(const struct config *config, struct subject_volumes *volumes) {
   struct volume *label = &volumes->label;
   float range[2];
   find_range(label, 0, range);
   REQUIRE(range[0] >= 0 && range[1] <= CLASS_LIMIT, STATUS_FAILED,
           "%s: expected labels of 0 to %d, found %g to %g; data.labels says which values to keep",
           label->source, CLASS_LIMIT, (double)range[0], (double)range[1]);
+  int names = label_names_count(config);
+  REQUIRE(!names || range[1] <= (float)names, STATUS_FAILED,
+          "%s: expected labels of 0 to %d (data.label_names), found %g", label->source, names,
+          (double)range[1]);
   volumes->largest_label = (int)range[1];
   if (range[1] == 0) volume_warn(label, "no voxel has a label other than 0");
   return STATUS_OK;
@@ -125,7 +130,7 @@ static enum status read_label(const struct config *config, const struct subject_
   TRY(volume_read(&volumes->label, source->label, &policy));
   TRY(subject_check_grid(&volumes->image, &volumes->label, "label map"));
   classes_make(config, &volumes->label);
-  return check_classes(volumes);
+  return check_classes(config, volumes);
 }
 
 static void copy_sizes(const struct int_list *list, int sizes[3]) {
