@@ -472,16 +472,18 @@ TEST(bent_images_stay_near_their_labels) {
   config_close(&config);
 }
 
+#define CONTRASTS                                                                            \
+  "noise = 1.0; brightness = [0.5, 2.0]; contrast = [0.5, 2.0]; gamma = [0.5, 2.0]; blur = " \
+  "[0.5, 1.0]; low_resolution = [0.5, 1.0]; "
+
 TEST(neutral_numbers_are_the_identity) {
   struct config config;
   struct bench bench;
   struct augment_sample sample = augment_nothing();
   const float *seen;
   const unsigned char *truth;
-  open_config(&config, SPATIAL
-              "noise = 1.0; brightness = [0.5, 2.0]; contrast = [0.5, 2.0]; "
-              "gamma = [0.5, 2.0]");
-  CHECK(augment_contrasts(&config));
+  open_config(&config, SPATIAL CONTRASTS);
+  CHECK(augment_contrasts(&config) && augment_input_count(&config) == 5);
   bench_open(&bench, &config);
   for (int i = 0; i < VOXELS; i++) bench.source[i] = 0.37F * (float)sin(i);
   bench_run(&bench, &config, &sample, &seen, &truth);
@@ -492,9 +494,47 @@ TEST(neutral_numbers_are_the_identity) {
   sample.noise = 0.01;
   bench_run(&bench, &config, &sample, &seen, &truth);
   double squares = 0;
-  for (int i = 0; i < VOXELS; i++) squares += pow(seen[i] / 2 - bench.source[i], 2) / VOXELS;
+  for (int i = 0; i < VOXELS; i++)
+    squares += pow((double)(seen[i] / 2 - bench.source[i]), 2) / VOXELS;
   CHECK_NEAR(sqrt(squares), 0.01, 0.001);
   bench_close(&bench);
+  config_close(&config);
+}
+
+/* The deviation of neighbours along each axis, of noise that one number of the sample acts on. */
+static void find_roughness(const struct config *config, const struct augment_sample *sample,
+                           double rough[3]) {
+  static const int step[3] = {H * W, W, 1};
+  struct bench bench;
+  const float *seen;
+  const unsigned char *truth;
+  bench_open(&bench, config);
+  for (int i = 0; i < VOXELS; i++) bench.source[i] = 0;
+  bench_run(&bench, config, sample, &seen, &truth);
+  for (int axis = 0; axis < 3; axis++) {
+    rough[axis] = 0;
+    for (int i = 0; i < VOXELS - step[axis]; i++)
+      rough[axis] += pow((double)(seen[i + step[axis]] - seen[i]), 2) / VOXELS;
+  }
+  bench_close(&bench);
+}
+
+/* Noise comes before blur and low resolution, which smooth it along their axes alone. */
+TEST(steps_come_in_their_order) {
+  struct config config;
+  struct augment_sample sample = augment_nothing();
+  double rough[3], blurred[3], coarse[3];
+  open_config(&config, SPATIAL CONTRASTS);
+  sample.noise = 1;
+  find_roughness(&config, &sample, rough);
+  sample.blur[1] = 1;
+  find_roughness(&config, &sample, blurred);
+  sample.blur[1] = 0;
+  sample.low_resolution[2] = 0.5;
+  find_roughness(&config, &sample, coarse);
+  for (int axis = 0; axis < 3; axis++) CHECK_NEAR(rough[axis], 2, 0.3);
+  CHECK(blurred[1] < 0.35 * blurred[0] && blurred[1] < 0.35 * blurred[2]);
+  CHECK(coarse[2] < 0.5 * coarse[0] && coarse[2] < 0.5 * coarse[1]);
   config_close(&config);
 }
 
@@ -512,5 +552,6 @@ int main(void) {
   RUN(image_and_labels_move_together);
   RUN(bent_images_stay_near_their_labels);
   RUN(neutral_numbers_are_the_identity);
+  RUN(steps_come_in_their_order);
   return check_result();
 }
