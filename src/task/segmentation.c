@@ -84,6 +84,7 @@ enum status segmentation_look(const struct config *config, const int extent[3],
   view->channels = windows > 0 ? windows : view->stored;
   REQUIRE(!patches || patch->count == 3, STATUS_USAGE,
           "segmentation.patch: expected 3 numbers, found %d", patch->count);
+  memcpy(view->planned, extent, sizeof view->planned);
   for (int axis = 0; axis < 3; axis++)
     view->window[axis] = patches ? (int)patch->value[axis] : extent[axis];
   if (segmentation_samples(config, "slice")) view->window[0] = 1;

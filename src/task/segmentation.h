@@ -11,6 +11,7 @@ struct segmentation_view {
   int channels;     /* of what the network sees: one for each of segmentation.windows */
   int classes;      /* logits of a voxel */
   bool overlapping; /* each class by itself, with bits of truth: data.layout says so */
+  int planned[3];   /* for volumes of which extent the network was planned */
   int window[3];    /* d h w */
   int coarser[3];   /* its logits have the extents window[a] / coarser[a] */
 };
@@ -52,7 +53,8 @@ struct segmentation_planes {
 /* Runs the network over a volume [c][d][h][w] by windows that overlap by segmentation.overlap, each
  * weighted by a Gaussian of deviation window/8 around its middle (Isensee et al., "nnU-Net", 2021);
  * windows beyond the volume see zeros. The mean is taken of all members of an ensemble and all
- * passes with dropout. Planes come in order. `extent`: of the volume. */
+ * passes with dropout. Planes come in order. `extent`: of the volume. The network is the one of
+ * view->planned. */
 CHECKED enum status segmentation_infer(const struct segmentation_view *view,
                                        const struct task_network *network, const float *image,
                                        const int extent[3],

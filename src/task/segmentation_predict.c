@@ -52,6 +52,9 @@ static enum status infer(struct work *work, const struct task_network *network) 
   const int *extent = work->volumes.target.extent;
   uint8_t *label;
   TRY(segmentation_look(work->config, extent, &work->view));
+  /* one plan serves patches of volumes of any extent */
+  if (segmentation_samples(work->config, "patch"))
+    memcpy(work->view.planned, work->view.window, sizeof work->view.planned);
   work->spread = work->config->segmentation.passes > 1 || network->members > 1;
   TRY(subject_resample(&work->volumes, extent, &work->image, &label));
   TRY(open_prediction(work, &work->mean));

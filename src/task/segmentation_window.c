@@ -198,7 +198,6 @@ static enum status run_window(struct inference *work, int number) {
   const struct task_network *network = work->network;
   size_t bytes = sizeof(float) * window_voxels(work) * (size_t)work->view->classes;
   int passes = passes_of(work), members = network->members > 1 ? network->members : 1;
-  const int extent[3] = {work->axis[0].extent, work->axis[1].extent, work->axis[2].extent};
   float key[SEGMENTATION_KEY];
   const void *inputs[] = {work->crop, key};
   memset(work->mean, 0, bytes);
@@ -207,7 +206,7 @@ static enum status run_window(struct inference *work, int number) {
   for (int run = 0; run < work->runs; run++) {
     if (members > 1 && run % passes == 0) TRY(network->use(network->context, run / passes));
     draw_key(work, run, number, key);
-    TRY(network->run(network->context, extent, inputs));
+    TRY(network->run(network->context, work->view->planned, inputs));
     TRY(add_run(work));
   }
   return STATUS_OK;
