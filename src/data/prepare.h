@@ -1,14 +1,15 @@
 /* Volumes to shards. Every subject is read and checked, its intensities are normalised by the
  * statistics of its own source voxels, and then it is brought to the wanted orientation, spacing,
  * size and multiple in one interpolation (linear; labels by nearest neighbour). Voxels outside the
- * source's field of view get the image's smallest value, and class 0.
+ * source's field of view get the channel's smallest value or 0 (data.padding), and class 0.
  *
  * Only what is missing or stale is done again: a shard is kept when it holds the same subjects in
  * the same splits, made from files with the same checksums by the same settings.
  *
  * Beside the master NAME.h5: the shards NAME-00000-of-00008.h5 (data/shard.h) and
- * prepare.json, what became of every subject. An interrupted run leaves only NAME*.part files,
- * which the next one removes. */
+ * prepare.json, what became of every subject; label_map.json where structures or classes have
+ * names; with data.reference_reports preprocessing_config.json and preprocessing_report.json. An
+ * interrupted run leaves only NAME*.part files, which the next one removes. */
 #pragma once
 #include <mpi.h>
 #include <stdbool.h>

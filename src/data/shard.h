@@ -1,37 +1,46 @@
 /* The files of prepared data (HDF5, readable by h5py and HDFView).
  *
  * A shard NAME-SSSSS-of-NNNNN.h5 holds n subjects:
- *   image           float32 [n][d][h][w]   contiguous, or one gzip chunk per subject; of C > 1
- * channels [n][C][d][h][w], so that a slice along d is C pieces
- *   label           uint8   [n][d][h][w]   classes; only when the data has labels
- *   mask            uint8   [n][d][b][h][w]  only when the data has structures (K of them): bit c%8
- * of byte c/8 of the b = ceil(K/8) says whether a voxel is of structure c; they may overlap. A
- * slice along d is one piece, as loss_bce and loss_dice read it. id, source, label_source, history
- * fixed-length UTF-8 strings [n]; history is JSON affine          float64 [n][4][4]      voxel ->
- * RAS+ mm of the stored grid spacing         float64 [n][3]         mm box_first, box_count  int32
- * [n][3]     the subject's own voxels; the rest is padding centroid        float64 [n][3] RAS+ mm,
- * of the labelled voxels; NaN without any split           uint8   [n]            0 train, 1
- * validation, 2 test largest_label   uint8   [n]            the highest class that occurs
- *   slice_voxels    uint32  [n][d][k]      voxels of each class (or, with masks, structure) in a
- * slice along d; checksum_voxels uint32 [n], CRC-32C of them. Not in shards of earlier versions
- *   category        int32   [n]            of the whole subject, from 0; -1: none is known. Only
- * where some subject has one source_checksum, label_source_checksum uint32 [n]  CRC-32C of the
- * source files' bytes checksum_image, checksum_label         uint32 [n]  CRC-32C of the stored
- * bytes and, with masks, structures      strings [K]            their names structure_voxels uint64
- * [n][K]         how many voxels each has slice_structures uint16 [n][d]         how many
- * structures occur in a slice along d slice_checksum  uint32  [n][d]         CRC-32C of the slice's
- * image and then its mask overlap_voxels  uint64  [n]            voxels of more than one structure
- *   checksum_mask   uint32  [n]            CRC-32C of the stored bytes
- *                   label_source is the folder of the masks, label_source_checksum of all of them
+ * - image float32 [n][d][h][w]: contiguous, or one gzip chunk per subject; of C > 1 channels
+ *   [n][C][d][h][w], so that a slice along d is C pieces
+ * - label uint8 [n][d][h][w]: classes; only when the data has labels
+ * - mask uint8 [n][d][b][h][w], only when the data has structures, K of them, which may overlap:
+ *   bit c%8 of byte c/8 of the b = ceil(K/8) says whether a voxel is of structure c. A slice along
+ *   d is one piece, as loss_bce and loss_dice read it
+ * - slice_voxels uint32 [n][d][k]: how many voxels each class (with masks, structure) has in a
+ *   slice along d; not in shards of earlier versions
+ * - id, source, label_source, history: fixed-length UTF-8 strings [n]; source is the file of the
+ *   first channel, history is JSON; with masks label_source is their folder
+ * - affine float64 [n][4][4]: voxel -> RAS+ mm of the stored grid; spacing float64 [n][3], mm
+ * - box_first, box_count int32 [n][3]: the subject's own voxels; the rest is padding
+ * - centroid float64 [n][3]: RAS+ mm, of the labelled voxels; NaN without any
+ * - split uint8 [n]: 0 train, 1 validation, 2 test
+ * - largest_label uint8 [n]: the highest class that occurs
+ * - category int32 [n]: of the whole subject, from 0; -1: not known; absent where no subject has
+ * one
+ * - source_checksum, label_source_checksum uint32 [n]: CRC-32C of the source files' bytes
+ * - checksum_image, checksum_label, checksum_mask, checksum_voxels uint32 [n]: CRC-32C of the
+ *   stored bytes of image, label, mask and slice_voxels
+ *
+ * with masks also
+ * - structures, strings [K]: their names; structure_voxels uint64 [n][K]: how many voxels each has
+ * - slice_structures uint16 [n][d]: how many structures occur in a slice along d
+ * - slice_checksum uint32 [n][d]: CRC-32C of the slice's image and then its mask
+ * - overlap_voxels uint64 [n]: voxels of more than one structure
+ *
+ * with data.label_names also
+ * - label_names, strings [classes - 1]: of classes 1, 2, ...
+ *
  * and the attributes
- *   medtrain_format, shard_index, shard_count  int
- *   channels        int      C; absent: 1
- *   structure_count int      K; absent: none
- *   label_name_count int     of the strings label_names, of classes 1, 2, ...; absent: none
- *   classes         int      with the background; 0: the highest class that occurs, plus 1
- *   label_values    int64[]  label_values[c-1] became class c; absent: values are classes
- *   recipe          string   the settings that the stored bytes depend on
- *   config          string   the whole configuration it was made with
+ * - medtrain_format, shard_index, shard_count, int
+ * - channels, int: C; absent: 1
+ * - structure_count, int: K; absent: none
+ * - label_name_count, int; absent: none
+ * - classes, int: with the background; 0: the highest class that occurs, plus 1
+ * - label_values, int64[]: label_values[c-1] became class c; absent: values are classes
+ * - recipe, string: the settings that the stored bytes depend on
+ * - config, string: the whole configuration it was made with
+ *
  * The master NAME.h5 shows every field as one data set over all shards (virtual data sets whose
  * file names are relative, so that the folder can be moved), and has the attributes shard_count and
  * manifest. Subjects are sorted by id through all shards.
