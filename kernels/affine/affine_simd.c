@@ -24,6 +24,7 @@ struct run {
   int low[3][RUN];
   float fraction[3][RUN];
   int interior[RUN]; /* all corners are in the box */
+  int voxel[RUN];    /* the nearest voxel of the source, -1: outside; of AFFINE_NEAREST */
   /* by channel: what outside voxels are, where not all are in the box */
   float outside[AFFINE_NOISE_CHANNELS][RUN];
   const struct bend *bend; /* NULL: none */
@@ -106,19 +107,6 @@ static void find_noise(const struct job *job, struct run *run) {
   }
 }
 
-static bool is_noisy(const struct node *node) {
-  return affine_arguments_of(node)->fill == AFFINE_NOISE;
-}
-
-static void find_cells(const struct job *job, struct run *run) {
-  for (int i = 0; i < run->count; i++) run->interior[i] = 1;
-  for (int k = 0; k < 3; k++) find_axis(job, run, k);
-  if (is_noisy(job->node))
-    find_noise(job, run);
-  else
-    memset(run->outside, 0, sizeof run->outside);
-}
-
 /* Whether corner `corner` (bit k: the upper voxel on axis k) is in the box; *voxel: which it is. */
 static bool corner_inside(const struct job *job, const struct run *run, int i, int corner,
                           int *voxel) {
@@ -130,6 +118,25 @@ static bool corner_inside(const struct job *job, const struct run *run, int i, i
   }
   if (inside) *voxel = voxel_of(&job->node->x[0].shape, at[0], at[1], at[2]);
   return inside;
+}
+
+static void find_voxels(const struct job *job, struct run *run) {
+  for (int i = 0; i < run->count; i++)
+    if (!corner_inside(job, run, i, 0, &run->voxel[i])) run->voxel[i] = -1;
+}
+
+static bool is_noisy(const struct node *node) {
+  return affine_arguments_of(node)->fill == AFFINE_NOISE;
+}
+
+static void find_cells(const struct job *job, struct run *run) {
+  for (int i = 0; i < run->count; i++) run->interior[i] = 1;
+  for (int k = 0; k < 3; k++) find_axis(job, run, k);
+  if (affine_arguments_of(job->node)->mode == AFFINE_NEAREST) find_voxels(job, run);
+  if (is_noisy(job->node))
+    find_noise(job, run);
+  else
+    memset(run->outside, 0, sizeof run->outside);
 }
 
 /* Values of one slice of a cell: (h, w), (h, w+1), (h+1, w), (h+1, w+1). */
@@ -190,9 +197,8 @@ static void sample_nearest(const struct job *job, const struct run *run, int c) 
   const float *plane = (const float *)job->source + plane_of(source, run->n, c);
   float *to = (float *)job->y + plane_of(y, run->n, c) + voxel_of(y, run->d, run->h, run->w);
   const float *outside = outside_of(job, run, c);
-  int voxel;
   for (int i = 0; i < run->count; i++)
-    to[i] = corner_inside(job, run, i, 0, &voxel) ? plane[voxel] : outside[i];
+    to[i] = run->voxel[i] >= 0 ? plane[run->voxel[i]] : outside[i];
 }
 
 static void sample_bytes(const struct job *job, const struct run *run, int c) {
@@ -200,9 +206,7 @@ static void sample_bytes(const struct job *job, const struct run *run, int c) {
   const unsigned char *plane = (const unsigned char *)job->source + plane_of(source, run->n, c);
   unsigned char *to =
       (unsigned char *)job->y + plane_of(y, run->n, c) + voxel_of(y, run->d, run->h, run->w);
-  int voxel;
-  for (int i = 0; i < run->count; i++)
-    to[i] = corner_inside(job, run, i, 0, &voxel) ? plane[voxel] : 0;
+  for (int i = 0; i < run->count; i++) to[i] = run->voxel[i] >= 0 ? plane[run->voxel[i]] : 0;
 }
 
 static void clear(const struct job *job, int n, int voxel, int count) {
