@@ -51,9 +51,10 @@ static void find_turns(const struct config *config, int dimensions, double turns
   }
 }
 
-/* What turns of up to `turns` add to how far a box with half sides `half` (mm) reaches: the most of
- * a grid of angles. Between its points it is at most the square of half their distance over 2
- * more, as the angles are sines' arguments; and never beyond the box's corner. */
+/* How far a box with half sides `half` (mm) reaches along each axis when it is turned by up to
+ * `turns`: the most of a grid of angles. A maximum between its points, where slopes are 0, is at
+ * most `apart`^2 / 2 of the box's corner further out (`apart`: the angles to the nearest point,
+ * summed); and nothing is beyond the corner. */
 static void find_reach(const double turns[3], const double half[3], double reach[3]) {
   int steps[3], place[3];
   double corner = sqrt(half[0] * half[0] + half[1] * half[1] + half[2] * half[2]), apart = 0;
