@@ -17,21 +17,14 @@ struct drawing {
   uint16_t *truth, *predicted;
 };
 
-/* The plane along d with the most voxels of any class. */
-static void find_plane(struct drawing *drawing) {
-  size_t area = (size_t)drawing->box.extent[1] * (size_t)drawing->box.extent[2], most = 0;
-  drawing->plane = drawing->box.extent[0] / 2;
-  for (int d = 0; d < drawing->box.extent[0]; d++) {
-    size_t found = 0;
-    segmentation_truth_slice(drawing->view, drawing->dataset, drawing->subject, 0, d,
-                             drawing->truth);
-    for (size_t i = 0; i < area; i++) found += drawing->truth[i] != 0;
-    if (found <= most) continue;
-    most = found;
-    drawing->plane = d;
-  }
+/* The plane along d with the most voxels of any class, and the truth in it. */
+static enum status find_plane(struct drawing *drawing) {
+  int plane[3];
+  TRY(segmentation_truth_fullest(drawing->view, drawing->dataset, drawing->subject, plane));
+  drawing->plane = plane[0];
   segmentation_truth_slice(drawing->view, drawing->dataset, drawing->subject, 0, drawing->plane,
                            drawing->truth);
+  return STATUS_OK;
 }
 
 /* The slab of a window's depth with that plane in it: no more than it is run through the network.
@@ -116,7 +109,7 @@ enum status segmentation_draw(struct task_run *run, const struct task_network *n
   enum status status = drawing.image && drawing.truth
                            ? STATUS_OK
                            : status_fail(STATUS_FAILED, __FILE__, __LINE__, "out of memory");
-  if (!status) find_plane(&drawing);
+  if (!status) status = find_plane(&drawing);
   if (!status) status = predict_plane(&drawing, network);
   if (!status) status = draw_plane(&drawing, images, count);
   free(drawing.image);

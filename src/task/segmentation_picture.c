@@ -113,23 +113,6 @@ static size_t slice_voxels(const int extent[3], int axis) {
   return (size_t)extent[axis == 0 ? 1 : 0] * (size_t)extent[axis == 2 ? 1 : 2];
 }
 
-/* The plane with the most voxels of any class; the middle one when there are none. */
-static int find_fullest(const struct drawing *drawing, int axis) {
-  const int *extent = drawing->prediction->grid.extent;
-  size_t count = slice_voxels(extent, axis), most = 0;
-  int best = extent[axis] / 2;
-  for (int index = 0; index < extent[axis]; index++) {
-    size_t found = 0;
-    segmentation_truth_slice(drawing->view, &drawing->run->dataset, drawing->subject, axis, index,
-                             drawing->classes);
-    for (size_t i = 0; i < count; i++) found += drawing->classes[i] != 0;
-    if (found <= most) continue;
-    most = found;
-    best = index;
-  }
-  return best;
-}
-
 static void find_range(struct drawing *drawing, size_t count) {
   drawing->low = INFINITY;
   drawing->high = -INFINITY;
@@ -139,10 +122,9 @@ static void find_range(struct drawing *drawing, size_t count) {
   }
 }
 
-static void draw_row(struct drawing *drawing, int axis, int y) {
+static void draw_row(struct drawing *drawing, int axis, int index, int y) {
   const struct dataset *dataset = &drawing->run->dataset;
   const struct segmentation_slice_view *slice = &drawing->slice[axis];
-  int index = find_fullest(drawing, axis);
   segmentation_slice_image(dataset_image(dataset, drawing->subject), dataset->extent,
                            &drawing->prediction->box, axis, index, drawing->image);
   find_range(drawing, slice_voxels(drawing->prediction->grid.extent, axis));
@@ -161,7 +143,8 @@ static enum status draw_all(struct drawing *drawing, const char *path) {
   static const char *const titles[PANELS] = {"image", "truth", "prediction"};
   static const struct colour ink = {30, 30, 30};
   const struct grid *grid = &drawing->prediction->grid;
-  int height = TITLE, y = TITLE;
+  int height = TITLE, y = TITLE, plane[3];
+  TRY(segmentation_truth_fullest(drawing->view, &drawing->run->dataset, drawing->subject, plane));
   for (int axis = 0; axis < 3; axis++) {
     drawing->slice[axis] = segmentation_slice_plan(grid, axis, SIDE);
     height += drawing->slice[axis].height + GAP;
@@ -171,7 +154,7 @@ static enum status draw_all(struct drawing *drawing, const char *path) {
     canvas_text(&drawing->canvas, panel * (SIDE + GAP), 4, 1, CANVAS_LEFT, false, ink,
                 titles[panel]);
   for (int axis = 0; axis < 3; axis++) {
-    draw_row(drawing, axis, y);
+    draw_row(drawing, axis, plane[axis], y);
     y += drawing->slice[axis].height + GAP;
   }
   const struct canvas *canvas = &drawing->canvas;

@@ -155,6 +155,13 @@ enum status segmentation_prediction_labels(const struct segmentation_prediction 
 
 /* --- one structure --- */
 
+/* The lowest code that reaches the threshold; 256: none does. */
+static int least_code(float threshold) {
+  int code = 0;
+  while (code < 256 && !(decode((uint8_t)code) >= threshold)) code++;
+  return code;
+}
+
 /* The box of the voxels that reach the threshold, with one more around: interpolation cannot reach
  * it anywhere else. False: there are none. */
 static bool find_reach(const struct segmentation_prediction *prediction, int c,
@@ -162,10 +169,11 @@ static bool find_reach(const struct segmentation_prediction *prediction, int c,
   const int *extent = prediction->grid.extent;
   const uint8_t *code = prediction->codes + (size_t)c * prediction->voxels;
   int low[3] = {extent[0], extent[1], extent[2]}, high[3] = {-1, -1, -1};
+  int least = least_code(prediction->threshold);
   for (int i = 0; i < extent[0]; i++)
     for (int j = 0; j < extent[1]; j++, code += extent[2])
       for (int k = 0; k < extent[2]; k++) {
-        if (!(decode(code[k]) >= prediction->threshold)) continue;
+        if (code[k] < least) continue;
         const int voxel[3] = {i, j, k};
         for (int axis = 0; axis < 3; axis++) {
           if (voxel[axis] < low[axis]) low[axis] = voxel[axis];

@@ -163,3 +163,38 @@ void segmentation_truth_slice(const struct segmentation_view *view, const struct
                           : structure_at(dataset, bits, voxel[0], in_plane);
     }
 }
+
+/* Adds the voxels of plane d to the counts of the planes that they lie in. */
+static void count_voxels(const struct segmentation_box *box, int d, const uint16_t *classes,
+                         int64_t *count[3]) {
+  for (int h = 0; h < box->extent[1]; h++)
+    for (int w = 0; w < box->extent[2]; w++) {
+      if (!*classes++) continue;
+      count[0][d]++;
+      count[1][h]++;
+      count[2][w]++;
+    }
+}
+
+enum status segmentation_truth_fullest(const struct segmentation_view *view,
+                                       const struct dataset *dataset, int subject, int plane[3]) {
+  const struct segmentation_box box = segmentation_own_box(dataset, subject);
+  size_t planes = (size_t)box.extent[0] + (size_t)box.extent[1] + (size_t)box.extent[2];
+  uint16_t *classes = malloc(sizeof *classes * (size_t)box.extent[1] * (size_t)box.extent[2]);
+  int64_t *counts = calloc(planes, sizeof *counts);
+  int64_t *count[3] = {counts, counts + box.extent[0], counts + box.extent[0] + box.extent[1]};
+  for (int d = 0; classes && counts && d < box.extent[0]; d++) {
+    segmentation_truth_slice(view, dataset, subject, 0, d, classes);
+    count_voxels(&box, d, classes, count);
+  }
+  for (int axis = 0; counts && axis < 3; axis++) {
+    plane[axis] = box.extent[axis] / 2;
+    for (int i = 0; i < box.extent[axis]; i++)
+      if (count[axis][i] > count[axis][plane[axis]]) plane[axis] = i;
+  }
+  bool enough = classes && counts;
+  free(classes);
+  free(counts);
+  REQUIRE(enough, STATUS_FAILED, "picture: out of memory");
+  return STATUS_OK;
+}

@@ -32,5 +32,11 @@ struct segmentation_box segmentation_own_box(const struct dataset *dataset, int 
 void segmentation_truth_slice(const struct segmentation_view *view, const struct dataset *dataset,
                               int subject, int axis, int index, uint16_t *classes);
 
+/* Across each axis, the plane of the subject's own box with the most voxels of any class but the
+ * background; the middle one where there is none. */
+CHECKED enum status segmentation_truth_fullest(const struct segmentation_view *view,
+                                               const struct dataset *dataset, int subject,
+                                               int plane[3]);
+
 /* Accepts a zeroed one. */
 void segmentation_truth_close(struct segmentation_truth *truth);

@@ -1,7 +1,7 @@
 /* Scores of segmentations whose truth and prediction are known in every voxel: numbers counted by
  * hand, on the prepared grid and on that of the source files. */
 #include "base/file.h"
-#include "task/segmentation_prediction.h"
+#include "task/segmentation_truth.h"
 #include "test_segmentation.h"
 #include "volume/volume.h"
 
@@ -407,6 +407,25 @@ TEST(slices_of_predictions_are_the_likeliest_classes) {
   known_close(&known);
 }
 
+TEST(the_fullest_planes_are_those_with_the_most_truth) {
+  struct known_case known;
+  struct segmentation_view view;
+  int plane[3];
+  open_labels(&known);
+  CHECK_OK(segmentation_look(&known.config, known.extent, &view));
+  known.subject.box_first[2] = 1;
+  known.subject.box_count[2] = 6;
+  known_set_truth(&known, 3, (struct known_box){{1, 2, 3}, {2, 3, 4}});
+  known_set_truth(&known, 3, (struct known_box){{1, 5, 0}, {4, 6, 1}}); /* outside the box */
+  known_set_truth(&known, 3, (struct known_box){{1, 5, 3}, {2, 6, 4}});
+  CHECK_OK(segmentation_truth_fullest(&view, &known.run.dataset, 0, plane));
+  CHECK(plane[0] == 1 && plane[1] == 0 && plane[2] == 0);
+  memset(known.truth, 0, known_voxels(&known));
+  CHECK_OK(segmentation_truth_fullest(&view, &known.run.dataset, 0, plane));
+  CHECK(plane[0] == 2 && plane[1] == 3 && plane[2] == 3);
+  known_close(&known);
+}
+
 int main(void) {
   RUN(label_maps_are_scored_while_training);
   RUN(label_maps_are_scored_in_detail);
@@ -421,5 +440,6 @@ int main(void) {
   RUN(structures_are_interpolated_up_to_their_threshold);
   RUN(rounding_crosses_no_threshold);
   RUN(slices_of_predictions_are_the_likeliest_classes);
+  RUN(the_fullest_planes_are_those_with_the_most_truth);
   return check_result();
 }
