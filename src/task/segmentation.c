@@ -76,6 +76,7 @@ enum status segmentation_look(const struct config *config, const int extent[3],
   *view = (struct segmentation_view){
       .config = config,
       .classes = (int)config->model.classes,
+      .categories = (int)config->segmentation.categories,
       .overlapping = strcmp(config->data.layout, "totalsegmentator") == 0,
   };
   TRY(check_windows(config));
@@ -97,7 +98,7 @@ enum status segmentation_look(const struct config *config, const int extent[3],
 struct segmentation_inputs segmentation_inputs_of(const struct segmentation_view *view,
                                                   enum purpose purpose) {
   const struct config *config = view->config;
-  struct segmentation_inputs inputs = {.image = 0, -1, -1, -1, .count = 1};
+  struct segmentation_inputs inputs = {.image = 0, -1, -1, -1, -1, .count = 1};
   bool training = purpose != PURPOSE_PREDICTION;
   if (training) inputs.truth = inputs.count++;
   if (training && augment_input_count(config) > 0) {
@@ -106,6 +107,7 @@ struct segmentation_inputs segmentation_inputs_of(const struct segmentation_view
   }
   if (config->model.dropout > 0 && (training || config->segmentation.passes > 0))
     inputs.dropout = inputs.count++;
+  if (training && view->categories > 0) inputs.category = inputs.count++;
   return inputs;
 }
 
@@ -142,6 +144,10 @@ static enum status check_truth(const struct task_run *run, const struct segmenta
   REQUIRE(found == view->classes, STATUS_USAGE,
           "model.classes: expected %d, as many as %s has %s, found %d", found, shards,
           view->overlapping ? "structures" : "classes with the background", view->classes);
+  REQUIRE(
+      view->categories == 0 || (dataset->categories > 0 && dataset->categories <= view->categories),
+      STATUS_USAGE, "segmentation.categories: expected %d, as many as %s has, found %d",
+      dataset->categories, shards, view->categories);
   REQUIRE(run->subject_count[SPLIT_TRAIN] > 0, STATUS_USAGE,
           "%s: expected training subjects, found none", shards);
   return STATUS_OK;

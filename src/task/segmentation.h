@@ -10,6 +10,7 @@ struct segmentation_view {
   int stored;       /* channels of the image as prepared */
   int channels;     /* of what the network sees: one for each of segmentation.windows */
   int classes;      /* logits of a voxel */
+  int categories;   /* of volumes as a whole; 0: none are told */
   bool overlapping; /* each class by itself, with bits of truth: data.layout says so */
   int planned[3];   /* for volumes of which extent the network was planned */
   int window[3];    /* d h w */
@@ -24,10 +25,11 @@ enum { SEGMENTATION_KEY = 16 }; /* numbers of the input that says what dropout d
 
 /* Where the inputs of a graph are among its inputs; -1: there is none. */
 struct segmentation_inputs {
-  int image;   /* [c d h w] float32: the window, or what augmentation moves into it */
-  int truth;   /* uint8: classes [1 d h w], or packed masks [ceil(K/8) d h w] */
-  int change;  /* the first of what augmentation needs (augment.h) */
-  int dropout; /* key of this sample's random numbers */
+  int image;    /* [c d h w] float32: the window, or what augmentation moves into it */
+  int truth;    /* uint8: classes [1 d h w], or packed masks [ceil(K/8) d h w] */
+  int change;   /* the first of what augmentation needs (augment.h) */
+  int dropout;  /* key of this sample's random numbers */
+  int category; /* uint8: of the subject, 255: not known */
   int count;
 };
 struct segmentation_inputs segmentation_inputs_of(const struct segmentation_view *view,
@@ -47,6 +49,9 @@ struct segmentation_planes {
   enum status (*take)(void *context, int d, const float *probabilities);
   /* OPTIONAL: with passes or members, [classes][h][w] of their population deviation. */
   enum status (*take_spread)(void *context, int d, const float *deviations);
+  /* OPTIONAL: [view->categories], set to the mean over windows, passes and members of the
+   * probability of each category. */
+  double *categories;
   void *context;
 };
 

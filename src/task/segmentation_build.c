@@ -1,6 +1,8 @@
 /* The graph of segmentation: windows of the image's values, the network. */
 #include <string.h>
+#include "kernels/loss_ce/loss_ce.h"
 #include "kernels/window/window.h"
+#include "model/blocks.h"
 #include "model/model.h"
 #include "task/augment.h"
 #include "task/segmentation_losses.h"
@@ -11,7 +13,7 @@ struct build {
   const struct segmentation_view *view;
   struct graph *graph;
   int samples;
-  int image, truth, dropout;
+  int image, truth, dropout, category;
   struct augment_inputs change;
 };
 
@@ -46,7 +48,10 @@ static enum status add_inputs(struct build *build, const struct task_run *run,
   if (training) segmentation_find_source(run, view, extent);
   TRY(add_image(build, extent));
   if (training) TRY(add_training_inputs(build, extent));
-  return segmentation_inputs_of(view, purpose).dropout >= 0 ? add_key(build) : STATUS_OK;
+  if (segmentation_inputs_of(view, purpose).dropout >= 0) TRY(add_key(build));
+  const struct shape one = {build->samples, 1, 1, 1, 1};
+  if (segmentation_inputs_of(view, purpose).category < 0) return STATUS_OK;
+  return graph_input(build->graph, "category", one, DTYPE_U8, false, &build->category);
 }
 
 /* --- from the source to what the network sees --- */
@@ -76,6 +81,25 @@ static enum status add_windows(struct build *build) {
                    1, &build->image);
 }
 
+/* --- the category of the whole --- */
+
+static enum status add_category(struct build *build, enum purpose purpose, int features) {
+  const struct config *config = build->view->config;
+  static const struct loss_ce_arguments arguments;
+  int logits, value;
+  if (build->view->categories == 0 || purpose == PURPOSE_SUMS) return STATUS_OK;
+  REQUIRE(features >= 0, STATUS_USAGE,
+          "segmentation.categories: expected a network with a bottleneck, found %s",
+          config->model.name);
+  TRY(block_classify(build->graph, "category", features, (int)config->segmentation.category_hidden,
+                     build->view->categories, &logits));
+  if (purpose == PURPOSE_PREDICTION) return graph_output(build->graph, "category", logits);
+  const int inputs[] = {logits, build->category};
+  TRY(graph_add(build->graph, "loss_ce", "category", &arguments, sizeof arguments, inputs, 2,
+                &value));
+  return graph_loss(build->graph, value, config->segmentation.lam_category);
+}
+
 enum status segmentation_build(const struct task_run *run, const struct config *config,
                                enum purpose purpose, int samples, const int extent[3],
                                struct graph *graph) {
@@ -92,6 +116,7 @@ enum status segmentation_build(const struct task_run *run, const struct config *
   const struct model_request request = {&build.image, 1, build.dropout};
   struct model_result result;
   TRY(model->build(graph, config, "", &request, &result));
+  TRY(add_category(&build, purpose, result.bottleneck));
   if (training) return segmentation_add_losses(&view, purpose, result.output, build.truth, graph);
   return graph_output(graph, "logits", result.output);
 }

@@ -4,12 +4,14 @@
  * a file per structure in the folder NAME; with segmentation.probabilities
  * NAME_probability_CLASS.nii.gz; of passes with dropout and of ensembles NAME_entropy.nii.gz and
  * NAME_deviation.nii.gz. */
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
 #include "base/log.h"
 #include "data/subject.h"
+#include "kernels/common/logits.h"
 #include "task/segmentation_colours.h"
 #include "task/segmentation_names.h"
 #include "task/segmentation_prediction.h"
@@ -25,7 +27,8 @@ struct work {
   struct grid grid; /* of the file */
   float *image;     /* [c][d][h][w] on the network's grid */
   struct segmentation_prediction mean, deviation;
-  bool spread; /* there is a deviation */
+  bool spread;                            /* there is a deviation */
+  double categories[LOGITS_MOST_CLASSES]; /* of the whole */
 };
 
 /* --- from the file to probabilities --- */
@@ -59,7 +62,12 @@ static enum status infer(struct work *work, const struct task_network *network) 
   TRY(subject_resample(&work->volumes, extent, &work->image, &label));
   TRY(open_prediction(work, &work->mean));
   if (work->spread) TRY(open_prediction(work, &work->deviation));
-  const struct segmentation_planes planes = {take_mean, work->spread ? take_deviation : NULL, work};
+  const struct segmentation_planes planes = {
+      .take = take_mean,
+      .take_spread = work->spread ? take_deviation : NULL,
+      .categories = work->categories,
+      .context = work,
+  };
   return segmentation_infer(&work->view, network, work->image, extent, &planes);
 }
 
@@ -233,8 +241,30 @@ static enum status write_uncertainty(
   return status;
 }
 
+/* NAME_category.json: the likeliest category and all probabilities. */
+static enum status write_category(const struct work *work) {
+  int best = 0;
+  json_t *all = json_array();
+  for (int c = 0; c < work->view.categories; c++) {
+    if (work->categories[c] > work->categories[best]) best = c;
+    json_array_append_new(all, json_real(work->categories[c]));
+  }
+  json_t *root = json_pack("{s:i, s:o}", "category", best, "probabilities", all);
+  char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
+  char *path = file_format("%s/%s_category.json", work->directory, work->name);
+  enum status status = text && path ? file_replace(path, text, strlen(text))
+                                    : status_fail(STATUS_FAILED, __FILE__, __LINE__,
+                                                  "%s: out of memory", work->name);
+  if (!status) log_info("wrote %s: category %d", path, best);
+  json_decref(root);
+  free(text);
+  free(path);
+  return status;
+}
+
 static enum status write_results(const struct work *work) {
   TRY(write_labels(work));
+  if (work->view.categories > 0) TRY(write_category(work));
   if (work->config->segmentation.probabilities) TRY(write_probabilities(work));
   if (!work->spread) return STATUS_OK;
   TRY(write_uncertainty(work, &work->mean, "entropy", add_entropy));

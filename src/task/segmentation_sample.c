@@ -5,6 +5,7 @@
 #include "base/random.h"
 #include "data/structures.h"
 #include "data/structures.h"
+#include "kernels/common/logits.h"
 #include "task/augment.h"
 #include "task/common.h"
 
@@ -276,6 +277,10 @@ static enum status fill_training(struct task_run *run, const struct segmentation
   TRY(put_voxels(run, view, sample, &box, side >= 0 && change.flip[side], inputs));
   if (place.change >= 0) put_change(run, view, sample, &change, &box, first, inputs);
   if (place.dropout >= 0) put_key(run, sample, inputs[place.dropout]);
+  if (place.category >= 0) {
+    int category = run->dataset.subjects[sample->subject].category;
+    *(uint8_t *)inputs[place.category] = (uint8_t)(category < 0 ? LOGITS_IGNORED : category);
+  }
   dataset_release_pages(&run->dataset, sample->subject);
   return STATUS_OK;
 }

@@ -179,6 +179,21 @@ static enum status add_run(struct inference *work) {
   return STATUS_OK;
 }
 
+/* What one run says of the category of the whole. */
+static enum status add_category(const struct inference *work) {
+  const void *output;
+  float probability[LOGITS_MOST_CLASSES];
+  int count = work->view->categories;
+  if (!work->planes->categories || count == 0) return STATUS_OK;
+  TRY(work->network->output(work->network->context, "category", &output));
+  memcpy(probability, output, sizeof(float) * (size_t)count);
+  softmax(probability, count);
+  double windows = (double)work->axis[0].count * work->axis[1].count * work->axis[2].count;
+  for (int c = 0; c < count; c++)
+    work->planes->categories[c] += (double)probability[c] / (windows * work->runs);
+  return STATUS_OK;
+}
+
 /* The key of a run on a window, whoever makes it. */
 static void draw_key(const struct inference *work, int run, int window, float key[]) {
   struct random stream = random_stream((uint64_t)work->view->config->root.seed, RANDOM_PASSES,
@@ -208,6 +223,7 @@ static enum status run_window(struct inference *work, int number) {
     draw_key(work, run, number, key);
     TRY(network->run(network->context, work->view->planned, inputs));
     TRY(add_run(work));
+    TRY(add_category(work));
   }
   return STATUS_OK;
 }
@@ -295,6 +311,7 @@ enum status segmentation_infer(const struct segmentation_view *view,
                                const struct task_network *network, const float *image,
                                const int extent[3], const struct segmentation_planes *planes) {
   struct inference work = {.view = view, .network = network, .planes = planes, .image = image};
+  for (int c = 0; c < view->categories && planes->categories; c++) planes->categories[c] = 0;
   enum status status = open_inference(&work, extent);
   for (int i = 0; i < work.axis[0].count && !status; i++) status = infer_row(&work, i);
   close_inference(&work);
