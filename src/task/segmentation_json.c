@@ -183,6 +183,39 @@ static void put_totals(const struct writer *writer, json_t *report) {
   put(report, "success", success_of(writer, first, results->table.classes));
 }
 
+/* How often category `truth` was told to be `predicted`. */
+static int count_told(const struct writer *writer, int truth, int predicted) {
+  const struct task_scores *scores = writer->results->scores;
+  const struct segmentation_table *table = &writer->results->table;
+  int column = segmentation_table_verdict(table, SEGMENTATION_CATEGORY), count = 0;
+  int told = segmentation_table_verdict(table, SEGMENTATION_CATEGORY_PREDICTED);
+  for (int i = 0; i < scores->count; i++) {
+    const double *row = scores->rows + (size_t)i * (size_t)scores->columns->count;
+    count += row[column] == truth && row[told] == predicted; /* NaN where it is not known */
+  }
+  return count;
+}
+
+/* Accuracy, and confusion[truth][predicted]. */
+static void put_categories(const struct writer *writer, json_t *report) {
+  int categories = writer->results->table.categories, known = 0, correct = 0;
+  if (categories == 0) return;
+  json_t *confusion = json_array();
+  for (int i = 0; i < categories; i++) {
+    json_t *line = json_array();
+    for (int j = 0; j < categories; j++) {
+      int count = count_told(writer, i, j);
+      known += count;
+      if (i == j) correct += count;
+      json_array_append_new(line, json_integer(count));
+    }
+    json_array_append_new(confusion, line);
+  }
+  put(report, "category",
+      json_pack("{s:o, s:i, s:o}", "accuracy", number(known ? (double)correct / known : NAN),
+                "count", known, "confusion", confusion));
+}
+
 static void put_settings(const struct writer *writer, json_t *report) {
   const struct segmentation_results *results = writer->results;
   const struct config *config = results->run->config;
@@ -215,6 +248,7 @@ static enum status write_report(struct writer *writer, const char *path) {
   put_settings(writer, report);
   put_numbers(writer, report);
   put_totals(writer, report);
+  put_categories(writer, report);
   put(report, "classes", classes);
   enum status status = write_text(report, path);
   json_decref(report);

@@ -100,14 +100,15 @@ static enum status count_plane(void *context, int d, const float *probabilities)
 
 enum status segmentation_count_planes(const struct segmentation_view *view,
                                       const struct dataset *dataset, int subject,
-                                      const struct task_network *network,
+                                      const struct task_network *network, double *categories,
                                       struct segmentation_measure *measures) {
   struct counting work = {.view = view,
                           .dataset = dataset,
                           .subject = subject,
                           .box = segmentation_own_box(dataset, subject),
                           .measures = measures};
-  const struct segmentation_planes planes = {.take = count_plane, .context = &work};
+  const struct segmentation_planes planes = {
+      .take = count_plane, .categories = categories, .context = &work};
   size_t area = (size_t)work.box.extent[1] * (size_t)work.box.extent[2];
   for (int c = 0; c < view->classes; c++)
     measures[c] = (struct segmentation_measure){{0}, NAN, NAN};

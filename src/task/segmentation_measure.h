@@ -15,11 +15,12 @@ CHECKED enum status segmentation_infer_subject(const struct segmentation_view *v
                                                const struct task_network *network,
                                                const struct segmentation_planes *planes);
 
-/* Counts voxels on the stored grid as the planes come: no probabilities are kept.
- * measures[classes]. */
+/* Counts voxels on the stored grid as the planes come: no probabilities are kept. categories: as in
+ * struct segmentation_planes, or NULL. measures[classes]. */
 CHECKED enum status segmentation_count_planes(const struct segmentation_view *view,
                                               const struct dataset *dataset, int subject,
                                               const struct task_network *network,
+                                              double *categories,
                                               struct segmentation_measure *measures);
 
 /* Counts voxels on the truth's grid and, when segmentation.distances says so, measures distances of

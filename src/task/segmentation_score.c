@@ -20,6 +20,7 @@ struct scene {
   bool drawn;
   const struct task_network *network;
   struct segmentation_measure *measures; /* [classes] */
+  double *categories;                    /* [categories]: probabilities */
   double voxel_ml;
 };
 
@@ -45,6 +46,7 @@ static enum status measure_all(struct scene *scene) {
   const struct segmentation_box box = segmentation_own_box(dataset, scene->subject);
   struct segmentation_prediction prediction = {0};
   const struct segmentation_planes planes = {.take = segmentation_prediction_take,
+                                             .categories = scene->categories,
                                              .context = &prediction};
   enum status status = segmentation_prediction_open(
       &prediction, &scene->view, dataset->extent, &dataset->subjects[scene->subject].affine, &box);
@@ -102,6 +104,21 @@ static void count_found(const struct scene *scene, int first, double *row) {
   }
 }
 
+/* The likeliest category beside the true one. */
+static void fill_verdicts(const struct scene *scene, double *row) {
+  const struct segmentation_table *table = &scene->table;
+  int truth = scene->run->dataset.subjects[scene->subject].category, predicted = 0;
+  for (int c = 1; c < table->categories; c++)
+    if (scene->categories[c] > scene->categories[predicted]) predicted = c;
+  const double verdicts[SEGMENTATION_VERDICTS] = {
+      [SEGMENTATION_CATEGORY_CORRECT] = truth < 0 ? NAN : truth == predicted,
+      [SEGMENTATION_CATEGORY] = truth < 0 ? NAN : truth,
+      [SEGMENTATION_CATEGORY_PREDICTED] = predicted,
+  };
+  for (int i = 0; i < table->verdicts; i++)
+    row[segmentation_table_verdict(table, (enum segmentation_verdict)i)] = verdicts[i];
+}
+
 static void fill_row(const struct scene *scene, double *row) {
   const struct segmentation_table *table = &scene->table;
   int first = table->overlapping ? 0 : 1;
@@ -119,6 +136,7 @@ static void fill_row(const struct scene *scene, double *row) {
     for (int c = table->first; c < table->first + table->listed; c++)
       row[segmentation_table_column(table, (enum segmentation_kind)kind, c)] =
           class_value(scene, (enum segmentation_kind)kind, c);
+  fill_verdicts(scene, row);
 }
 
 static enum status score_scene(struct scene *scene, bool detailed, double *row) {
@@ -127,13 +145,18 @@ static enum status score_scene(struct scene *scene, bool detailed, double *row) 
           scene->run->config->segmentation.empty);
   scene->rule = (enum metrics_empty)rule;
   scene->measures = calloc((size_t)scene->view.classes, sizeof *scene->measures);
-  REQUIRE(scene->measures, STATUS_FAILED, "evaluation: out of memory");
-  enum status status =
-      detailed ? measure_all(scene)
-               : segmentation_count_planes(&scene->view, &scene->run->dataset, scene->subject,
-                                           scene->network, scene->measures);
+  scene->categories = calloc((size_t)scene->table.categories + 1, sizeof(double));
+  enum status status = STATUS_OK;
+  if (!scene->measures || !scene->categories)
+    status = status_fail(STATUS_FAILED, __FILE__, __LINE__, "evaluation: out of memory");
+  else if (detailed)
+    status = measure_all(scene);
+  else
+    status = segmentation_count_planes(&scene->view, &scene->run->dataset, scene->subject,
+                                       scene->network, scene->categories, scene->measures);
   if (!status) fill_row(scene, row);
   free(scene->measures);
+  free(scene->categories);
   return status;
 }
 

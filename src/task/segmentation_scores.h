@@ -29,13 +29,23 @@ enum segmentation_kind {
   SEGMENTATION_KINDS,
 };
 
+/* Of the category that the network tells of the case as a whole, where it tells one. */
+enum segmentation_verdict {
+  SEGMENTATION_CATEGORY_CORRECT,   /* 1 or 0; its mean is the accuracy */
+  SEGMENTATION_CATEGORY,           /* none where it is not known */
+  SEGMENTATION_CATEGORY_PREDICTED, /* the likeliest */
+  SEGMENTATION_VERDICTS,
+};
+
 struct segmentation_table {
   bool detailed, overlapping;
-  int classes; /* all, with the background where there is one */
-  int first;   /* class or structure that has the first column of each kind */
-  int listed;  /* how many have columns of their own */
-  int kinds;   /* how many kinds there are */
-  int numbers; /* how many numbers of the case as a whole */
+  int classes;    /* all, with the background where there is one */
+  int first;      /* class or structure that has the first column of each kind */
+  int listed;     /* how many have columns of their own */
+  int kinds;      /* how many kinds there are */
+  int numbers;    /* how many numbers of the case as a whole */
+  int categories; /* how many categories there are; 0: none are told */
+  int verdicts;   /* how many numbers there are of them, behind those of classes */
 };
 
 CHECKED enum status segmentation_table_plan(const struct task_run *run, bool detailed,
@@ -44,6 +54,10 @@ CHECKED enum status segmentation_table_plan(const struct task_run *run, bool det
 /* The column of a class's number, -1: there is none. */
 int segmentation_table_column(const struct segmentation_table *table, enum segmentation_kind kind,
                               int c);
+
+/* The column of that, -1: there is none. */
+int segmentation_table_verdict(const struct segmentation_table *table,
+                               enum segmentation_verdict verdict);
 
 /* What class or structure c is called. */
 enum { SEGMENTATION_NAME_BYTES = 160 };

@@ -23,20 +23,29 @@ static const char *const kinds[SEGMENTATION_KINDS] = {
     [SEGMENTATION_CLASS_NSD] = "nsd",
 };
 
+static const char *const verdicts[SEGMENTATION_VERDICTS] = {
+    [SEGMENTATION_CATEGORY_CORRECT] = "category_correct",
+    [SEGMENTATION_CATEGORY] = "category",
+    [SEGMENTATION_CATEGORY_PREDICTED] = "category_predicted",
+};
+
 static void plan_short(struct segmentation_table *table) {
   table->first = table->overlapping ? 0 : 1;
   table->listed = table->classes - table->first;
   if (table->listed > SHORT_CLASSES) table->listed = 0;
   table->numbers = SEGMENTATION_IOU + 1;
   table->kinds = SEGMENTATION_CLASS_DICE + 1;
+  table->verdicts = table->categories ? SEGMENTATION_CATEGORY_CORRECT + 1 : 0;
 }
 
 enum status segmentation_table_plan(const struct task_run *run, bool detailed,
                                     struct segmentation_table *table) {
   struct segmentation_view view;
   TRY(segmentation_look(run->config, run->dataset.extent, &view));
-  *table = (struct segmentation_table){
-      .detailed = detailed, .overlapping = view.overlapping, .classes = view.classes};
+  *table = (struct segmentation_table){.detailed = detailed,
+                                       .overlapping = view.overlapping,
+                                       .classes = view.classes,
+                                       .categories = view.categories};
   if (!detailed) {
     plan_short(table);
     return STATUS_OK;
@@ -44,10 +53,12 @@ enum status segmentation_table_plan(const struct task_run *run, bool detailed,
   table->listed = view.classes;
   table->numbers = SEGMENTATION_NUMBERS;
   table->kinds = run->config->segmentation.distances ? SEGMENTATION_KINDS : SEGMENTATION_CLASS_HD95;
-  REQUIRE(table->numbers + table->kinds * table->listed <= TASK_MAX_COLUMNS, STATUS_USAGE,
+  table->verdicts = table->categories ? SEGMENTATION_VERDICTS : 0;
+  int most = (TASK_MAX_COLUMNS - table->numbers - table->verdicts) / table->kinds;
+  REQUIRE(table->listed <= most, STATUS_USAGE,
           "evaluate: expected at most %d classes or structures, found %d; choose some with "
           "data.labels or data.structures",
-          (TASK_MAX_COLUMNS - table->numbers) / table->kinds, table->listed);
+          most, table->listed);
   return STATUS_OK;
 }
 
@@ -55,6 +66,12 @@ int segmentation_table_column(const struct segmentation_table *table, enum segme
                               int c) {
   if ((int)kind >= table->kinds || c < table->first || c >= table->first + table->listed) return -1;
   return table->numbers + (int)kind * table->listed + c - table->first;
+}
+
+int segmentation_table_verdict(const struct segmentation_table *table,
+                               enum segmentation_verdict verdict) {
+  if ((int)verdict >= table->verdicts) return -1;
+  return table->numbers + table->kinds * table->listed + (int)verdict;
 }
 
 /* Commas and the like would break tables. */
@@ -92,5 +109,7 @@ enum status segmentation_columns(const struct task_run *run, bool detailed,
       segmentation_class_name(run, table.overlapping, c, name);
       snprintf(columns->name[columns->count++], TASK_COLUMN_BYTES, "%s_%.33s", kinds[kind], name);
     }
+  for (int i = 0; i < table.verdicts; i++)
+    snprintf(columns->name[columns->count++], TASK_COLUMN_BYTES, "%s", verdicts[i]);
   return STATUS_OK;
 }

@@ -16,7 +16,8 @@ struct known_case {
   float *image, *probability; /* [classes][d][h][w]: what the network says */
   uint8_t *truth;             /* [d][h][w], or [d][ceil(classes / 8)][h][w] */
   float *logits;
-  int slice; /* that the network was run on last */
+  int slice;         /* that the network was run on last */
+  float category[4]; /* its logits of the whole */
   struct task_network network;
 };
 
@@ -46,6 +47,8 @@ static enum status known_run(void *context, const int extent[3], const void *con
 /* Softmax of the logarithms, or the sigmoid of these logits, gives the probabilities back. */
 static enum status known_output(void *context, const char *name, const void **memory) {
   struct known_case *known = context;
+  *memory = known->category;
+  if (strcmp(name, "category") == 0) return STATUS_OK;
   CHECK(strcmp(name, "logits") == 0);
   size_t area = (size_t)known->extent[1] * (size_t)known->extent[2], voxels = known_voxels(known);
   size_t first = known_is_sliced(known) ? (size_t)known->slice * area : 0;
@@ -86,6 +89,7 @@ static inline void known_open(struct known_case *known, const int extent[3], int
   known->subject = (struct dataset_subject){.id = (char *)(uintptr_t) "case",
                                             .affine = affine_identity(),
                                             .spacing = {1, 1, 1},
+                                            .category = -1,
                                             .box_count = {extent[0], extent[1], extent[2]}};
   known->map.array[SHARD_IMAGE] = (const unsigned char *)known->image;
   known->map.array[overlapping ? SHARD_MASK : SHARD_LABEL] = known->truth;

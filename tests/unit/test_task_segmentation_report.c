@@ -162,6 +162,32 @@ TEST(the_report_says_what_the_counts_say) {
   known_close(&known);
 }
 
+TEST(categories_are_counted_against_each_other) {
+  static const double pairs[CASES][2] = {{0, 0}, {0, 1}, {NAN, 1}};
+  struct known_case known;
+  struct task_scores scores;
+  fill_scores(&known, &scores);
+  known_override(&known, "segmentation.categories=2");
+  CHECK_OK(segmentation_columns(&known.run, true, &columns));
+  memset(rows, 0, sizeof rows);
+  for (int i = 0; i < CASES; i++) {
+    *cell(i, "category") = pairs[i][0];
+    *cell(i, "category_predicted") = pairs[i][1];
+  }
+  scores.name = "told";
+  CHECK_OK(segmentation_report(&known.run, &scores));
+  size_t bytes;
+  char *text = read_text("metrics_told.json", &bytes);
+  json_t *json = json_loads(text, 0, NULL), *told = json_object_get(json, "category");
+  CHECK(number_at(told, "accuracy", NULL, NULL, NULL) == 0.5);
+  CHECK(number_at(told, "count", NULL, NULL, NULL) == 2);
+  json_t *line = json_array_get(json_object_get(told, "confusion"), 0);
+  CHECK(json_integer_value(json_array_get(line, 1)) == 1);
+  json_decref(json);
+  free(text);
+  known_close(&known);
+}
+
 TEST(a_report_without_distances_has_none) {
   struct known_case known;
   struct task_scores scores;
@@ -324,6 +350,7 @@ int main(void) {
   log_setup(0, 1, LOG_ERROR);
   folder = check_make_folder();
   RUN(the_report_says_what_the_counts_say);
+  RUN(categories_are_counted_against_each_other);
   RUN(a_report_without_distances_has_none);
   RUN(event_pictures_show_truth_and_prediction);
   RUN(event_pictures_of_slices_run_one_slice);

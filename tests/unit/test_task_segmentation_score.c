@@ -407,6 +407,28 @@ TEST(slices_of_predictions_are_the_likeliest_classes) {
   known_close(&known);
 }
 
+TEST(categories_are_judged_by_the_likeliest) {
+  struct known_case known;
+  open_labels(&known);
+  known_override(&known, "segmentation.categories=3");
+  known.category[1] = 2;
+  known.category[2] = 1;
+  for (int detailed = 0; detailed < 2; detailed++) {
+    known.subject.category = 1;
+    score(&known, detailed);
+    CHECK(value_of("category_correct") == 1);
+    known.subject.category = 2;
+    score(&known, detailed);
+    CHECK(value_of("category_correct") == 0);
+  }
+  CHECK(value_of("category") == 2 && value_of("category_predicted") == 1);
+  known.subject.category = -1;
+  score(&known, true);
+  CHECK(isnan(value_of("category_correct")) && isnan(value_of("category")));
+  CHECK_NEAR(value_of("dice"), 0.375, 1e-12);
+  known_close(&known);
+}
+
 TEST(the_fullest_planes_are_those_with_the_most_truth) {
   struct known_case known;
   struct segmentation_view view;
@@ -440,6 +462,7 @@ int main(void) {
   RUN(structures_are_interpolated_up_to_their_threshold);
   RUN(rounding_crosses_no_threshold);
   RUN(slices_of_predictions_are_the_likeliest_classes);
+  RUN(categories_are_judged_by_the_likeliest);
   RUN(the_fullest_planes_are_those_with_the_most_truth);
   return check_result();
 }
