@@ -65,3 +65,12 @@ grep -q "for 16 sums over the batch" plan.txt || fail "plan says nothing of the 
 "$program" bench seg.cfg --steps 1 > bench.txt
 grep -q '"seconds_median"' bench.txt || fail "bench"
 echo "ok   plan and bench"
+
+# --- a rank that fails while others sum
+cp -r shards-seg shards-damaged
+shard=shards-damaged/seg-00001-of-00002.h5
+middle=$(($(stat -c %s $shard) / 2))
+byte=$(od -An -tu1 -j $middle -N 1 $shard)
+printf "\\x$(printf %x $((255 - byte)))" | dd of=$shard bs=1 seek=$middle conv=notrunc status=none
+refused "damaged shard" 1 "$shard: subject phantom_" seg.cfg data.shards=shards-damaged/seg.h5 data.validation=0.0 data.test=0.0 \
+  output.dir=unused
