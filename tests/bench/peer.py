@@ -85,8 +85,9 @@ def measure(options, make, level):
     torch.manual_seed(options.seed)
     on = SETTINGS[:level + 1]
     torch.backends.cudnn.benchmark = "cudnn_benchmark" in on
-    memory_format = torch.channels_last_3d if "channels_last" in on else torch.contiguous_format
     net, tensors, objective, optimizer = make(options)
+    last = torch.channels_last if tensors[0].dim() == 4 else torch.channels_last_3d
+    memory_format = last if "channels_last" in on else torch.contiguous_format
     net = net.to(options.device, memory_format=memory_format)
     tensors = [t.to(options.device, memory_format=memory_format) for t in tensors]
     optimizer = optimizer(net.parameters(), lr=1e-4, fused=True if level else None)
