@@ -135,6 +135,7 @@ enum status SIMD_NAME(norm_backward)(const struct node *node, const struct io *i
   struct cut cut;
   struct io read = *io;
   if (!norm_reads_y(node)) read.y = NULL;
+  read.x[1] = NULL; /* it is not there any more */
   lay_out(node, io->workspace, &cut);
   set_lines(&cut, io);
   each_piece(&cut, &read, 0, sum_rows);
