@@ -85,9 +85,10 @@ static const struct golden_case operators[] = {
             .padding = {p, p, p}, .output_padding = {o, o, o}, .out_channels = channels, \
             .bias = true)
 
-#define SOFT_DICE(activation, background, batch, squared, numerator, denominator)               \
-  ARGUMENTS(loss_dice_arguments, LOSS_DICE_##activation, background, batch, squared, numerator, \
-            denominator)
+#define SOFT_DICE(kind, background, whole, powers, numerator, denominator)                         \
+  ARGUMENTS(loss_dice_arguments, .activation = LOSS_DICE_##kind, .include_background = background, \
+            .batch = whole, .squared = powers, .smooth_numerator = numerator,                      \
+            .smooth_denominator = denominator)
 
 static const struct golden_case segmentation_layers[] = {
     {"conv_transpose_2", "conv_transpose", TRANSPOSE(2, 0, 0, 16), 1},
