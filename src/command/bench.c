@@ -131,6 +131,7 @@ static enum status one_step(struct bench *bench) {
   struct run *run = &bench->sketch.training.run;
   struct sums *sums = &bench->sketch.sums;
   if (sums->count > 0) {
+    TRY(bench->device.ops->synchronize(&run->stream));
     TRY(sums_of_slot(sums, bench->inputs, bench->row));
     TRY(sums_give(sums, &run->stream, bench->row, 1));
   }
