@@ -288,19 +288,9 @@ static void close_work(struct work *work) {
   free(work->image);
 }
 
-static enum status check_ids(const struct volume_list *list) {
-  for (int i = 0; i < list->count; i++)
-    for (int k = 0; k < i; k++)
-      REQUIRE(strcmp(list->volumes[i].id, list->volumes[k].id) != 0, STATUS_USAGE,
-              "predict: expected volumes with different names, found %s and %s",
-              list->volumes[k].image, list->volumes[i].image);
-  return STATUS_OK;
-}
-
 static enum status segment_all(const struct config *config, const struct task_network *network,
                                const struct volume_list *list,
                                const struct segmentation_names *names, const char *directory) {
-  TRY(check_ids(list));
   TRY(file_make_directory(directory));
   for (int i = 0; i < list->count; i++) {
     struct work work = {

@@ -118,8 +118,12 @@ static enum status add_name(const struct config *config, struct volume_list *lis
                             const char *folder, const char *name) {
   struct subject_source *volume = NULL;
   if (!begins_volume(config, name)) return STATUS_OK;
-  TRY(add_volume(list, &volume));
-  TRY(add_file(volume, file_join(folder, name)));
+  char *path = file_join(folder, name);
+  bool is_folder = path && file_is_directory(path);
+  enum status status = is_folder ? STATUS_OK : add_volume(list, &volume);
+  if (is_folder || status) free(path);
+  if (is_folder || status) return status;
+  TRY(add_file(volume, path));
   if (config->data.channels > 1 && stem_ends(name, "_0000")) TRY(add_channels(volume));
   return finish_volume(config, volume, id_of(volume->image));
 }
@@ -170,14 +174,24 @@ static enum status add_word(const struct config *config, struct volume_list *lis
   return subject ? STATUS_OK : add_folder(config, list, word);
 }
 
+/* There are volumes, and what is written of one is not written over another's. */
+static enum status check_list(const struct volume_list *list) {
+  REQUIRE(list->count > 0, STATUS_USAGE, "predict: expected volumes or folders, found none");
+  for (int i = 0; i < list->count; i++)
+    for (int k = 0; k < i; k++)
+      REQUIRE(strcmp(list->volumes[i].id, list->volumes[k].id) != 0, STATUS_USAGE,
+              "predict: expected volumes with different names, found %s and %s",
+              list->volumes[k].image, list->volumes[i].image);
+  return STATUS_OK;
+}
+
 enum status volume_list_find(const struct config *config, const char *const *words, int count,
                              struct volume_list *list) {
   enum status status = STATUS_OK;
   *list = (struct volume_list){0};
   for (int i = 0; i < count && !status; i++) status = add_word(config, list, words[i]);
+  if (!status) status = check_list(list);
   if (status) volume_list_close(list);
-  REQUIRE(status || list->count > 0, STATUS_USAGE,
-          "predict: expected volumes or folders, found none");
   return status;
 }
 
