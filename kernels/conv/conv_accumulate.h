@@ -20,16 +20,26 @@ struct conv_taps {
   const float *x, *first, *last, *w;
 };
 
-/* sums[voxel][16] += x[step * voxel + tap] * w[offset + tap] over all taps, channels of the group
- * and `count` rows. */
-typedef void conv_accumulate(float *sums, const struct conv_taps *rows, int count, size_t offset);
+/* The sums of a block of 16 target channels. */
+enum { CONV_BLOCK_SUMS = CONV_TILE * CHANNEL_BLOCK };
+
+/* sums[block][voxel][16] += x[step * voxel + tap] * w[offset + stride * block + tap] over all taps,
+ * channels of the group and `count` rows. */
+typedef void conv_accumulate(float *sums, const struct conv_taps *rows, int count, size_t offset,
+                             size_t stride);
 
 /* taps: as many as conv_taps_together says; blocked: groups of 16 channels, else of 1; step: 1 or 2
- * source voxels per target voxel; width: as conv_tile_width says. */
-conv_accumulate *SIMD_NAME(conv_accumulator)(int taps, bool blocked, int step, int width);
+ * source voxels per target voxel; width: as conv_tile_width says; blocks: as conv_blocks_together
+ * says. */
+conv_accumulate *SIMD_NAME(conv_accumulator)(int taps, bool blocked, int step, int width,
+                                             int blocks);
 
 /* How many of `taps` taps to multiply together. */
 int SIMD_NAME(conv_taps_together)(int taps, bool blocked, int step);
+
+/* How many of `blocks` blocks to multiply together: several where a tile is so narrow that the sums
+ * of one would wait for each other. */
+int SIMD_NAME(conv_blocks_together)(int width, int blocks);
 
 /* The width of the first tile of a row of `voxels` voxels; at most CONV_TILE. */
 int SIMD_NAME(conv_tile_width)(int voxels);

@@ -124,7 +124,37 @@ size_t SIMD_NAME(conv_direct_data_size)(const struct node *node, int input) {
   return round_to_line(conv_packing_size(&packing));
 }
 
-static void prepare(struct node *node) {
+/* --- rows --- */
+
+enum { LEAST_ROW = 64 };
+
+static bool sees_one_voxel(const struct node *node) {
+  const struct conv_arguments *a = conv_arguments_of(node);
+  for (int i = 0; i < 3; i++)
+    if (a->kernel[i] != 1 || a->stride[i] != 1 || a->padding[i] != 0) return false;
+  return !any_upsampled(node);
+}
+
+static void merge_axes(struct shape *s) {
+  int *axes[] = {&s->h, &s->d};
+  for (int i = 0; i < 2 && s->w < LEAST_ROW; i++) {
+    s->w *= *axes[i];
+    *axes[i] = 1;
+  }
+}
+
+/* The same node on longer rows where its rows are short and voxels know nothing of each other. */
+static struct node with_long_rows(const struct node *node) {
+  struct node merged = *node;
+  if (!sees_one_voxel(node)) return merged;
+  for (int i = 0; i < merged.input_count; i++) merge_axes(&merged.x[i].shape);
+  merge_axes(&merged.y.shape);
+  return merged;
+}
+
+static void prepare(struct node *original) {
+  struct node merged = with_long_rows(original);
+  const struct node *node = &merged;
   size_t most = 0;
   for (int i = 0; i < node->input_count; i++) {
     size_t weights = SIMD_NAME(conv_direct_weights_size)(node, i);
@@ -132,9 +162,9 @@ static void prepare(struct node *node) {
     if (weights > most) most = weights;
     if (data > most) most = data;
   }
-  node->forward_workspace = sizeof(float) * (SIMD_NAME(conv_bias_size)(&node->y) +
-                                             SIMD_NAME(conv_direct_output_size)(node));
-  node->backward_workspace = sizeof(float) * (SIMD_NAME(conv_activation_size)(&node->y) + most);
+  original->forward_workspace = sizeof(float) * (SIMD_NAME(conv_bias_size)(&node->y) +
+                                                 SIMD_NAME(conv_direct_output_size)(node));
+  original->backward_workspace = sizeof(float) * (SIMD_NAME(conv_activation_size)(&node->y) + most);
 }
 
 /* --- passes --- */
@@ -183,8 +213,11 @@ void SIMD_NAME(conv_direct_data)(const struct node *node, const struct io *io, i
   compute(target, &source, 1);
 }
 
-static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
+static enum status forward(const struct node *original, const struct io *io,
+                           struct stream *stream) {
   (void)stream;
+  struct node merged = with_long_rows(original);
+  const struct node *node = &merged;
   const struct conv_arguments *a = conv_arguments_of(node);
   float *bias = io->workspace, *packed = bias + SIMD_NAME(conv_bias_size)(&node->y);
   struct conv_target target = {.tensor = &node->y, .data = io->y, .slope = a->slope};
@@ -193,8 +226,11 @@ static enum status forward(const struct node *node, const struct io *io, struct 
   return STATUS_OK;
 }
 
-static enum status backward(const struct node *node, const struct io *io, struct stream *stream) {
+static enum status backward(const struct node *original, const struct io *io,
+                            struct stream *stream) {
   (void)stream;
+  struct node merged = with_long_rows(original);
+  const struct node *node = &merged;
   const struct conv_arguments *a = conv_arguments_of(node);
   float *partial = io->workspace;
   float *workspace = partial + SIMD_NAME(conv_activation_size)(&node->y);

@@ -63,20 +63,42 @@ size_t conv_packing_at(const struct conv_packing *packing, const int phase[3], i
          conv_packing_group_size(packing, phase) * group;
 }
 
-/* The up to 8 places of kernel index k in one channel of a group; returns how many. */
-static int find_places(const struct conv_packing *packing, const int phase[3], const int k[3],
-                       size_t places[8]) {
-  const struct conv_axis *axis = packing->axis;
+/* Where the kernel's values count in one channel of a group: value `index` at float `at`. */
+enum { MOST_PLACES = CONV_MOST_KERNEL * CONV_MOST_KERNEL * CONV_MOST_KERNEL * 8 };
+struct places {
+  int count;
+  struct place {
+    int index, at;
+  } place[MOST_PLACES];
+};
+
+/* The kernel indices along an axis that count, and at which tap; returns how many. */
+static int find_taps(const struct conv_axis *axis, int kernel, int phase,
+                     struct place taps[2 * CONV_MOST_KERNEL]) {
   int count = 0;
-  for (int choice = 0; choice < 8; choice++) {
-    int d = axis[0].tap[phase[0]][k[0]][choice / 4];
-    int h = axis[1].tap[phase[1]][k[1]][choice / 2 % 2];
-    int w = axis[2].tap[phase[2]][k[2]][choice % 2];
-    if (d < 0 || h < 0 || w < 0) continue;
-    int64_t tap = ((int64_t)d * axis[1].taps[phase[1]] + h) * axis[2].taps[phase[2]] + w;
-    places[count++] = (size_t)tap * packing->group * LANES;
-  }
+  for (int k = 0; k < kernel; k++)
+    for (int i = 0; i < 2; i++)
+      if (axis->tap[phase][k][i] >= 0) taps[count++] = (struct place){k, axis->tap[phase][k][i]};
   return count;
+}
+
+static void find_places(const struct conv_packing *packing, const int phase[3],
+                        struct places *places) {
+  struct place taps[3][2 * CONV_MOST_KERNEL];
+  const struct conv_axis *axis = packing->axis;
+  const int *kernel = packing->kernel;
+  int count[3], line = packing->group * LANES;
+  for (int i = 0; i < 3; i++) count[i] = find_taps(&axis[i], kernel[i], phase[i], taps[i]);
+  places->count = 0;
+  for (int d = 0; d < count[0]; d++)
+    for (int h = 0; h < count[1]; h++)
+      for (int w = 0; w < count[2]; w++) {
+        const struct place *at[] = {&taps[0][d], &taps[1][h], &taps[2][w]};
+        int row = at[0]->at * axis[1].taps[phase[1]] + at[1]->at;
+        places->place[places->count++] =
+            (struct place){(at[0]->index * kernel[1] + at[1]->index) * kernel[2] + at[2]->index,
+                           (row * axis[2].taps[phase[2]] + at[2]->at) * line};
+      }
 }
 
 static int at_most(int value, int limit) {
@@ -87,12 +109,6 @@ static int kernel_size(const struct conv_packing *packing) {
   return packing->kernel[0] * packing->kernel[1] * packing->kernel[2];
 }
 
-static void split_kernel_index(const struct conv_packing *packing, int index, int k[3]) {
-  k[0] = index / packing->kernel[2] / packing->kernel[1];
-  k[1] = index / packing->kernel[2] % packing->kernel[1];
-  k[2] = index % packing->kernel[2];
-}
-
 void conv_packing_split_phase(const struct conv_packing *packing, int index, int phase[3]) {
   int h = packing->axis[1].phases, w = packing->axis[2].phases;
   phase[0] = index / w / h;
@@ -100,48 +116,46 @@ void conv_packing_split_phase(const struct conv_packing *packing, int index, int
   phase[2] = index % w;
 }
 
-static void pack_group(const struct conv_packing *packing, const float *w, float *packed,
-                       const int phase[3], int lanes) {
-  size_t places[8];
-  for (int index = 0; index < kernel_size(packing); index++) {
-    int k[3];
-    split_kernel_index(packing, index, k);
-    int count = find_places(packing, phase, k, places);
-    for (int i = 0; i < count; i++)
-      for (int lane = 0; lane < lanes; lane++)
-        packed[places[i] + lane] += w[packing->lane_stride * lane + index];
-  }
+/* Lane by lane: lanes may lie so far apart that their lines would drive each other out. */
+static void pack_channel(const struct conv_packing *packing, const struct places *places,
+                         const float *w, float *packed, int lanes) {
+  for (int lane = 0; lane < lanes; lane++, packed++, w += packing->lane_stride)
+    for (int i = 0; i < places->count; i++)
+      packed[places->place[i].at] += w[places->place[i].index];
 }
 
-void conv_pack(const struct conv_packing *packing, const float *w, float *packed) {
-  int blocks = conv_packing_lane_blocks(packing), groups = conv_packing_groups(packing);
-  int units = conv_packing_phases(packing) * blocks * groups;
-#pragma omp parallel for schedule(static)
-  for (int unit = 0; unit < units; unit++) {
-    int phase[3], group = unit % groups, block = unit / groups % blocks;
-    conv_packing_split_phase(packing, unit / groups / blocks, phase);
-    float *to = packed + conv_packing_at(packing, phase, block, group);
-    memset(to, 0, sizeof(float) * conv_packing_group_size(packing, phase));
-    int channels = at_most(packing->channels - group * packing->group, packing->group);
-    for (int c = 0; c < channels; c++)
-      pack_group(packing,
+static void pack_group(const struct conv_packing *packing, const float *w, float *packed,
+                       const int phase[3], int block, int group) {
+  struct places places;
+  float *to = packed + conv_packing_at(packing, phase, block, group);
+  int channels = at_most(packing->channels - group * packing->group, packing->group);
+  find_places(packing, phase, &places);
+  memset(to, 0, sizeof(float) * conv_packing_group_size(packing, phase));
+  for (int c = 0; c < channels; c++)
+    pack_channel(packing, &places,
                  w + packing->lane_stride * block * LANES +
                      packing->channel_stride * (group * packing->group + c),
-                 to + c * LANES, phase, at_most(packing->lanes - block * LANES, LANES));
-  }
+                 to + c * LANES, at_most(packing->lanes - block * LANES, LANES));
 }
 
-static void unpack_group(const struct conv_packing *packing, const float *packed, float *dw,
+/* All phases of a group together: they share the weights' lines. */
+void conv_pack(const struct conv_packing *packing, const float *w, float *packed) {
+  int blocks = conv_packing_lane_blocks(packing), groups = conv_packing_groups(packing);
+#pragma omp parallel for schedule(static)
+  for (int unit = 0; unit < blocks * groups; unit++)
+    for (int index = 0; index < conv_packing_phases(packing); index++) {
+      int phase[3];
+      conv_packing_split_phase(packing, index, phase);
+      pack_group(packing, w, packed, phase, unit / groups, unit % groups);
+    }
+}
+
+static void unpack_phase(const struct conv_packing *packing, const float *packed, float *dw,
                          const int phase[3], int lanes) {
-  size_t places[8];
-  for (int index = 0; index < kernel_size(packing); index++) {
-    int k[3];
-    split_kernel_index(packing, index, k);
-    int count = find_places(packing, phase, k, places);
-    for (int i = 0; i < count; i++)
-      for (int lane = 0; lane < lanes; lane++)
-        dw[packing->lane_stride * lane + index] += packed[places[i] + lane];
-  }
+  struct places places;
+  find_places(packing, phase, &places);
+  for (int lane = 0; lane < lanes; lane++, packed++, dw += packing->lane_stride)
+    for (int i = 0; i < places.count; i++) dw[places.place[i].index] += packed[places.place[i].at];
 }
 
 static void unpack_channel(const struct conv_packing *packing, const float *packed, float *dw,
@@ -153,7 +167,7 @@ static void unpack_channel(const struct conv_packing *packing, const float *pack
     int phase[3];
     conv_packing_split_phase(packing, index, phase);
     size_t at = conv_packing_at(packing, phase, block, channel / packing->group);
-    unpack_group(packing, packed + at + channel % packing->group * LANES, dw, phase, lanes);
+    unpack_phase(packing, packed + at + channel % packing->group * LANES, dw, phase, lanes);
   }
 }
 

@@ -14,7 +14,7 @@ enum {
 /* A tile of target voxels: where it is and its sums so far. */
 struct tile {
   int n, block, blocks, phase[3], at[3], width;
-  float sums[BLOCKS_TOGETHER][CONV_TILE * CHANNEL_BLOCK];
+  float sums[BLOCKS_TOGETHER][CONV_BLOCK_SUMS];
 };
 
 /* Taps on their way to the sums: `count` taps from tap `from` on. */
@@ -34,11 +34,13 @@ static int source_at(const struct conv_packing *packing, const struct tile *tile
 
 static void flush(struct tile *tile, struct gathered *gathered, const struct conv_source *source) {
   const struct conv_packing *packing = &source->packing;
-  conv_accumulate *add = SIMD_NAME(conv_accumulator)(gathered->count, packing->group > 1,
-                                                     packing->axis[2].step, tile->width);
   size_t stride = conv_packing_block_stride(packing, tile->phase);
-  for (int b = 0; b < tile->blocks; b++)
-    add(tile->sums[b], gathered->taps, gathered->rows, stride * b);
+  for (int b = 0, blocks; b < tile->blocks; b += blocks) {
+    blocks = SIMD_NAME(conv_blocks_together)(tile->width, tile->blocks - b);
+    conv_accumulate *add = SIMD_NAME(conv_accumulator)(gathered->count, packing->group > 1,
+                                                       packing->axis[2].step, tile->width, blocks);
+    add(tile->sums[b], gathered->taps, gathered->rows, stride * b, stride);
+  }
   gathered->rows = 0;
 }
 
