@@ -50,6 +50,9 @@ static enum status check_window(const struct segmentation_view *view) {
   TRY(model_find(view->config->model.name, &model));
   int multiple = model->multiple(view->config);
   const int *window = view->window;
+  REQUIRE(!segmentation_samples(view->config, "slice") || multiple == 1 ||
+              view->config->model.dimensions == 2,
+          STATUS_USAGE, "model.dimensions: expected 2 for slices, found 3");
   for (int axis = view->config->model.dimensions == 2; axis < 3; axis++)
     REQUIRE(window[axis] % multiple == 0, STATUS_USAGE,
             "%s: expected extents that are multiples of %d (the network's), found %d %d %d",
@@ -122,6 +125,8 @@ void segmentation_find_source(const struct task_run *run, const struct segmentat
   const struct real_list *wanted = &view->config->data.spacing;
   double spacing[3] = {1, 1, 1};
   int volume[3];
+  memcpy(extent, view->window, sizeof volume);
+  if (!augment_moves(view->config)) return; /* the network sees what is read */
   memcpy(volume, dataset->extent, sizeof volume);
   if (view->window[0] == 1) volume[0] = 1;
   for (int axis = 0; axis < 3; axis++) {

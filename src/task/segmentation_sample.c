@@ -4,7 +4,6 @@
 #include <string.h>
 #include "base/random.h"
 #include "data/structures.h"
-#include "data/structures.h"
 #include "kernels/common/logits.h"
 #include "task/augment.h"
 #include "task/common.h"
@@ -20,6 +19,19 @@ static void close_samples(void *own) {
   free(samples);
 }
 
+/* Whether slice k has any structure. Label maps are looked through, where it matters. */
+static bool has_structures(const struct task_run *run, int subject, int k) {
+  const struct dataset *dataset = &run->dataset;
+  const uint16_t *structures = dataset_slice_structures(dataset, subject);
+  size_t area = (size_t)dataset->extent[1] * (size_t)dataset->extent[2];
+  if (structures) return structures[k] > 0;
+  if (run->config->segmentation.drop_empty == 0) return true;
+  const uint8_t *labels = dataset_label(dataset, subject) + (size_t)k * area;
+  for (size_t i = 0; i < area; i++)
+    if (labels[i]) return true;
+  return false;
+}
+
 /* Own slices of training subjects: with structures in front, without behind. */
 static void list_slices(const struct task_run *run, struct segmentation_samples *samples) {
   const struct dataset *dataset = &run->dataset;
@@ -27,13 +39,12 @@ static void list_slices(const struct task_run *run, struct segmentation_samples 
   int all = samples->slices;
   for (int i = 0; i < run->subject_count[SPLIT_TRAIN]; i++) {
     int subject = run->subjects[SPLIT_TRAIN][i];
-    const uint16_t *structures = dataset_slice_structures(dataset, subject);
     const struct dataset_subject *found = &dataset->subjects[subject];
     for (int k = found->box_first[0]; k < found->box_first[0] + found->box_count[0]; k++) {
-      bool some = !structures || structures[k] > 0;
-      int place = some ? samples->with++ : all - ++samples->without;
+      int place = has_structures(run, subject, k) ? samples->with++ : all - ++samples->without;
       samples->list[place] = (struct segmentation_slice){subject, k};
     }
+    dataset_release_pages(dataset, subject);
   }
 }
 
@@ -47,6 +58,9 @@ static enum status open_slices(struct task_run *run, struct segmentation_samples
   list_slices(run, samples);
   double kept = 1 - run->config->segmentation.drop_empty;
   samples->without_kept = (int)(samples->without * kept + 0.5);
+  REQUIRE(samples->with + samples->without_kept > 0, STATUS_USAGE,
+          "segmentation.drop_empty: expected slices to train on, found %d without structures only",
+          samples->without);
   return STATUS_OK;
 }
 
