@@ -95,7 +95,7 @@ enum status segmentation_write_colours(const char *label_map,
   for (const char *next = suffix; next; next = strstr(next + 1, ".nii")) suffix = next;
   int stem = suffix ? (int)(suffix - label_map) : (int)strlen(label_map);
   char *slicer = file_format("%.*s.ctbl", stem, label_map);
-  char *snap = file_format("%.*s_labels.txt", stem, label_map);
+  char *snap = file_format("%.*s.txt", stem, label_map);
   enum status status = slicer && snap ? write_table(slicer, legend, print_slicer)
                                       : status_fail(STATUS_FAILED, __FILE__, __LINE__,
                                                     "%s: out of memory", label_map);

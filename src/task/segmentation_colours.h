@@ -16,7 +16,7 @@ struct segmentation_legend {
 };
 
 /* Beside a label map FILE.nii or FILE.nii.gz: FILE.ctbl, a colour table of 3D Slicer (number, name
- * without spaces, red, green, blue, opacity; 0 is transparent), and FILE_labels.txt, a label
+ * without spaces, red, green, blue, opacity; 0 is transparent), and FILE.txt, a label
  * description file of ITK-SNAP. Replaces the files. */
 CHECKED enum status segmentation_write_colours(const char *label_map,
                                                const struct segmentation_legend *legend);

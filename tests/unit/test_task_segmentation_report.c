@@ -334,7 +334,7 @@ TEST(colour_tables_are_as_viewers_read_them) {
   snprintf(expected, sizeof expected, "\n500 left_ventricle %d %d %d 255\n820 aorta %d %d %d 255\n",
            first.red, first.green, first.blue, second.red, second.green, second.blue);
   CHECK(strstr(slicer, "\n0 Background 0 0 0 0\n") && strstr(slicer, expected));
-  char *snap = read_text("a.nii_label_labels.txt", &bytes);
+  char *snap = read_text("a.nii_label.txt", &bytes);
   int value = 0, red = 0, green, blue, opacity = 0, visible, mesh = 0;
   char name[64] = "", *line = strstr(snap, "  500 ");
   CHECK(line && sscanf(line, "%d %d %d %d %d %d %d \"%63[^\"]\"", &value, &red, &green, &blue,
