@@ -72,6 +72,10 @@ static enum status find_coarseness(const struct config *config, int coarser[3]) 
   return STATUS_OK;
 }
 
+bool segmentation_overlaps(const struct config *config) {
+  return strcmp(config->data.layout, "totalsegmentator") == 0;
+}
+
 enum status segmentation_look(const struct config *config, const int extent[3],
                               struct segmentation_view *view) {
   const struct int_list *patch = &config->segmentation.patch;
@@ -80,12 +84,10 @@ enum status segmentation_look(const struct config *config, const int extent[3],
       .config = config,
       .classes = (int)config->model.classes,
       .categories = (int)config->segmentation.categories,
-      .overlapping = strcmp(config->data.layout, "totalsegmentator") == 0,
+      .stored = (int)config->data.channels,
+      .overlapping = segmentation_overlaps(config),
   };
   TRY(check_windows(config));
-  int windows = config->segmentation.windows.count / 2;
-  view->stored = (int)config->data.channels;
-  view->channels = windows > 0 ? windows : view->stored;
   REQUIRE(!patches || patch->count == 3, STATUS_USAGE,
           "segmentation.patch: expected 3 numbers, found %d", patch->count);
   memcpy(view->planned, extent, sizeof view->planned);

@@ -2,13 +2,13 @@
  * structures it is of (masks that may overlap, sigmoids). One task for volumes, patches of them,
  * and slices: what the network is run on is its *window*. */
 #pragma once
+#include "kernels/dropout/dropout.h"
 #include "task/task.h"
 
 /* What the network sees and says. */
 struct segmentation_view {
   const struct config *config;
   int stored;       /* channels of the image as prepared */
-  int channels;     /* of what the network sees: one for each of segmentation.windows */
   int classes;      /* logits of a voxel */
   int categories;   /* of volumes as a whole; 0: none are told */
   bool overlapping; /* each class by itself, with bits of truth: data.layout says so */
@@ -17,31 +17,24 @@ struct segmentation_view {
   int coarser[3];   /* its logits have the extents window[a] / coarser[a] */
 };
 
+/* Whether voxels may be of several structures: data.layout says so. */
+bool segmentation_overlaps(const struct config *config);
+
 /* For volumes of that extent. STATUS_USAGE: keys that do not fit each other, named. */
 CHECKED enum status segmentation_look(const struct config *config, const int extent[3],
                                       struct segmentation_view *view);
-
-enum { SEGMENTATION_KEY = 16 }; /* numbers of the input that says what dropout drops */
 
 /* Where the inputs of a graph are among its inputs; -1: there is none. */
 struct segmentation_inputs {
   int image;    /* [c d h w] float32: the window, or what augmentation moves into it */
   int truth;    /* uint8: classes [1 d h w], or packed masks [ceil(K/8) d h w] */
   int change;   /* the first of what augmentation needs (augment.h) */
-  int dropout;  /* key of this sample's random numbers */
+  int dropout;  /* [DROPOUT_KEY]: of this sample's random numbers */
   int category; /* uint8: of the subject, 255: not known */
   int count;
 };
 struct segmentation_inputs segmentation_inputs_of(const struct segmentation_view *view,
                                                   enum purpose purpose);
-
-/* A training or evaluation sample. */
-struct segmentation_sample {
-  int subject;
-  int slice;       /* sample slice: which */
-  int64_t epoch;   /* -1: not of training */
-  int64_t variant; /* which copy of the subject */
-};
 
 /* A plane along d of what the network says: probabilities [classes][h][w] of plane d of the volume,
  * mean over windows, passes and members. */

@@ -35,7 +35,7 @@ static enum status add_training_inputs(struct build *build, const int extent[3])
 }
 
 static enum status add_key(struct build *build) {
-  const struct shape shape = {build->samples, SEGMENTATION_KEY, 1, 1, 1};
+  const struct shape shape = {build->samples, DROPOUT_KEY, 1, 1, 1};
   return graph_input(build->graph, "dropout", shape, build->graph->dtype, false, &build->dropout);
 }
 

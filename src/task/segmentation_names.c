@@ -4,10 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
-
-static bool overlaps(const struct config *config) {
-  return strcmp(config->data.layout, "totalsegmentator") == 0;
-}
+#include "task/segmentation.h"
 
 static enum status add_name(struct segmentation_names *names, char *name) {
   REQUIRE(name, STATUS_FAILED, "out of memory");
@@ -57,15 +54,17 @@ static enum status read_map(const struct config *config, struct segmentation_nam
   char *path = map_path(config);
   REQUIRE(path, STATUS_FAILED, "out of memory");
   json_t *map = file_exists(path) ? json_load_file(path, 0, NULL) : NULL;
-  enum status status = map ? take_map(map, overlaps(config) ? 0 : 1, names) : STATUS_OK;
+  enum status status =
+      map ? take_map(map, segmentation_overlaps(config) ? 0 : 1, names) : STATUS_OK;
   json_decref(map);
   free(path);
   return status;
 }
 
 static enum status find(const struct config *config, int wanted, struct segmentation_names *names) {
-  const char *key = overlaps(config) ? "data.structures" : "data.label_names";
-  const char *list = overlaps(config) ? config->data.structures : config->data.label_names;
+  const char *key = segmentation_overlaps(config) ? "data.structures" : "data.label_names";
+  const char *list =
+      segmentation_overlaps(config) ? config->data.structures : config->data.label_names;
   TRY(take_list(list, names));
   REQUIRE(names->count == 0 || names->count == wanted, STATUS_USAGE,
           "%s: expected %d names, for model.classes = %lld, found %d", key, wanted,
@@ -78,7 +77,7 @@ static enum status find(const struct config *config, int wanted, struct segmenta
 }
 
 enum status segmentation_names_find(const struct config *config, struct segmentation_names *names) {
-  int wanted = (int)config->model.classes - (overlaps(config) ? 0 : 1);
+  int wanted = (int)config->model.classes - (segmentation_overlaps(config) ? 0 : 1);
   *names = (struct segmentation_names){0};
   enum status status = find(config, wanted, names);
   if (status) segmentation_names_free(names);

@@ -275,7 +275,7 @@ static void put_key(const struct task_run *run, const struct sample *sample, flo
   uint32_t place = (uint32_t)sample->subject << 16 ^ (uint32_t)sample->variant;
   struct random stream = random_stream((uint64_t)run->config->root.seed, RANDOM_DROPOUT,
                                        (uint32_t)sample->epoch, place);
-  memset(key, 0, sizeof *key * SEGMENTATION_KEY);
+  memset(key, 0, sizeof *key * DROPOUT_KEY);
   for (int i = 0; i < 2; i++) key[i] = (float)(random_bits(&stream) >> 8);
 }
 

@@ -198,7 +198,7 @@ static enum status add_category(const struct inference *work) {
 static void draw_key(const struct inference *work, int run, int window, float key[]) {
   struct random stream = random_stream((uint64_t)work->view->config->root.seed, RANDOM_PASSES,
                                        (uint32_t)run, (uint32_t)window);
-  memset(key, 0, sizeof(float) * SEGMENTATION_KEY);
+  memset(key, 0, sizeof(float) * DROPOUT_KEY);
   for (int i = 0; i < 2; i++) key[i] = (float)(random_bits(&stream) >> 8);
 }
 
@@ -213,7 +213,7 @@ static enum status run_window(struct inference *work, int number) {
   const struct task_network *network = work->network;
   size_t bytes = sizeof(float) * window_voxels(work) * (size_t)work->view->classes;
   int passes = passes_of(work), members = network->members > 1 ? network->members : 1;
-  float key[SEGMENTATION_KEY];
+  float key[DROPOUT_KEY];
   const void *inputs[] = {work->crop, key};
   memset(work->mean, 0, bytes);
   if (work->square) memset(work->square, 0, bytes);

@@ -35,7 +35,7 @@ static enum status run(void *context, const int extent[3], const void *const *in
   if (segmentation_inputs_of(view, PURPOSE_PREDICTION).dropout >= 0 && oracle->runs < MOST_RUNS) {
     const float *key = inputs[1];
     memcpy(oracle->keys[oracle->runs], key, sizeof oracle->keys[0]);
-    for (int i = 2; i < SEGMENTATION_KEY; i++) CHECK(key[i] == 0);
+    for (int i = 2; i < DROPOUT_KEY; i++) CHECK(key[i] == 0);
   }
   oracle->runs++;
   return STATUS_OK;
@@ -74,7 +74,6 @@ static struct oracle *open_oracle(const char *keys, int classes, const int windo
   CHECK_OK(config_parse(&oracle->config, text, "test"));
   oracle->view = (struct segmentation_view){.config = &oracle->config,
                                             .stored = 1,
-                                            .channels = 1,
                                             .classes = classes,
                                             .planned = {3, 5, 7},
                                             .window = {window[0], window[1], window[2]},
