@@ -14,8 +14,8 @@ CONFIGS = os.path.join(HERE, "..", "..", "configs")
 # The config, what changes in it (sizes, and what the peer does not do), the peer and its size.
 PAIRS = {
     "resnet_seg": ("segmentation_volumetric.cfg",
-                   ["data.resample=[64,128,0]", "data.size=[0,0,32]", "train.slot_samples=2"],
-                   "resnet_seg_torch.py", ["--size", "64", "128", "32", "--batch", "2"]),
+                   ["data.resample=[128,256,0]", "data.size=[0,0,32]", "train.slot_samples=2"],
+                   "resnet_seg_torch.py", ["--size", "128", "256", "32", "--batch", "2"]),
     "unet": ("segmentation_planar.cfg", ["data.size=[0,256,256]", "train.slot_samples=8"],
              "unet_torch.py", ["--size", "256", "256", "--batch", "8"]),
 }

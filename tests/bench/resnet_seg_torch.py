@@ -1,6 +1,6 @@
 """Times a training step of the volumetric segmentation network (forward, weighted cross entropy of the logits brought to
 full resolution, backward, Adam) in PyTorch; prints JSON.
-    python3 resnet_seg_torch.py --size 64 128 32 --batch 2 --threads 2 [--tuned] [--best] [--bf16]"""
+    python3 resnet_seg_torch.py --size 128 256 32 --batch 2 --threads 2 [--tuned] [--best] [--bf16]"""
 import argparse
 
 import peer
@@ -25,7 +25,7 @@ def make(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, nargs=3, default=(64, 128, 32))
+    parser.add_argument("--size", type=int, nargs=3, default=(128, 256, 32))
     parser.add_argument("--channels", type=int, default=2)
     parser.add_argument("--preset", default="resnet50e2_unet")
     peer.add_timing_options(parser, 2)
