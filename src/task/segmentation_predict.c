@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "data/subject.h"
 #include "kernels/common/logits.h"
+#include "model/model.h"
 #include "task/segmentation_colours.h"
 #include "task/segmentation_names.h"
 #include "task/segmentation_prediction.h"
@@ -51,10 +52,25 @@ static enum status take_deviation(void *context, int d, const float *deviations)
   return segmentation_prediction_take(&work->deviation, d, deviations);
 }
 
+/* What the network sees at once of a whole volume that nobody brought to its multiples; beyond the
+ * volume it sees zeros. */
+static enum status fit_network(const struct config *config, const int extent[3], int fitting[3]) {
+  const struct model *model;
+  TRY(model_find(config->model.name, &model));
+  int multiple = model->multiple(config);
+  for (int axis = 0; axis < 3; axis++) {
+    int step = axis == 0 && config->model.dimensions == 2 ? 1 : multiple;
+    fitting[axis] = (extent[axis] + step - 1) / step * step;
+  }
+  return STATUS_OK;
+}
+
 static enum status infer(struct work *work, const struct task_network *network) {
   const int *extent = work->volumes.target.extent;
+  int fitting[3];
   uint8_t *label;
-  TRY(segmentation_look(work->config, extent, &work->view));
+  TRY(fit_network(work->config, extent, fitting));
+  TRY(segmentation_look(work->config, fitting, &work->view));
   /* one plan serves patches of volumes of any extent */
   if (segmentation_samples(work->config, "patch"))
     memcpy(work->view.planned, work->view.window, sizeof work->view.planned);
@@ -72,6 +88,12 @@ static enum status infer(struct work *work, const struct task_network *network) 
 }
 
 /* --- files --- */
+
+/* Names of classes may be more than names of files. */
+static void clean(char *name) {
+  for (; name && *name; name++)
+    if (*name == '/') *name = '_';
+}
 
 static enum status write_volume(const struct work *work, const struct volume *volume,
                                 const char *name, enum volume_type type) {
@@ -148,6 +170,7 @@ static enum status write_map(const struct work *work, uint8_t *scratch) {
 static enum status write_structure(const struct work *work, int c, const uint8_t *mask) {
   struct volume volume;
   char *name = file_format("%s/%s", work->name, work->names->name[c]);
+  clean(name ? name + strlen(work->name) + 1 : NULL);
   REQUIRE(name, STATUS_FAILED, "%s: out of memory", work->directory);
   enum status status = volume_create(&volume, &work->grid, 1);
   if (!status) {
@@ -190,10 +213,13 @@ static enum status write_probabilities(const struct work *work) {
   for (int c = first; c < work->view.classes; c++) {
     struct volume map;
     char *what = file_format("probability_%s", work->names->name[c - first]);
+    clean(what);
     REQUIRE(what, STATUS_FAILED, "%s: out of memory", work->name);
     enum status status = segmentation_prediction_map(&work->mean, c, &work->grid, &map);
-    if (!status) status = write_as(work, &map, what, VOLUME_FLOAT32);
-    if (!status) volume_close(&map);
+    if (!status) {
+      status = write_as(work, &map, what, VOLUME_FLOAT32);
+      volume_close(&map);
+    }
     free(what);
     TRY(status);
   }

@@ -79,6 +79,14 @@ cmp <(gzip -dc back.nii.gz | tail -c 16384) <(gzip -dc out/phantom_000_labels.ni
   fail "a turned volume has other labels"
 echo "ok   a turned volume gets the same labels, turned"
 
+# Volumes of another extent than any that was trained on, and names that are none of files.
+"$program" phantom odd phantom.subjects=1 'phantom.size=[11,13,9]' 2> phantom.log
+"$program" predict patches.cfg --output odd-out odd/images data.label_names=a/b,c segmentation.probabilities=true
+for name in labels probability_a_b probability_c; do
+  same_place odd/images/phantom_000.nii.gz odd-out/phantom_000_$name.nii.gz
+done
+echo "ok   a volume of another extent"
+
 ranks 1 patches.cfg output.dir=other seed=2 train.epochs=4 train.validate_every=0
 "$program" predict patches.cfg --output ensemble segmentation.probabilities=true \
   --checkpoint patches/checkpoints/best.medtrain,other/checkpoints/last.medtrain phantoms/images/phantom_000.nii.gz
@@ -99,6 +107,15 @@ refused "another number of classes" 2 "model.classes: expected 3, as many as sha
   patches.cfg train.slots=3 output.dir=refused model.classes=4
 refused "flips of nameless classes" 2 "augment.flip" patches.cfg train.slots=3 output.dir=refused augment.flip=LR \
   data.label_names= data.shards=shards/tiny.h5 model.classes=13
+
+# --- whole volumes, each on its own grid: the network was planned for others
+whole=(patches.cfg output.dir=whole data.grid=own data.shards=shards-whole/data.h5 segmentation.sample=volume model.dropout=0.0)
+"$program" prepare "${whole[@]}"
+ranks 2 "${whole[@]}" train.epochs=2 train.validate_every=1
+ranks 1 evaluate "${whole[@]}" > table.txt train.epochs=2 train.validate_every=1
+"$program" predict "${whole[@]}" --output whole-out odd/images train.epochs=2 train.validate_every=1
+same_place odd/images/phantom_000.nii.gz whole-out/phantom_000_labels.nii.gz
+echo "ok   whole volumes of any extent"
 
 # --- overlapping structures by slices: the brain holds the others, two are left and right
 for subject in 0 1 2; do
