@@ -32,6 +32,15 @@ above() {
   awk -v a="$1" -v b="$2" 'BEGIN { exit !(a + 0 > b + 0) }' || fail "$3: expected more than $2, found $1"
 }
 
+# alike CONFIG: the first steps are the same bits on 1 and 2 ranks.
+alike() {
+  for count in 1 2; do
+    ranks $count "$1" output.dir=alike$count train.steps=5 train.validate_every=0
+  done
+  same "$1 on 1 and 2 ranks" alike1 alike2
+  rm -rf alike1 alike2
+}
+
 # --- label maps by patches: a network that knows its training volumes by heart
 cat > patches.cfg <<CONFIG
 base = "$MEDTRAIN_SOURCE/configs/base/segmentation.cfg";
@@ -43,6 +52,7 @@ segmentation: { sample = "patch"; patch = [8, 8, 8]; samples_per_volume = 4; for
 train: { epochs = 50; slots = 2; slot_samples = 1; learning_rate = 0.01; validate_every = 25; };
 CONFIG
 "$program" prepare patches.cfg
+alike patches.cfg
 ranks 2 patches.cfg
 ranks 1 evaluate patches.cfg --split train > table.txt
 above "$(mean_of dice patches/evaluation_train.csv)" 0.65 "Dice of what was trained on"
@@ -142,6 +152,7 @@ augment: { flip = "LR"; };
 train: { epochs = 30; slots = 2; slot_samples = 4; learning_rate = 0.01; validate_every = 10; };
 CONFIG
 "$program" prepare slices.cfg
+alike slices.cfg
 ranks 2 slices.cfg
 ranks 1 evaluate slices.cfg --split train > table.txt
 ranks 3 evaluate slices.cfg --split train --name three > table.txt
@@ -195,6 +206,7 @@ segmentation: { categories = 2; category_hidden = 4; };
 train: { epochs = 100; slots = 2; slot_samples = 1; learning_rate = 0.005; validate_every = 50; };
 CONFIG
 "$program" prepare category.cfg
+alike category.cfg
 ranks 2 category.cfg
 ranks 1 evaluate category.cfg --checkpoint category/checkpoints/last.medtrain --split train > table.txt
 ranks 3 evaluate category.cfg --checkpoint category/checkpoints/last.medtrain --split train --name three > table.txt
