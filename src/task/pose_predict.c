@@ -130,7 +130,7 @@ static enum status predict(const struct config *config, const struct task_networ
 enum status pose_predict(const struct config *config, const struct task_network *network,
                          const char *const *files, int count, const char *directory) {
   struct volume_list list;
-  TRY(volume_list_find(config, files, count, &list));
+  TRY(volume_list_find(config, files, count, pose_is_pair(config) ? 2 : 1, &list));
   enum status status = predict(config, network, &list, directory);
   volume_list_close(&list);
   return status;

@@ -332,7 +332,7 @@ enum status segmentation_predict(const struct config *config, const struct task_
                                  const char *const *files, int count, const char *directory) {
   struct volume_list list;
   struct segmentation_names names = {0};
-  TRY(volume_list_find(config, files, count, &list));
+  TRY(volume_list_find(config, files, count, 1, &list));
   enum status status = segmentation_names_find(config, &names);
   if (!status) status = segment_all(config, network, &list, &names, directory);
   segmentation_names_free(&names);

@@ -175,10 +175,10 @@ static enum status add_word(const struct config *config, struct volume_list *lis
 }
 
 /* There are volumes, and what is written of one is not written over another's. */
-static enum status check_list(const struct volume_list *list) {
+static enum status check_list(const struct volume_list *list, int step) {
   REQUIRE(list->count > 0, STATUS_USAGE, "predict: expected volumes or folders, found none");
-  for (int i = 0; i < list->count; i++)
-    for (int k = 0; k < i; k++)
+  for (int i = 0; i < list->count; i += step)
+    for (int k = 0; k < i; k += step)
       REQUIRE(strcmp(list->volumes[i].id, list->volumes[k].id) != 0, STATUS_USAGE,
               "predict: expected volumes with different names, found %s and %s",
               list->volumes[k].image, list->volumes[i].image);
@@ -186,11 +186,11 @@ static enum status check_list(const struct volume_list *list) {
 }
 
 enum status volume_list_find(const struct config *config, const char *const *words, int count,
-                             struct volume_list *list) {
+                             int step, struct volume_list *list) {
   enum status status = STATUS_OK;
   *list = (struct volume_list){0};
   for (int i = 0; i < count && !status; i++) status = add_word(config, list, words[i]);
-  if (!status) status = check_list(list);
+  if (!status) status = check_list(list, step);
   if (status) volume_list_close(list);
   return status;
 }

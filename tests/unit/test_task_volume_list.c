@@ -48,7 +48,7 @@ static enum status find(struct place *place, int count, const char *const *words
                          : file_join(place->folder, words[i]);
   }
   enum status status =
-      volume_list_find(&place->config, (const char *const *)absolute, count, &place->list);
+      volume_list_find(&place->config, (const char *const *)absolute, count, 1, &place->list);
   for (int i = 0; i < count; i++) free(absolute[i]);
   return status;
 }
@@ -163,7 +163,7 @@ TEST(words_that_mean_nothing) {
   CHECK(strstr(status_message(), "/a.nii and ") && strstr(status_message(), "/x/a.nii.gz"));
   CHECK_FAILS(FIND(&place, "a.nii;b.nii"),
               "a.nii: expected one file or 1 (data.channels), found 2");
-  CHECK_FAILS(volume_list_find(&place.config, NULL, 0, &place.list),
+  CHECK_FAILS(volume_list_find(&place.config, NULL, 0, 1, &place.list),
               "predict: expected volumes or folders, found none");
   CHECK(!place.list.volumes && place.list.count == 0);
   close_place(&place);
