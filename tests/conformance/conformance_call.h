@@ -208,6 +208,12 @@ static enum status conformance_node(const struct op_case *test, enum dtype real,
   return attempt_node(test, &attempt, node);
 }
 
+/* The operator must refuse the node, with a message that contains `part`. */
+static inline void conformance_refuses(const struct op_case *bad, const char *part) {
+  struct node node;
+  CHECK_FAILS(conformance_node(bad, DTYPE_F32, LAYOUTS_DEVICE, -1, &node), part);
+}
+
 /* Whether there is such a device here and the kernel computes such a node. */
 static bool attempt_fits(const struct op_case *test, const struct attempt *attempt) {
   struct node node;

@@ -330,38 +330,33 @@ TEST(noise_is_normal) {
   outcome_free(&outcome);
 }
 
-static void check_refusal(const struct op_case *bad, const char *part) {
-  struct node node;
-  CHECK_FAILS(conformance_node(bad, DTYPE_F32, LAYOUTS_DEVICE, -1, &node), part);
-}
-
 TEST(refuses_what_does_not_fit) {
   struct op_case bad = cases[0];
   bad.no_gradient[0] = false;
-  check_refusal(&bad, "has no gradient");
+  conformance_refuses(&bad, "has no gradient");
   bad = cases[0];
   bad.x[1].c = 22;
-  check_refusal(&bad, "expected a motion of 2 x 32 x 1 x 1 x 1, found 2 x 22");
+  conformance_refuses(&bad, "expected a motion of 2 x 32 x 1 x 1 x 1, found 2 x 22");
   bad = bent[0];
   bad.x[2].c = 2;
-  check_refusal(&bad, "expected coefficients of 2 x 3 channels, found 2 x 2");
+  conformance_refuses(&bad, "expected coefficients of 2 x 3 channels, found 2 x 2");
   bad = bent[0];
   bad.x_dtype[2] = DTYPE_U8;
-  check_refusal(&bad, "expected coefficients of float32, found uint8");
+  conformance_refuses(&bad, "expected coefficients of float32, found uint8");
   bad = bent[0];
   bad.no_gradient[2] = false;
-  check_refusal(&bad, "has no gradient");
+  conformance_refuses(&bad, "has no gradient");
   bad = cases[0];
   bad.x_dtype[0] = DTYPE_U8;
-  check_refusal(&bad, "bytes are resampled to the nearest only");
+  conformance_refuses(&bad, "bytes are resampled to the nearest only");
   bad = cases[4];
   bad.x_dtype[0] = DTYPE_U8;
-  check_refusal(&bad, "bytes cannot be filled with noise");
+  conformance_refuses(&bad, "bytes cannot be filled with noise");
   bad = cases[1];
   struct affine_arguments arguments = *(const struct affine_arguments *)bad.arguments;
   bad.arguments = &arguments;
   arguments.radius[2] = 0;
-  check_refusal(&bad, "found 0 on axis 2");
+  conformance_refuses(&bad, "found 0 on axis 2");
 }
 
 int main(void) {

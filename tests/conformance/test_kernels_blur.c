@@ -103,21 +103,16 @@ TEST(axes_are_told_apart) {
   run_all(image, (const double[3]){1, 0.5, 0}, check_plane);
 }
 
-static void check_refusal(const struct op_case *bad, const char *part) {
-  struct node node;
-  CHECK_FAILS(conformance_node(bad, DTYPE_F32, LAYOUTS_DEVICE, -1, &node), part);
-}
-
 TEST(refuses_what_does_not_fit) {
   struct op_case bad = cases[0];
   bad.no_gradient[0] = false;
-  check_refusal(&bad, "has no gradient");
+  conformance_refuses(&bad, "has no gradient");
   bad = cases[0];
   bad.x[1].n = 2;
-  check_refusal(&bad, "expected numbers of 3 x 16 x 1 x 1 x 1, found 2 x 16");
+  conformance_refuses(&bad, "expected numbers of 3 x 16 x 1 x 1 x 1, found 2 x 16");
   bad = cases[0];
   bad.x_dtype[0] = DTYPE_U8;
-  check_refusal(&bad, "found uint8");
+  conformance_refuses(&bad, "found uint8");
 }
 
 int main(void) {

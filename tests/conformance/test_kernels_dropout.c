@@ -90,27 +90,22 @@ TEST(elements_numbers_and_keys_drop_by_themselves) {
   outcome_free(&again);
 }
 
-static void check_refusal(const struct op_case *bad, const char *part) {
-  struct node node;
-  CHECK_FAILS(conformance_node(bad, DTYPE_F32, LAYOUTS_DEVICE, -1, &node), part);
-}
-
 TEST(refuses_what_does_not_fit) {
   struct op_case bad = cases[0];
   struct dropout_arguments arguments = {1, 1};
   bad.x[1].n = 1;
-  check_refusal(&bad, "expected a key of 2 x 16 x 1 x 1 x 1, found 1 x 16");
+  conformance_refuses(&bad, "expected a key of 2 x 16 x 1 x 1 x 1, found 1 x 16");
   bad = cases[0];
   bad.no_gradient[1] = false;
-  check_refusal(&bad, "the key of dropout has no gradient");
+  conformance_refuses(&bad, "the key of dropout has no gradient");
   bad = cases[0];
   bad.x_dtype[0] = DTYPE_U8;
-  check_refusal(&bad, "found labels");
+  conformance_refuses(&bad, "found labels");
   bad = cases[0];
   bad.arguments = &arguments;
-  check_refusal(&bad, "expected a probability from 0 to below 1, found 1");
+  conformance_refuses(&bad, "expected a probability from 0 to below 1, found 1");
   arguments.probability = NAN;
-  check_refusal(&bad, "found nan");
+  conformance_refuses(&bad, "found nan");
 }
 
 int main(void) {

@@ -155,24 +155,19 @@ TEST(noise_is_normal) {
   free(zeros);
 }
 
-static void check_refusal(const struct op_case *bad, const char *part) {
-  struct node node;
-  CHECK_FAILS(conformance_node(bad, DTYPE_F32, LAYOUTS_DEVICE, -1, &node), part);
-}
-
 TEST(refuses_what_does_not_fit) {
   struct op_case bad = cases[0];
   bad.no_gradient[0] = false;
-  check_refusal(&bad, "has no gradient");
+  conformance_refuses(&bad, "has no gradient");
   bad = cases[0];
   bad.x[1].c = 7;
-  check_refusal(&bad, "expected numbers of 3 x 16 x 1 x 1 x 1, found 3 x 7");
+  conformance_refuses(&bad, "expected numbers of 3 x 16 x 1 x 1 x 1, found 3 x 7");
   bad = cases[0];
   bad.x_dtype[0] = DTYPE_U8;
-  check_refusal(&bad, "expected inputs of float32, found uint8");
+  conformance_refuses(&bad, "expected inputs of float32, found uint8");
   bad = cases[0];
   bad.input_count = 1;
-  check_refusal(&bad, "found 1 inputs");
+  conformance_refuses(&bad, "found 1 inputs");
 }
 
 int main(void) {

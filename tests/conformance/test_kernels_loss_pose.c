@@ -160,28 +160,23 @@ TEST(predictions_become_motions) {
 
 /* --- refusals --- */
 
-static void check_refusal(const struct op_case *bad, const char *part) {
-  struct node node;
-  CHECK_FAILS(conformance_node(bad, DTYPE_F32, LAYOUTS_DEVICE, -1, &node), part);
-}
-
 TEST(refuses_what_does_not_fit) {
   struct op_case bad = cases[0];
   struct loss_pose_arguments arguments = corner;
   bad.x[0].c = 7;
-  check_refusal(&bad, "6 or 9 channels of one voxel, found 7");
+  conformance_refuses(&bad, "6 or 9 channels of one voxel, found 7");
   bad = cases[0];
   bad.x[1].n = 2;
-  check_refusal(&bad, "expected a target of 3 x 6 x 1 x 1 x 1, found 2 x 6");
+  conformance_refuses(&bad, "expected a target of 3 x 6 x 1 x 1 x 1, found 2 x 6");
   bad = cases[0];
   bad.no_gradient[1] = false;
-  check_refusal(&bad, "the target has no gradient");
+  conformance_refuses(&bad, "the target has no gradient");
   bad = cases[0];
   bad.arguments = &arguments;
   arguments.half_extent[1] = 0;
-  check_refusal(&bad, "half of it 0 on axis 1");
+  conformance_refuses(&bad, "half of it 0 on axis 1");
   arguments.translation_range = -1;
-  check_refusal(&bad, "at least 0 mm, found -1");
+  conformance_refuses(&bad, "at least 0 mm, found -1");
 }
 
 int main(void) {

@@ -71,24 +71,19 @@ TEST(lines_are_coarser) {
   }
 }
 
-static void check_refusal(const struct op_case *bad, const char *part) {
-  struct node node;
-  CHECK_FAILS(conformance_node(bad, DTYPE_F32, LAYOUTS_DEVICE, -1, &node), part);
-}
-
 TEST(refuses_what_does_not_fit) {
   struct op_case bad = cases[0];
   bad.no_gradient[0] = false;
-  check_refusal(&bad, "has no gradient");
+  conformance_refuses(&bad, "has no gradient");
   bad = cases[0];
   bad.x[1].c = 3;
-  check_refusal(&bad, "expected numbers of 3 x 16 x 1 x 1 x 1, found 3 x 3");
+  conformance_refuses(&bad, "expected numbers of 3 x 16 x 1 x 1 x 1, found 3 x 3");
   bad = cases[0];
   bad.x_dtype[0] = DTYPE_U8;
-  check_refusal(&bad, "found uint8");
+  conformance_refuses(&bad, "found uint8");
   bad = cases[0];
   bad.x[0].w = 40000;
-  check_refusal(&bad, "expected extents up to 32767, found 5x7x40000");
+  conformance_refuses(&bad, "expected extents up to 32767, found 5x7x40000");
 }
 
 int main(void) {

@@ -66,32 +66,27 @@ TEST(ends_and_what_is_no_number) {
   }
 }
 
-static void check_refusal(const struct op_case *bad, const char *part) {
-  struct node node;
-  CHECK_FAILS(conformance_node(bad, DTYPE_F32, LAYOUTS_DEVICE, -1, &node), part);
-}
-
 TEST(refuses_what_does_not_fit) {
   struct op_case bad = cases[0];
   struct window_arguments arguments = one;
   bad.no_gradient[0] = false;
-  check_refusal(&bad, "has no gradient");
+  conformance_refuses(&bad, "has no gradient");
   bad = cases[0];
   bad.x[0].c = 2;
-  check_refusal(&bad, "expected an image of 1 channel, found 2");
+  conformance_refuses(&bad, "expected an image of 1 channel, found 2");
   bad = cases[0];
   bad.x_dtype[0] = DTYPE_U8;
-  check_refusal(&bad, "found uint8");
+  conformance_refuses(&bad, "found uint8");
   bad = cases[0];
   bad.arguments = &arguments;
   arguments.count = 17;
-  check_refusal(&bad, "expected 1 to 16 windows, found 17");
+  conformance_refuses(&bad, "expected 1 to 16 windows, found 17");
   arguments = one;
   arguments.high[0] = arguments.low[0];
-  check_refusal(&bad, "found -0.5 and -0.5 for window 0");
+  conformance_refuses(&bad, "found -0.5 and -0.5 for window 0");
   arguments = one;
   arguments.to = INFINITY;
-  check_refusal(&bad, "expected finite results");
+  conformance_refuses(&bad, "expected finite results");
 }
 
 int main(void) {
