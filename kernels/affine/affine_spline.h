@@ -6,7 +6,7 @@
 enum { AFFINE_TAPS = 4 };
 
 /* On a GPU, in front of a loop that is to keep its values out of registers. */
-#ifdef __CUDACC__
+#ifdef __CUDA_ARCH__ /* not in the host's pass of nvcc */
 #define AFFINE_ROLLED _Pragma("unroll 1")
 #else
 #define AFFINE_ROLLED
