@@ -47,7 +47,9 @@ def add_timing_options(parser, batch):
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--best", action="store_true", help="cuda: the fastest of several settings")
+    parser.add_argument("--setting", default="installed", help="fused, channels_last, compile, joined by +")
+    parser.add_argument("--best", action="store_true",
+                        help="the fastest of several settings (peak resident memory is that of all)")
 
 
 def objective(options, classes):
@@ -64,8 +66,10 @@ def network(options):
 
 # --- timing ---
 
-# What is switched on, one on top of the other.
-SETTINGS = ("installed", "channels_last", "cudnn_benchmark", "compile")
+# What --best tries. Adam in one kernel, convolutions on channels-last tensors, cuDNN's own search, torch.compile.
+SETTINGS = {"cpu": ("installed", "fused", "fused+channels_last", "fused+compile", "fused+channels_last+compile"),
+            "cuda": ("installed", "fused+channels_last", "fused+channels_last+cudnn_benchmark",
+                     "fused+channels_last+cudnn_benchmark+compile")}
 
 
 def peak_bytes():
@@ -78,25 +82,25 @@ def synchronize(options):
         torch.cuda.synchronize()
 
 
-def measure(options, make, level):
-    """Seconds of each step, sorted, the last loss and the parameters, with SETTINGS[:level + 1] switched on.
-    make(options) gives a network, its inputs, the loss of an output, and an optimizer's class."""
+def measure(options, make, setting):
+    """Seconds of each step, sorted, the last loss and the parameters. make(options) gives a network, its inputs, the
+    loss of an output, and an optimizer's class."""
     import torch
     torch.manual_seed(options.seed)
-    on = SETTINGS[:level + 1]
+    on = setting.split("+")
     torch.backends.cudnn.benchmark = "cudnn_benchmark" in on
     net, tensors, objective, optimizer = make(options)
     last = torch.channels_last if tensors[0].dim() == 4 else torch.channels_last_3d
     memory_format = last if "channels_last" in on else torch.contiguous_format
     net = net.to(options.device, memory_format=memory_format)
     tensors = [t.to(options.device, memory_format=memory_format) for t in tensors]
-    optimizer = optimizer(net.parameters(), lr=1e-4, fused=True if level else None)
+    optimizer = optimizer(net.parameters(), lr=1e-4, **({"fused": True} if "fused" in on else {}))
     forward = torch.compile(net) if "compile" in on else net
     seconds, value = [], None
     for step in range(options.warmup + options.steps):
         synchronize(options)
         start = time.perf_counter()
-        optimizer.zero_grad()
+        optimizer.zero_grad(set_to_none=True)
         with torch.autocast(options.device, dtype=torch.bfloat16, enabled=options.bf16):
             out = forward(*tensors)
         loss = objective(out, tensors)
@@ -112,16 +116,16 @@ def try_settings(options, make):
     """A row for each setting, and the number of parameters; one that this PyTorch cannot run is no result, and says so."""
     import torch
     tried, parameters = [], None
-    for level in range(len(SETTINGS) if options.best else 1):
+    for setting in SETTINGS[options.device] if options.best else [options.setting]:
         if options.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         try:
-            seconds, value, parameters = measure(options, make, level)
+            seconds, value, parameters = measure(options, make, setting)
         except Exception as error:
-            tried.append({"setting": SETTINGS[level], "error": str(error).splitlines()[0]})
+            tried.append({"setting": setting, "error": (str(error) or repr(error)).splitlines()[0]})
             continue
         peak = torch.cuda.max_memory_allocated() if options.device == "cuda" else None
-        tried.append({"setting": SETTINGS[level], "median": seconds[len(seconds) // 2], "min": seconds[0],
+        tried.append({"setting": setting, "median": seconds[len(seconds) // 2], "min": seconds[0],
                       "max": seconds[-1], "peak_gpu_bytes": peak, "final_loss": value})
     return tried, parameters
 
