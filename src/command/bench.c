@@ -1,286 +1,51 @@
-/* bench CONFIG: the time of training steps on random images, by operator; for comparison with other
- * programs. bench ops CONFIG: see bench_ops.h. */
-#include <jansson.h>
-#include <stdio.h>
-#include <stdlib.h>
+/* bench: which benchmark, and its options. */
+#include "command/bench.h"
 #include <string.h>
-#include <sys/resource.h>
-#include "base/random.h"
-#include "command/bench_ops.h"
-#include "command/machine.h"
 #include "command/options.h"
-#include "command/reduction.h"
-#include "command/sketch.h"
-#include "optim/optim.h"
 
-enum { MOST_STEPS = 1000 };
-
-struct bench {
-  const struct config *config;
-  struct comm *comm;
-  struct sketch sketch;
-  struct device device;
-  struct optimizer optimizer;
-  struct event started, ended;
-  void *inputs;
-  float *weights, *gradients;
-  size_t block_bytes, free_before; /* bytes of the device's memory that were free at first */
-  double *row;                     /* what the batch adds to sums */
-  double seconds[MOST_STEPS];
+struct request {
+  const char *steps;
+  bool all;
 };
 
-/* Images of uniform noise, labels of every class: the time does not depend on what they show. */
-static void make_input(const struct bench *bench, const struct tensor *tensor,
-                       struct random *stream, void *memory) {
-  int64_t count = tensor_elements(tensor);
-  uint32_t classes = (uint32_t)bench->sketch.task_run.dataset.classes;
-  for (int64_t k = 0; k < count; k++) {
-    uint32_t bits = random_bits(stream);
-    if (tensor->dtype == DTYPE_U8)
-      ((uint8_t *)memory)[k] = (uint8_t)(bits % classes);
-    else
-      ((float *)memory)[k] = (float)(bits >> 8) / 16777216.0f;
-  }
-}
-
-static void make_inputs(const struct bench *bench, void *memory) {
-  const struct network *network = &bench->sketch.training;
-  struct random stream = random_stream(1, RANDOM_TEST, 0, 0);
-  for (int i = 0, input = 0; i < network->graph.value_count; i++)
-    if (network->graph.values[i].is_input && i != network->sums)
-      make_input(bench, &network->graph.values[i].tensor, &stream,
-                 (char *)memory + network->batch.offset[input++]);
-}
-
-/* New memory of the device, filled from the host. */
-static enum status upload(struct bench *bench, const void *from, size_t bytes, void **memory) {
-  TRY(bench->device.ops->allocate(&bench->device, bytes, memory));
-  return device_copy(&bench->device, *memory, from, bytes);
-}
-
-static enum status open_memory(struct bench *bench, void *host) {
-  const struct network *network = &bench->sketch.training;
-  void *weights, *gradients;
-  make_inputs(bench, host);
-  TRY(upload(bench, host, network->batch.bytes, &bench->inputs));
-  plan_initialize(&network->plan, (uint64_t)bench->config->root.seed, host);
-  TRY(upload(bench, host, bench->block_bytes, &weights));
-  bench->weights = weights;
-  memset(host, 0, bench->block_bytes);
-  TRY(upload(bench, host, bench->block_bytes, &gradients));
-  bench->gradients = gradients;
-  return STATUS_OK;
-}
-
-static enum status fill_memory(struct bench *bench) {
-  const struct network *network = &bench->sketch.training;
-  bench->block_bytes = sizeof(float) * (size_t)network->plan.parameter_elements;
-  bool larger = network->batch.bytes > bench->block_bytes;
-  void *host = calloc(1, larger ? network->batch.bytes : bench->block_bytes);
-  REQUIRE(host, STATUS_FAILED, "bench: out of memory");
-  enum status status = open_memory(bench, host);
-  free(host);
-  return status;
-}
-
-static enum status open_sums(struct bench *bench) {
-  struct sums *sums = &bench->sketch.sums;
-  if (sums->count == 0) return STATUS_OK;
-  bench->row = calloc((size_t)sums->count, sizeof(double));
-  REQUIRE(bench->row, STATUS_FAILED, "bench: out of memory");
-  return sums_open(sums, &bench->sketch.training, &bench->device, NULL, bench->weights);
-}
-
-static enum status bench_open(struct bench *bench, const struct config *config, struct comm *comm) {
-  size_t total;
-  bench->config = config;
-  bench->comm = comm;
-  TRY(machine_open(&bench->device, config, comm));
-  TRY(bench->device.ops->memory(&bench->device, &bench->free_before, &total));
-  TRY(sketch_open(&bench->sketch, config, bench->device.ops));
-  struct network *network = &bench->sketch.training;
-  TRY(fill_memory(bench));
-  struct optimizer_options options = optimizer_defaults(config->train.optimizer);
-  TRY(optimizer_open(&bench->optimizer, &bench->device, &options, network->plan.trained_elements));
-  TRY(bench->device.ops->event_open(&bench->device, &bench->started));
-  TRY(bench->device.ops->event_open(&bench->device, &bench->ended));
-  TRY(network_open(network, &bench->device, NULL, bench->weights, bench->gradients));
-  TRY(open_sums(bench));
-  return network_bind(network, bench->inputs);
-}
-
-static void bench_close(struct bench *bench) {
-  const struct device_ops *device = bench->device.ops;
-  size_t batch_bytes = bench->sketch.training.batch.bytes;
-  sums_close(&bench->sketch.sums);
-  free(bench->row);
-  network_close(&bench->sketch.training);
-  optimizer_close(&bench->optimizer);
-  if (device) {
-    device->event_close(&bench->started);
-    device->event_close(&bench->ended);
-    device->release(&bench->device, bench->inputs, batch_bytes);
-    device->release(&bench->device, bench->weights, bench->block_bytes);
-    device->release(&bench->device, bench->gradients, bench->block_bytes);
-  }
-  device_close(&bench->device);
-  sketch_close(&bench->sketch);
-}
-
-static enum status one_step(struct bench *bench) {
-  struct run *run = &bench->sketch.training.run;
-  struct sums *sums = &bench->sketch.sums;
-  if (sums->count > 0) {
-    TRY(bench->device.ops->synchronize(&run->stream));
-    TRY(sums_of_slot(sums, bench->inputs, bench->row));
-    TRY(sums_give(sums, &run->stream, bench->row, 1));
-  }
-  TRY(run_forward(run));
-  TRY(run_backward(run, 1.0, NULL));
-  return optimizer_step(&bench->optimizer, &run->stream, bench->weights, bench->gradients,
-                        bench->config->train.learning_rate, 1.0);
-}
-
-/* By the device's own clock, from when it starts to when it is done. */
-static enum status timed_step(struct bench *bench, double *seconds) {
-  const struct device_ops *device = bench->device.ops;
-  struct stream *stream = &bench->sketch.training.run.stream;
-  TRY(device->event_record(&bench->started, stream));
-  TRY(one_step(bench));
-  TRY(device->event_record(&bench->ended, stream));
-  TRY(device->synchronize(stream));
-  return device->event_seconds(&bench->started, &bench->ended, seconds);
-}
-
-static int by_size(const void *a, const void *b) {
-  double first = *(const double *)a, second = *(const double *)b;
-  return (first > second) - (first < second);
-}
-
-static json_t *describe_memory(const struct bench *bench) {
-  struct rusage usage;
-  size_t available = bench->free_before, total = 0;
-  getrusage(RUSAGE_SELF, &usage);
-  json_t *memory = json_object();
-  json_object_set_new(memory, "peak_resident_gib", json_real((double)usage.ru_maxrss / 1048576.0));
-  if (bench->device.ops->host_memory) return memory;
-  struct device device = bench->device;
-  if (device.ops->memory(&device, &available, &total)) status_clear();
-  double used = available < bench->free_before ? (double)(bench->free_before - available) : 0;
-  json_object_set_new(memory, "device_gib", json_real(used / 0x1p30));
-  return memory;
-}
-
-/* With several ranks: how much of the reduction is hidden behind backward. */
-static enum status measure_reduction(struct bench *bench, json_t **result) {
-  struct run *run = &bench->sketch.training.run;
-  struct tree tree = {0};
-  struct comm *comm = bench->comm;
-  double alone, plain, beside;
-  enum status status = reduction_open(&tree, comm, &bench->device, bench->config, comm->size,
-                                      bench->sketch.training.plan.parameter_elements);
-  if (!status) status = reduction_alone(&tree, &run->stream, bench->gradients, &alone);
-  if (!status) status = reduction_beside(NULL, comm, run, bench->gradients, &plain);
-  if (!status) status = reduction_beside(&tree, comm, run, bench->gradients, &beside);
-  tree_close(&tree);
-  TRY(status);
-  double hidden = 1 - (beside - plain) / alone;
-  *result =
-      json_pack("{s:i, s:f, s:f, s:f, s:f}", "ranks", comm->size, "seconds_reduction", alone,
-                "seconds_slot", plain, "seconds_slot_and_reduction", beside, "reduction_overlap",
-                hidden > 1   ? 1
-                : hidden < 0 ? 0
-                             : hidden);
-  REQUIRE(*result, STATUS_FAILED, "bench: out of memory");
-  return STATUS_OK;
-}
-
-static enum status print_json(const struct bench *bench, int steps, json_t *reduction) {
-  const struct plan *plan = &bench->sketch.training.plan;
-  double flops =
-      plan->forward_flops + plan->backward_flops + bench->sketch.sums.network.plan.forward_flops;
-  const int *extent = bench->sketch.training.extent;
-  double median = bench->seconds[steps / 2];
-  int samples = (int)bench->config->train.slot_samples;
-  json_t *result = json_pack(
-      "{s:s, s:s, s:s, s:[i,i,i], s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f}", "network",
-      bench->config->model.name, "device", bench->device.ops->name, "activations",
-      dtype_name(bench->sketch.training.graph.activation), "size", extent[0], extent[1], extent[2],
-      "samples", samples, "threads", bench->device.threads, "steps", steps, "seconds_median",
-      median, "seconds_min", bench->seconds[0], "seconds_max", bench->seconds[steps - 1],
-      "samples_per_second", samples / median, "gflop_per_second", flops * 1e-9 / median);
-  json_t *memory = describe_memory(bench);
-  if (result && memory) json_object_update(result, memory);
-  if (result && reduction) json_object_update(result, reduction);
-  json_decref(memory);
-  char *text = result ? json_dumps(result, JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6)) : NULL;
-  json_decref(result);
-  REQUIRE(text, STATUS_FAILED, "bench: out of memory");
-  printf("%s\n", text);
-  free(text);
-  return STATUS_OK;
-}
-
-/* A device with a stream of its own is timed by operator in steps of their own: measuring keeps it
- * from being given a step as one. */
-static enum status measure(struct bench *bench, int steps) {
-  struct run *run = &bench->sketch.training.run;
-  bool together = bench->device.ops->host_memory;
-  for (int i = 0; i < (together ? 1 : 3); i++) TRY(one_step(bench)); /* touch memory; record */
-  if (together) TRY(run_timing(run, true));
-  for (int i = 0; i < steps; i++) TRY(timed_step(bench, &bench->seconds[i]));
-  if (!together) TRY(run_timing(run, true));
-  for (int i = 0; i < steps && !together; i++) TRY(one_step(bench));
-  qsort(bench->seconds, (size_t)steps, sizeof(double), by_size);
-  if (bench->comm->rank == 0) run_print_timing(run, stdout);
-  return run_timing(run, false);
-}
-
-static enum status measure_and_print(struct bench *bench, int steps) {
-  json_t *reduction = NULL;
-  TRY(measure(bench, steps));
-  if (bench->comm->size > 1) TRY(measure_reduction(bench, &reduction));
-  enum status status = bench->comm->rank == 0 ? print_json(bench, steps, reduction) : STATUS_OK;
-  json_decref(reduction);
-  return status;
-}
-
-static enum status bench_with(const struct config *config, struct comm *comm,
-                              const char *steps_text) {
+static enum status measure_steps(const struct config *config, struct comm *comm,
+                                 const struct request *request) {
   long steps = 5;
-  if (steps_text) TRY(options_number("--steps", steps_text, 1, MOST_STEPS, &steps));
-  struct bench *bench = calloc(1, sizeof *bench);
-  REQUIRE(bench, STATUS_FAILED, "bench: out of memory");
-  enum status status = comm_agree(comm, bench_open(bench, config, comm));
-  if (!status) status = measure_and_print(bench, (int)steps);
-  bench_close(bench);
-  free(bench);
-  return status;
+  if (request->steps) TRY(options_number("--steps", request->steps, 1, BENCH_MOST_STEPS, &steps));
+  return bench_steps(config, comm, (int)steps);
 }
 
-static enum status bench_operators(const struct config *config, struct comm *comm) {
-  struct device device = {0};
-  REQUIRE(comm->size == 1, STATUS_USAGE, "bench ops runs on one process, found %d ranks",
-          comm->size);
-  enum status status = machine_open(&device, config, comm);
-  if (!status) status = bench_ops(config, &device);
-  device_close(&device);
-  return status;
+static enum status measure_operators(const struct config *config, struct comm *comm,
+                                     const struct request *request) {
+  return bench_operators(config, comm, request->all);
+}
+
+/* The word before the config; the first needs none. */
+static const struct benchmark {
+  const char *word;
+  enum status (*run)(const struct config *config, struct comm *comm, const struct request *request);
+} benchmarks[] = {{"", measure_steps}, {"ops", measure_operators}};
+
+static const struct benchmark *find_benchmark(struct invocation *invocation) {
+  for (size_t i = 1; i < sizeof benchmarks / sizeof *benchmarks && invocation->count > 0; i++) {
+    if (strcmp(invocation->words[0], benchmarks[i].word) != 0) continue;
+    invocation->count--;
+    invocation->words++;
+    return &benchmarks[i];
+  }
+  return &benchmarks[0];
 }
 
 static enum status bench_command(const struct invocation *invocation) {
-  const char *steps = NULL;
-  const struct option options[] = {{"--steps", &steps}, {0}};
+  struct request request = {0};
+  const struct option options[] = {
+      {"--steps", &request.steps, NULL}, {"--all", NULL, &request.all}, {0}};
   struct invocation rest = *invocation;
+  const struct benchmark *benchmark = find_benchmark(&rest);
   struct config config;
   struct words words;
-  bool operators = rest.count > 0 && strcmp(rest.words[0], "ops") == 0;
-  rest.count -= operators;
-  rest.words += operators;
   enum status status = options_open_config(&rest, options, &words, &config);
-  if (!status)
-    status = operators ? bench_operators(&config, invocation->comm)
-                       : bench_with(&config, invocation->comm, steps);
+  if (!status) status = benchmark->run(&config, invocation->comm, &request);
   config_close(&config);
   return status;
 }
@@ -288,10 +53,10 @@ static enum status bench_command(const struct invocation *invocation) {
 extern const struct command command_bench;
 const struct command command_bench = {
     .name = "bench",
-    .usage = "[ops] CONFIG [--steps N] [key=value ...]",
+    .usage = "[ops] CONFIG [--steps N] [--all] [key=value ...]",
     .help =
-        "time of training steps on random images, by operator, and one line of JSON; ops: of "
-        "every kernel on every kind of layer; with several ranks also what the reduction costs",
+        "time of training steps on random images, by operator, and one line of JSON; "
+        "ops: of each kind of layer against the machine's peak",
     .run = bench_command,
     .parallel = true,
 };

@@ -143,9 +143,9 @@ static enum status evaluate_with(const struct config *config, struct comm *comm,
 
 static enum status evaluate_command(const struct invocation *invocation) {
   struct request request = {.split = "test"};
-  const struct option options[] = {{"--checkpoint", &request.checkpoint},
-                                   {"--split", &request.split},
-                                   {"--name", &request.name},
+  const struct option options[] = {{"--checkpoint", &request.checkpoint, NULL},
+                                   {"--split", &request.split, NULL},
+                                   {"--name", &request.name, NULL},
                                    {0}};
   struct config config;
   struct words words;

@@ -189,7 +189,7 @@ static enum status read_request(struct work *work, const struct words *words, co
 
 static enum status materialise_command(const struct invocation *invocation) {
   const char *split = "train", *epoch = NULL;
-  const struct option options[] = {{"--split", &split}, {"--epoch", &epoch}, {0}};
+  const struct option options[] = {{"--split", &split, NULL}, {"--epoch", &epoch, NULL}, {0}};
   struct config config;
   struct words words;
   struct work work = {.comm = invocation->comm, .done.config = &config};

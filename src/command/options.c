@@ -1,6 +1,7 @@
 /* Sorting the words of the command line. */
 #include "command/options.h"
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
@@ -41,6 +42,10 @@ enum status options_sort(const struct invocation *invocation, const struct optio
     if (only_words) continue;
     const struct option *option = find_option(options, word);
     REQUIRE(option, STATUS_USAGE, "unknown option %s; see --help", word);
+    if (!option->value) {
+      *option->given = true;
+      continue;
+    }
     REQUIRE(i + 1 < invocation->count, STATUS_USAGE, "%s: expected a value after it", word);
     *option->value = invocation->words[++i];
   }
@@ -85,5 +90,16 @@ enum status options_number(const char *name, const char *text, long low, long hi
   *number = strtol(text, &end, 10);
   REQUIRE(end != text && *end == 0 && errno == 0 && *number >= low && *number <= high, STATUS_USAGE,
           "%s: expected a whole number from %ld to %ld, found \"%s\"", name, low, high, text);
+  return STATUS_OK;
+}
+
+enum status options_real(const char *name, const char *text, bool zero, double *number) {
+  char *end;
+  if (!text) return STATUS_OK;
+  double value = strtod(text, &end);
+  REQUIRE(end != text && *end == 0 && isfinite(value) && (value > 0 || (zero && value == 0)),
+          STATUS_USAGE, "%s: expected a number %s 0, found \"%s\"", name,
+          zero ? "of at least" : "above", text);
+  *number = value;
   return STATUS_OK;
 }

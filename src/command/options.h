@@ -1,4 +1,4 @@
-/* Words of the command line: options that take a value, key=value overrides, and the rest. */
+/* Words of the command line: options with or without a value, key=value overrides, and the rest. */
 #pragma once
 #include "command/command.h"
 
@@ -6,7 +6,8 @@ enum { OPTIONS_MAX_WORDS = 256 };
 
 struct option {
   const char *name;   /* "--output" */
-  const char **value; /* set where the option is given */
+  const char **value; /* set to the word after the option; NULL: it takes none */
+  bool *given;        /* set where an option without a value is given */
 };
 
 /* Sorts the words: options (NULL-terminated table) are stored, "--" ends them, words that contain
@@ -29,3 +30,6 @@ CHECKED enum status options_open_config(const struct invocation *invocation,
 /* A whole number from `low` to `high`. */
 CHECKED enum status options_number(const char *name, const char *text, long low, long high,
                                    long *number);
+
+/* A number greater than 0, or 0 where `zero` allows it; unchanged where text is NULL. */
+CHECKED enum status options_real(const char *name, const char *text, bool zero, double *number);

@@ -73,7 +73,7 @@ static enum status plan_with(const struct config *config, const char *ranks_text
 
 static enum status plan_command(const struct invocation *invocation) {
   const char *ranks = NULL;
-  const struct option options[] = {{"--ranks", &ranks}, {0}};
+  const struct option options[] = {{"--ranks", &ranks, NULL}, {0}};
   struct config config;
   struct words words;
   enum status status = options_open_config(invocation, options, &words, &config);

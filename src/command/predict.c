@@ -18,7 +18,8 @@ static enum status predict_with(const struct config *config, struct comm *comm,
 
 static enum status predict_command(const struct invocation *invocation) {
   const char *checkpoint = NULL, *directory = NULL;
-  const struct option options[] = {{"--checkpoint", &checkpoint}, {"--output", &directory}, {0}};
+  const struct option options[] = {
+      {"--checkpoint", &checkpoint, NULL}, {"--output", &directory, NULL}, {0}};
   struct config config;
   struct words words;
   enum status status = options_open_config(invocation, options, &words, &config);

@@ -31,7 +31,7 @@ static void say(const char *from, const char *to, const char *code, const struct
 
 static enum status reorient_command(const struct invocation *invocation) {
   const char *code = "RAS", *unknown = "error";
-  const struct option options[] = {{"--to", &code}, {"--unknown", &unknown}, {0}};
+  const struct option options[] = {{"--to", &code, NULL}, {"--unknown", &unknown, NULL}, {0}};
   struct volume_policy policy = {.allow_channels = true};
   struct volume input;
   struct words words;

@@ -23,7 +23,7 @@ static void find_line(const char *path, const char *key, char *value, size_t byt
   if (file) fclose(file);
 }
 
-static const char *instruction_set(void) {
+const char *cpu_instruction_set(void) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
@@ -32,6 +32,10 @@ static const char *instruction_set(void) {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "AVX2";
 #endif
   return "plain vectors";
+}
+
+void cpu_model(char *name, size_t bytes) {
+  find_line("/proc/cpuinfo", "model name", name, bytes);
 }
 
 static void print_huge_pages(FILE *out) {
@@ -53,10 +57,10 @@ static void print_huge_pages(FILE *out) {
 void cpu_describe(FILE *out) {
   char model[128], total[32], available[32];
   struct sysinfo info = {0};
-  find_line("/proc/cpuinfo", "model name", model, sizeof model);
+  cpu_model(model, sizeof model);
   fprintf(out, "  %-22s %s\n", "processor", model);
   fprintf(out, "  %-22s %ld online, kernels for %s\n", "cores", sysconf(_SC_NPROCESSORS_ONLN),
-          instruction_set());
+          cpu_instruction_set());
   if (sysinfo(&info) == 0)
     fprintf(out, "  %-22s %s, %s free\n", "memory",
             text_bytes((double)info.totalram * info.mem_unit, total),

@@ -129,61 +129,55 @@ void plan_print(const struct plan *plan, FILE *out) {
   print_totals(plan, out);
 }
 
-/* All steps of one direction, operator and kernel. */
-struct timing_row {
-  enum step_kind kind;
-  const struct kernel *kernel;
-  const struct op *op;
-  int steps;
-  double seconds, flops;
-};
-
-static struct timing_row *find_row(struct timing_row *rows, int *count,
-                                   const struct timing_row *like) {
+static struct run_kind *find_kind(struct run_kind *kinds, int *count, const struct run_kind *like) {
   for (int i = 0; i < *count; i++)
-    if (rows[i].kind == like->kind && rows[i].kernel == like->kernel && rows[i].op == like->op)
-      return &rows[i];
-  rows[*count] = *like;
-  return &rows[(*count)++];
-}
-
-static int collect_rows(const struct run *run, struct timing_row *rows) {
-  const struct plan *plan = run->plan;
-  int count = 0;
-  for (int s = 0; s < plan->step_count; s++) {
-    const struct node *node = &plan->graph->nodes[plan->steps[s].node].node;
-    struct timing_row like = {.kind = plan->steps[s].kind, .kernel = node->kernel, .op = node->op};
-    struct timing_row *row = find_row(rows, &count, &like);
-    row->steps++;
-    row->seconds += run->step_seconds[s];
-    row->flops += plan_step_flops(plan, &plan->steps[s]);
-  }
-  return count;
+    if (kinds[i].kind == like->kind && kinds[i].kernel == like->kernel && kinds[i].op == like->op)
+      return &kinds[i];
+  kinds[*count] = *like;
+  return &kinds[(*count)++];
 }
 
 static int slower_first(const void *a, const void *b) {
-  double first = ((const struct timing_row *)a)->seconds;
-  double second = ((const struct timing_row *)b)->seconds;
+  double first = ((const struct run_kind *)a)->seconds;
+  double second = ((const struct run_kind *)b)->seconds;
   return (first < second) - (first > second);
+}
+
+int run_timing_kinds(const struct run *run, struct run_kind *kinds) {
+  const struct plan *plan = run->plan;
+  int count = 0;
+  for (int s = 0; run->step_seconds && s < plan->step_count; s++) {
+    const struct node *node = &plan->graph->nodes[plan->steps[s].node].node;
+    struct run_kind like = {.kind = plan->steps[s].kind, .kernel = node->kernel, .op = node->op};
+    struct run_kind *kind = find_kind(kinds, &count, &like);
+    kind->steps++;
+    kind->seconds += run->step_seconds[s];
+    kind->flops += plan_step_flops(plan, &plan->steps[s]);
+  }
+  qsort(kinds, (size_t)count, sizeof *kinds, slower_first);
+  return count;
+}
+
+const char *step_kind_name(enum step_kind kind) {
+  return step_names[kind];
 }
 
 void run_print_timing(const struct run *run, FILE *out) {
   if (!run->step_seconds) return;
-  struct timing_row *rows = calloc((size_t)run->plan->step_count, sizeof *rows);
-  if (!rows) return;
-  int count = collect_rows(run, rows);
+  struct run_kind *kinds = calloc((size_t)run->plan->step_count, sizeof *kinds);
+  if (!kinds) return;
+  int count = run_timing_kinds(run, kinds);
   double total = 0;
-  for (int i = 0; i < count; i++) total += rows[i].seconds;
-  qsort(rows, (size_t)count, sizeof *rows, slower_first);
+  for (int i = 0; i < count; i++) total += kinds[i].seconds;
   fprintf(out, "%-8s  %-28s  %6s  %12s  %7s  %12s\n", "", "operator.kernel", "steps", "seconds",
           "share", "GFLOP each");
   for (int i = 0; i < count; i++) {
     char kernel[64];
-    snprintf(kernel, sizeof kernel, "%s.%s", rows[i].op->name, rows[i].kernel->name);
-    fprintf(out, "%-8s  %-28s  %6d  %12.6f  %6.2f%%  %12.3f\n", step_names[rows[i].kind], kernel,
-            rows[i].steps, rows[i].seconds, total > 0 ? 100 * rows[i].seconds / total : 0,
-            rows[i].flops / 1e9);
+    snprintf(kernel, sizeof kernel, "%s.%s", kinds[i].op->name, kinds[i].kernel->name);
+    fprintf(out, "%-8s  %-28s  %6d  %12.6f  %6.2f%%  %12.3f\n", step_names[kinds[i].kind], kernel,
+            kinds[i].steps, kinds[i].seconds, total > 0 ? 100 * kinds[i].seconds / total : 0,
+            kinds[i].flops / 1e9);
   }
   fprintf(out, "%-8s  %-28s  %6d  %12.6f\n", "total", "", run->plan->step_count, total);
-  free(rows);
+  free(kinds);
 }

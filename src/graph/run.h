@@ -75,8 +75,21 @@ int run_losses(const struct run *run, struct run_loss *losses, int capacity);
 /* Starts or stops adding up the time of each step (step_seconds). */
 CHECKED enum status run_timing(struct run *run, bool on);
 
-/* The share of each kind of step (direction, operator, kernel) in the time added up so far; nothing
- * if timing is off. */
+/* The time added up so far of each kind of step (direction, operator, kernel). */
+struct run_kind {
+  enum step_kind kind;
+  const struct kernel *kernel;
+  const struct op *op;
+  int steps;             /* of the plan */
+  double seconds, flops; /* all that was timed; of one run of the plan */
+};
+/* Slowest first, into at most plan->step_count kinds; returns how many, 0 if timing is off. */
+int run_timing_kinds(const struct run *run, struct run_kind *kinds);
+
+/* "forward", "backward", "again" */
+const char *step_kind_name(enum step_kind kind);
+
+/* The share of each kind of step in the time added up so far; nothing if timing is off. */
 void run_print_timing(const struct run *run, FILE *out);
 
 /* Turns a tensor of any type in any layout into plain [n c d h w] float32, and

@@ -65,7 +65,7 @@ static int measure_all(struct kernel_choices *choices, const struct node *node,
   double best = INFINITY;
   int choice = 0;
   for (int i = 0; i < count; i++) {
-    struct measured measured = measure_kernel(choices->device, node, candidates[i]);
+    struct measured measured = measure_kernel(choices->device, node, candidates[i], 0);
     double seconds = measured.forward + measured.backward;
     if (!(seconds < best)) continue;
     best = seconds;

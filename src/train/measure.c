@@ -2,10 +2,12 @@
 #include "train/measure.h"
 #include <math.h>
 #include "base/log.h"
+#include "base/timer.h"
 
 enum {
   WARM = 2,
   ROUNDS = 5,
+  LEAST_ROUNDS = 2,
   ALIGNMENT = 256,
   FILL = 0x3c, /* 0.0115 in float32 and bfloat16, 1.06 in float16: no denormals, no zeros */
 };
@@ -97,15 +99,16 @@ static enum status run_once(struct bench *bench,
 
 /* backward is called right after forward each time, as in training: it may change dy, and reads
  * what forward saved. */
-static enum status run_often(struct bench *bench, struct measured *best) {
+static enum status run_often(struct bench *bench, double seconds, struct measured *best) {
   const struct kernel *kernel = bench->node.kernel;
   bool trains = measure_trains(&bench->node) && kernel->training;
+  int least = seconds > 0 ? LEAST_ROUNDS : WARM + ROUNDS;
+  double started = timer_now();
   *best = (struct measured){INFINITY, trains ? INFINITY : 0};
-  for (int i = 0; i < WARM + ROUNDS; i++) {
+  for (int i = 0; i < least || timer_now() - started < seconds; i++) {
     struct measured now = {0};
     TRY(run_once(bench, kernel->forward, &now.forward));
     if (trains) TRY(run_once(bench, kernel->backward, &now.backward));
-    if (i < WARM) continue;
     best->forward = fmin(best->forward, now.forward);
     best->backward = fmin(best->backward, now.backward);
   }
@@ -113,11 +116,11 @@ static enum status run_often(struct bench *bench, struct measured *best) {
 }
 
 struct measured measure_kernel(struct device *device, const struct node *node,
-                               const struct kernel *kernel) {
+                               const struct kernel *kernel, double seconds) {
   struct bench bench;
   struct measured best = {INFINITY, INFINITY};
   enum status status = bench_open(&bench, device, node, kernel);
-  if (!status) status = run_often(&bench, &best);
+  if (!status) status = run_often(&bench, seconds, &best);
   if (status) {
     log_warning("%s: kernel %s cannot be measured: %s", node->name, kernel->name, status_message());
     status_clear();

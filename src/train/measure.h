@@ -8,9 +8,10 @@ struct measured {
                                infinite for a kernel that fails, for want of memory say */
 };
 
-/* Measures alone on the device; values are small constants. A failure is logged, not passed on. */
+/* Measures alone on the device; values are small constants. A failure is logged, not passed on.
+ * seconds: how long to go on, but for at least two calls; 0: a fixed number of calls. */
 struct measured measure_kernel(struct device *device, const struct node *node,
-                               const struct kernel *kernel);
+                               const struct kernel *kernel, double seconds);
 
 /* Whether a node has a backward: parameters, or an input that wants a gradient. */
 bool measure_trains(const struct node *node);

@@ -82,6 +82,13 @@ grep -q "wrote 1 tensors" message || fail "import of a counter"
 
 shows '"steps": 2' "$program" bench tiny.cfg --steps 2
 shows '"reduction_overlap"' ranks 3 bench tiny.cfg --steps 1
+shows '"direction": "backward", "operator": "conv"' "$program" bench tiny.cfg --steps 1
+shows '"convolutions": {"count": 6,' "$program" bench ops tiny.cfg
+grep -q "^all 6 convolutions: .* GFLOP/s, .*% of peak" output || fail "bench ops: sum over convolutions"
+grep -q "^lowest share of those with at least 1 %" output || fail "bench ops: lowest share"
+! grep -q " reference " output || fail "bench ops: expected no kernel but those that run"
+shows " reference " "$program" bench ops tiny.cfg --all
+expect_status 2 ranks 3 bench ops tiny.cfg 2> message
 echo "ok   bench"
 "$program" predict tiny.cfg --output predicted volumes/images/phantom_00{0,1}.nii.gz volumes/labels/phantom_000.nii.gz 2> message
 for file in warped warped_labels displacement jacobian; do

@@ -1,0 +1,31 @@
+/* The benchmarks, one file each. All print tables for people and, as the last line, one object of
+ * JSON with the machine and every figure. Collective; rank 0 prints. */
+#pragma once
+#include <jansson.h>
+#include <stdbool.h>
+#include "comm/comm.h"
+#include "config/config.h"
+#include "device/device.h"
+#include "kernels/peak/peak.h"
+
+enum { BENCH_MOST_STEPS = 1000 };
+
+/* Training steps on random images: seconds, the share of each operator, memory; with several ranks
+ * also what the reduction costs. */
+CHECKED enum status bench_steps(const struct config *config, struct comm *comm, int steps);
+
+/* The kernel that a run would choose for each kind of node of a training network (nodes that are
+ * alike once), or with `all` every kernel that can compute it: seconds of forward and backward
+ * (of convolutions the gradients of weights and of data by themselves), FLOP/s as the definition
+ * counts them or bytes per second, as shares of what the threads used reach at most; then the sum
+ * over convolutions. One process only. */
+CHECKED enum status bench_operators(const struct config *config, struct comm *comm, bool all);
+
+/* The machine of this rank as JSON; peak may be NULL. NULL without memory. */
+json_t *bench_machine(const struct device *device, const struct peak *peak);
+
+/* Prints `result` as one line and releases it; NULL: it could not be made for want of memory. */
+CHECKED enum status bench_print(json_t *result);
+
+/* Sorts; the middle one is the median. */
+void bench_sort(double *seconds, int count);
