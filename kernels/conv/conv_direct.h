@@ -38,26 +38,47 @@ size_t SIMD_NAME(conv_outer_size)(const struct tensor *target, const struct conv
 void SIMD_NAME(conv_outer)(const struct tensor *target, const float *data,
                            const struct conv_source *source, float *partial);
 
+/* partial[0] += partial[1] + ..., `size` floats each; readable up to a multiple of 16. */
+void SIMD_NAME(conv_fold_chunks)(float *partial, size_t size, int chunks);
+
 /* dy *= the LeakyReLU's derivative (slope 1: left alone); db := the sum of dy over all voxels
  * (NULL: not wanted). partial: conv_activation_size() floats. */
 void SIMD_NAME(conv_activation)(const struct tensor *tensor, const float *y, float *dy, float slope,
                                 float *db, float *partial);
 
-/* conv_direct_simd.c: the passes of a node. Their packings and workspaces (in floats, rounded up so
- * that several lie one after another) are known from the node. */
-bool SIMD_NAME(conv_direct_applies)(const struct node *node);
-size_t SIMD_NAME(conv_direct_output_size)(const struct node *node);
-size_t SIMD_NAME(conv_direct_weights_size)(const struct node *node, int input);
-size_t SIMD_NAME(conv_direct_data_size)(const struct node *node, int input);
+/* The passes of a node: the target from all inputs; io->dw of one input from io->dy; the target,
+ * which is the gradient of one input, from io->dy. Activations are the target's, not the node's.
+ * Their workspaces (in floats, rounded up so that several lie one after another) are known from the
+ * node. */
+struct conv_passes {
+  size_t (*output_size)(const struct node *node);
+  size_t (*weights_size)(const struct node *node, int input);
+  size_t (*data_size)(const struct node *node, int input);
+  void (*output)(const struct node *node, const struct io *io, const struct conv_target *target,
+                 float *workspace);
+  void (*weights)(const struct node *node, const struct io *io, int input, float *workspace);
+  void (*data)(const struct node *node, const struct io *io, int input,
+               const struct conv_target *target, float *workspace);
+};
 
-/* The target from all inputs; io->dw of one input from io->dy; the target, which is the gradient of
- * one input, from io->dy. Activations are the target's, not the node's. */
-void SIMD_NAME(conv_direct_output)(const struct node *node, const struct io *io,
-                                   const struct conv_target *target, float *workspace);
-void SIMD_NAME(conv_direct_weights)(const struct node *node, const struct io *io, int input,
-                                    float *workspace);
-void SIMD_NAME(conv_direct_data)(const struct node *node, const struct io *io, int input,
-                                 const struct conv_target *target, float *workspace);
+/* conv_direct_simd.c: whether the direct passes apply, and those. */
+bool SIMD_NAME(conv_direct_applies)(const struct node *node);
+extern const struct conv_passes SIMD_NAME(conv_direct_passes);
+
+/* What a kernel made of passes does: see struct kernel. */
+void SIMD_NAME(conv_prepare_passes)(const struct conv_passes *passes, struct node *node);
+void SIMD_NAME(conv_run_forward)(const struct conv_passes *passes, const struct node *node,
+                                 const struct io *io);
+void SIMD_NAME(conv_run_backward)(const struct conv_passes *passes, const struct node *node,
+                                  const struct io *io);
+
+/* How the weights between an input and the output are stored, for a pass whose lanes are output
+ * channels or input channels; axes and group are left to the caller. */
+struct conv_packing SIMD_NAME(conv_packing_of)(const struct node *node, int input,
+                                               bool lanes_are_outputs);
+
+/* The floats in front of an input's first channel in the weights. */
+int64_t SIMD_NAME(conv_weight_offset)(const struct node *node, int input);
 
 /* The bias of a tensor's channels as conv_target takes it: conv_bias_size floats at `padded`. */
 size_t SIMD_NAME(conv_bias_size)(const struct tensor *tensor);
@@ -65,6 +86,10 @@ const float *SIMD_NAME(conv_bias)(const struct tensor *tensor, const float *bias
 
 /* How many floats conv_activation's `partial` takes. */
 size_t SIMD_NAME(conv_activation_size)(const struct tensor *tensor);
+
+static inline size_t conv_round_to_line(size_t floats) {
+  return (floats + 15) / 16 * 16;
+}
 
 static inline int conv_group_of(const struct tensor *tensor) {
   return tensor->layout == LAYOUT_BLOCKED ? CHANNEL_BLOCK : 1;

@@ -16,9 +16,8 @@ static bool any_upsampled(const struct node *node) {
   return false;
 }
 
-/* How the weights between input and output are stored; the channel strides are for a pass whose
- * lanes are output channels or input channels. */
-static struct conv_packing packing_of(const struct node *node, int input, bool lanes_are_outputs) {
+struct conv_packing SIMD_NAME(conv_packing_of)(const struct node *node, int input,
+                                               bool lanes_are_outputs) {
   const struct conv_arguments *a = conv_arguments_of(node);
   struct conv_packing packing = {.kernel = {a->kernel[0], a->kernel[1], a->kernel[2]}};
   int64_t kernel = (int64_t)a->kernel[0] * a->kernel[1] * a->kernel[2];
@@ -33,7 +32,7 @@ static struct conv_packing packing_of(const struct node *node, int input, bool l
 /* y from an input. The lanes are those of the blocked one of both. */
 static struct conv_packing forward_packing(const struct node *node, int input, int phases) {
   bool planar_output = node->y.layout == LAYOUT_PLANAR;
-  struct conv_packing packing = packing_of(node, input, !planar_output);
+  struct conv_packing packing = SIMD_NAME(conv_packing_of)(node, input, !planar_output);
   packing.group = planar_output ? node->y.shape.c : conv_group_of(&node->x[input]);
   for (int i = 0; i < 3; i++)
     packing.axis[i] = conv_axis_forward(extent_of(node, input, i), phases);
@@ -43,7 +42,7 @@ static struct conv_packing forward_packing(const struct node *node, int input, i
 /* The gradient of an input from dy. */
 static struct conv_packing gradient_packing(const struct node *node, int input) {
   bool planar_input = node->x[input].layout == LAYOUT_PLANAR;
-  struct conv_packing packing = packing_of(node, input, planar_input);
+  struct conv_packing packing = SIMD_NAME(conv_packing_of)(node, input, planar_input);
   packing.group = planar_input ? node->x[input].shape.c : conv_group_of(&node->y);
   for (int i = 0; i < 3; i++) packing.axis[i] = conv_axis_gradient(extent_of(node, input, i));
   return packing;
@@ -60,8 +59,7 @@ static const struct tensor *weight_target(const struct node *node, int input) {
   return node->y.layout == LAYOUT_PLANAR ? &node->x[input] : &node->y;
 }
 
-/* The floats in front of an input's first channel in the weights. */
-static int64_t weight_offset(const struct node *node, int input) {
+int64_t SIMD_NAME(conv_weight_offset)(const struct node *node, int input) {
   const struct conv_arguments *a = conv_arguments_of(node);
   int64_t offset = 0;
   for (int i = 0; i < input; i++) offset += node->x[i].shape.c;
@@ -87,10 +85,6 @@ bool SIMD_NAME(conv_direct_applies)(const struct node *node) {
   return planar_fits(node) && simd_available();
 }
 
-static size_t round_to_line(size_t floats) {
-  return (floats + 15) / 16 * 16;
-}
-
 static int phases_of(const struct node *node) {
   return any_upsampled(node) ? 2 : 1;
 }
@@ -98,30 +92,31 @@ static int phases_of(const struct node *node) {
 /* --- sizes --- */
 
 size_t SIMD_NAME(conv_bias_size)(const struct tensor *tensor) {
-  return round_to_line((size_t)tensor_stored_channels(tensor));
+  return conv_round_to_line((size_t)tensor_stored_channels(tensor));
 }
 
 size_t SIMD_NAME(conv_activation_size)(const struct tensor *tensor) {
-  return round_to_line((size_t)tensor->shape.n * tensor->shape.d * tensor_stored_channels(tensor));
+  return conv_round_to_line((size_t)tensor->shape.n * tensor->shape.d *
+                            tensor_stored_channels(tensor));
 }
 
-size_t SIMD_NAME(conv_direct_output_size)(const struct node *node) {
+static size_t output_size(const struct node *node) {
   size_t size = 0;
   for (int i = 0; i < node->input_count; i++) {
     struct conv_packing packing = forward_packing(node, i, phases_of(node));
-    size += round_to_line(conv_packing_size(&packing));
+    size += conv_round_to_line(conv_packing_size(&packing));
   }
   return size;
 }
 
-size_t SIMD_NAME(conv_direct_weights_size)(const struct node *node, int input) {
+static size_t weights_size(const struct node *node, int input) {
   struct conv_packing packing = weight_packing(node, input);
-  return round_to_line(SIMD_NAME(conv_outer_size)(weight_target(node, input), &packing));
+  return conv_round_to_line(SIMD_NAME(conv_outer_size)(weight_target(node, input), &packing));
 }
 
-size_t SIMD_NAME(conv_direct_data_size)(const struct node *node, int input) {
+static size_t data_size(const struct node *node, int input) {
   struct conv_packing packing = gradient_packing(node, input);
-  return round_to_line(conv_packing_size(&packing));
+  return conv_round_to_line(conv_packing_size(&packing));
 }
 
 /* --- rows --- */
@@ -152,18 +147,18 @@ static struct node with_long_rows(const struct node *node) {
   return merged;
 }
 
-static void prepare(struct node *original) {
+void SIMD_NAME(conv_prepare_passes)(const struct conv_passes *passes, struct node *original) {
   struct node merged = with_long_rows(original);
   const struct node *node = &merged;
   size_t most = 0;
   for (int i = 0; i < node->input_count; i++) {
-    size_t weights = SIMD_NAME(conv_direct_weights_size)(node, i);
-    size_t data = SIMD_NAME(conv_direct_data_size)(node, i);
+    size_t weights = passes->weights_size(node, i);
+    size_t data = passes->data_size(node, i);
     if (weights > most) most = weights;
     if (data > most) most = data;
   }
-  original->forward_workspace = sizeof(float) * (SIMD_NAME(conv_bias_size)(&node->y) +
-                                                 SIMD_NAME(conv_direct_output_size)(node));
+  original->forward_workspace =
+      sizeof(float) * (SIMD_NAME(conv_bias_size)(&node->y) + passes->output_size(node));
   original->backward_workspace = sizeof(float) * (SIMD_NAME(conv_activation_size)(&node->y) + most);
 }
 
@@ -182,53 +177,54 @@ static void compute(const struct conv_target *target, const struct conv_source *
     SIMD_NAME(conv_rows)(target, sources, count);
 }
 
-void SIMD_NAME(conv_direct_output)(const struct node *node, const struct io *io,
-                                   const struct conv_target *target, float *packed) {
+static void output_pass(const struct node *node, const struct io *io,
+                        const struct conv_target *target, float *packed) {
   struct conv_source sources[OP_MAX_INPUTS];
   for (int i = 0; i < node->input_count; i++) {
     struct conv_packing packing = forward_packing(node, i, phases_of(node));
     sources[i] = (struct conv_source){&node->x[i], io->x[i], packing, packed};
-    conv_pack(&packing, (const float *)io->w[CONV_WEIGHT] + weight_offset(node, i), packed);
-    packed += round_to_line(conv_packing_size(&packing));
+    conv_pack(&packing, (const float *)io->w[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, i),
+              packed);
+    packed += conv_round_to_line(conv_packing_size(&packing));
   }
   compute(target, sources, node->input_count);
 }
 
-void SIMD_NAME(conv_direct_weights)(const struct node *node, const struct io *io, int input,
-                                    float *workspace) {
+static void weights_pass(const struct node *node, const struct io *io, int input,
+                         float *workspace) {
   struct conv_packing packing = weight_packing(node, input);
   bool planar = node->y.layout == LAYOUT_PLANAR;
   struct conv_source x = {&node->x[input], io->x[input], packing, NULL};
   struct conv_source dy = {&node->y, io->dy, packing, NULL};
   SIMD_NAME(conv_outer)
   (weight_target(node, input), planar ? io->x[input] : io->dy, planar ? &dy : &x, workspace);
-  conv_unpack(&packing, workspace, (float *)io->dw[CONV_WEIGHT] + weight_offset(node, input));
+  conv_unpack(&packing, workspace,
+              (float *)io->dw[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, input));
 }
 
-void SIMD_NAME(conv_direct_data)(const struct node *node, const struct io *io, int input,
-                                 const struct conv_target *target, float *workspace) {
+static void data_pass(const struct node *node, const struct io *io, int input,
+                      const struct conv_target *target, float *workspace) {
   struct conv_packing packing = gradient_packing(node, input);
-  conv_pack(&packing, (const float *)io->w[CONV_WEIGHT] + weight_offset(node, input), workspace);
+  conv_pack(&packing,
+            (const float *)io->w[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, input),
+            workspace);
   struct conv_source source = {&node->y, io->dy, packing, workspace};
   compute(target, &source, 1);
 }
 
-static enum status forward(const struct node *original, const struct io *io,
-                           struct stream *stream) {
-  (void)stream;
+void SIMD_NAME(conv_run_forward)(const struct conv_passes *passes, const struct node *original,
+                                 const struct io *io) {
   struct node merged = with_long_rows(original);
   const struct node *node = &merged;
   const struct conv_arguments *a = conv_arguments_of(node);
-  float *bias = io->workspace, *packed = bias + SIMD_NAME(conv_bias_size)(&node->y);
+  float *bias = io->workspace, *workspace = bias + SIMD_NAME(conv_bias_size)(&node->y);
   struct conv_target target = {.tensor = &node->y, .data = io->y, .slope = a->slope};
   if (a->bias) target.bias = SIMD_NAME(conv_bias)(&node->y, io->w[CONV_BIAS], bias);
-  SIMD_NAME(conv_direct_output)(node, io, &target, packed);
-  return STATUS_OK;
+  passes->output(node, io, &target, workspace);
 }
 
-static enum status backward(const struct node *original, const struct io *io,
-                            struct stream *stream) {
-  (void)stream;
+void SIMD_NAME(conv_run_backward)(const struct conv_passes *passes, const struct node *original,
+                                  const struct io *io) {
   struct node merged = with_long_rows(original);
   const struct node *node = &merged;
   const struct conv_arguments *a = conv_arguments_of(node);
@@ -236,12 +232,35 @@ static enum status backward(const struct node *original, const struct io *io,
   float *workspace = partial + SIMD_NAME(conv_activation_size)(&node->y);
   SIMD_NAME(conv_activation)
   (&node->y, io->y, io->dy, a->slope, a->bias ? io->dw[CONV_BIAS] : NULL, partial);
-  for (int i = 0; i < node->input_count; i++)
-    SIMD_NAME(conv_direct_weights)(node, io, i, workspace);
+  for (int i = 0; i < node->input_count; i++) passes->weights(node, io, i, workspace);
   for (int i = 0; i < node->input_count; i++) {
     struct conv_target target = {&node->x[i], io->dx[i], NULL, 1, io->dx_add[i]};
-    if (io->dx[i]) SIMD_NAME(conv_direct_data)(node, io, i, &target, workspace);
+    if (io->dx[i]) passes->data(node, io, i, &target, workspace);
   }
+}
+
+const struct conv_passes SIMD_NAME(conv_direct_passes) = {
+    .output_size = output_size,
+    .weights_size = weights_size,
+    .data_size = data_size,
+    .output = output_pass,
+    .weights = weights_pass,
+    .data = data_pass,
+};
+
+static void prepare(struct node *node) {
+  SIMD_NAME(conv_prepare_passes)(&SIMD_NAME(conv_direct_passes), node);
+}
+
+static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
+  (void)stream;
+  SIMD_NAME(conv_run_forward)(&SIMD_NAME(conv_direct_passes), node, io);
+  return STATUS_OK;
+}
+
+static enum status backward(const struct node *node, const struct io *io, struct stream *stream) {
+  (void)stream;
+  SIMD_NAME(conv_run_backward)(&SIMD_NAME(conv_direct_passes), node, io);
   return STATUS_OK;
 }
 

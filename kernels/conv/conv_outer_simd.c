@@ -301,8 +301,7 @@ static void run_task(struct task *task, const struct cut *cut, int chunk) {
   }
 }
 
-/* partial[0] += partial[1] + ... */
-static void fold_chunks(float *partial, size_t size, int chunks) {
+void SIMD_NAME(conv_fold_chunks)(float *partial, size_t size, int chunks) {
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < (int64_t)size; i += SIMD_WIDTH) {
     simd sum = simd_load(partial + i);
@@ -326,5 +325,5 @@ void SIMD_NAME(conv_outer)(const struct tensor *target, const float *data,
     task.partial = partial + size * chunk;
     run_task(&task, &cut, chunk);
   }
-  fold_chunks(partial, size, cut.chunks);
+  SIMD_NAME(conv_fold_chunks)(partial, size, cut.chunks);
 }

@@ -13,10 +13,10 @@ static bool applies(const struct node *node) {
 static void prepare(struct node *node) {
   struct node conv;
   conv_transpose_adjoint(node, &conv);
-  size_t weights = SIMD_NAME(conv_direct_weights_size)(&conv, 0);
-  size_t output = SIMD_NAME(conv_direct_output_size)(&conv);
+  size_t weights = SIMD_NAME(conv_direct_passes).weights_size(&conv, 0);
+  size_t output = SIMD_NAME(conv_direct_passes).output_size(&conv);
   node->forward_workspace = sizeof(float) * (SIMD_NAME(conv_bias_size)(&node->y) +
-                                             SIMD_NAME(conv_direct_data_size)(&conv, 0));
+                                             SIMD_NAME(conv_direct_passes).data_size(&conv, 0));
   node->backward_workspace = sizeof(float) * (SIMD_NAME(conv_activation_size)(&node->y) +
                                               (weights > output ? weights : output));
 }
@@ -30,7 +30,7 @@ static enum status forward(const struct node *node, const struct io *io, struct 
   struct conv_target target = {.tensor = &node->y, .data = io->y, .slope = 1};
   if (conv_transpose_arguments_of(node)->bias)
     target.bias = SIMD_NAME(conv_bias)(&node->y, io->w[CONV_BIAS], bias);
-  SIMD_NAME(conv_direct_data)(&conv, &conv_io, 0, &target, packed);
+  SIMD_NAME(conv_direct_passes).data(&conv, &conv_io, 0, &target, packed);
   return STATUS_OK;
 }
 
@@ -43,9 +43,9 @@ static enum status backward(const struct node *node, const struct io *io, struct
   float *workspace = partial + SIMD_NAME(conv_activation_size)(&node->y);
   if (conv_transpose_arguments_of(node)->bias)
     SIMD_NAME(conv_activation)(&node->y, NULL, io->dy, 1, io->dw[CONV_BIAS], partial);
-  SIMD_NAME(conv_direct_weights)(&conv, &conv_io, 0, workspace);
+  SIMD_NAME(conv_direct_passes).weights(&conv, &conv_io, 0, workspace);
   struct conv_target target = {&node->x[0], io->dx[0], NULL, 1, io->dx_add[0]};
-  if (io->dx[0]) SIMD_NAME(conv_direct_output)(&conv, &conv_io, &target, workspace);
+  if (io->dx[0]) SIMD_NAME(conv_direct_passes).output(&conv, &conv_io, &target, workspace);
   return STATUS_OK;
 }
 
