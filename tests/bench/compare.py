@@ -113,6 +113,9 @@ def compare(options, case):
     for _ in range(options.rounds):
         for key, run in runs.items():
             found.setdefault(key, []).append(run())
+            last = found[key][-1]
+            print(case, *key, f"{last['median']:.3f} ({last['min']:.3f}–{last['max']:.3f}) s, {last['bytes'] / 1e9:.2f} GB",
+                  file=sys.stderr, flush=True)
     summary = {key: summarise(rounds) for key, rounds in found.items()}
     mine = {key[1]: value for key, value in summary.items() if key[0] == "ours"}
     peers = []
