@@ -4,7 +4,7 @@
 #include "command/options.h"
 
 struct request {
-  const char *steps;
+  const char *steps, *largest;
   bool all;
 };
 
@@ -20,11 +20,18 @@ static enum status measure_operators(const struct config *config, struct comm *c
   return bench_operators(config, comm, request->all);
 }
 
+static enum status measure_comm(const struct config *config, struct comm *comm,
+                                const struct request *request) {
+  long largest = 128;
+  if (request->largest) TRY(options_number("--largest", request->largest, 1, 1024, &largest));
+  return bench_comm(config, comm, (int64_t)largest << 20);
+}
+
 /* The word before the config; the first needs none. */
 static const struct benchmark {
   const char *word;
   enum status (*run)(const struct config *config, struct comm *comm, const struct request *request);
-} benchmarks[] = {{"", measure_steps}, {"ops", measure_operators}};
+} benchmarks[] = {{"", measure_steps}, {"ops", measure_operators}, {"comm", measure_comm}};
 
 static const struct benchmark *find_benchmark(struct invocation *invocation) {
   for (size_t i = 1; i < sizeof benchmarks / sizeof *benchmarks && invocation->count > 0; i++) {
@@ -38,8 +45,10 @@ static const struct benchmark *find_benchmark(struct invocation *invocation) {
 
 static enum status bench_command(const struct invocation *invocation) {
   struct request request = {0};
-  const struct option options[] = {
-      {"--steps", &request.steps, NULL}, {"--all", NULL, &request.all}, {0}};
+  const struct option options[] = {{"--steps", &request.steps, NULL},
+                                   {"--all", NULL, &request.all},
+                                   {"--largest", &request.largest, NULL},
+                                   {0}};
   struct invocation rest = *invocation;
   const struct benchmark *benchmark = find_benchmark(&rest);
   struct config config;
@@ -53,10 +62,11 @@ static enum status bench_command(const struct invocation *invocation) {
 extern const struct command command_bench;
 const struct command command_bench = {
     .name = "bench",
-    .usage = "[ops] CONFIG [--steps N] [--all] [key=value ...]",
+    .usage = "[ops|comm] CONFIG [--steps N] [--all] [--largest MIB] [key=value ...]",
     .help =
         "time of training steps on random images, by operator, and one line of JSON; "
-        "ops: of each kind of layer against the machine's peak",
+        "ops: each kind of layer against the machine's peak; comm: the reduction over several "
+        "ranks, by size",
     .run = bench_command,
     .parallel = true,
 };

@@ -14,12 +14,28 @@ enum { BENCH_MOST_STEPS = 1000 };
  * also what the reduction costs. */
 CHECKED enum status bench_steps(const struct config *config, struct comm *comm, int steps);
 
+/* One slot of training on random images. */
+struct bench_slot {
+  double seconds;        /* of forward and backward: the median */
+  double update_seconds; /* of the optimiser's step */
+  double *step_seconds;  /* of each step of the plan */
+  int threads;
+};
+CHECKED enum status bench_slot(const struct config *config, struct comm *comm, int slots,
+                               struct bench_slot *slot);
+void bench_slot_close(struct bench_slot *slot);
+
 /* The kernel that a run would choose for each kind of node of a training network (nodes that are
  * alike once), or with `all` every kernel that can compute it: seconds of forward and backward
  * (of convolutions the gradients of weights and of data by themselves), FLOP/s as the definition
  * counts them or bytes per second, as shares of what the threads used reach at most; then the sum
  * over convolutions. One process only. */
 CHECKED enum status bench_operators(const struct config *config, struct comm *comm, bool all);
+
+/* Messages between ranks, and the reduction of gradients of 1 KiB to `largest` bytes and of the
+ * network's own size, exact and fast: seconds of the slowest rank, bytes per second, the straight
+ * line through them. Several ranks. */
+CHECKED enum status bench_comm(const struct config *config, struct comm *comm, int64_t largest);
 
 /* The machine of this rank as JSON; peak may be NULL. NULL without memory. */
 json_t *bench_machine(const struct device *device, const struct peak *peak);

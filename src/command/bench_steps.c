@@ -126,7 +126,7 @@ static void bench_close(struct bench *bench) {
   sketch_close(&bench->sketch);
 }
 
-static enum status one_step(struct bench *bench) {
+static enum status one_slot(struct bench *bench) {
   struct run *run = &bench->sketch.training.run;
   struct sums *sums = &bench->sketch.sums;
   if (sums->count > 0) {
@@ -135,17 +135,26 @@ static enum status one_step(struct bench *bench) {
     TRY(sums_give(sums, &run->stream, bench->row, 1));
   }
   TRY(run_forward(run));
-  TRY(run_backward(run, 1.0, NULL));
-  return optimizer_step(&bench->optimizer, &run->stream, bench->weights, bench->gradients,
-                        bench->config->train.learning_rate, 1.0);
+  return run_backward(run, 1.0, NULL);
+}
+
+static enum status update(struct bench *bench) {
+  return optimizer_step(&bench->optimizer, &bench->sketch.training.run.stream, bench->weights,
+                        bench->gradients, bench->config->train.learning_rate, 1.0);
+}
+
+static enum status one_step(struct bench *bench) {
+  TRY(one_slot(bench));
+  return update(bench);
 }
 
 /* By the device's own clock, from when it starts to when it is done. */
-static enum status timed_step(struct bench *bench, double *seconds) {
+static enum status time_work(struct bench *bench, enum status (*work)(struct bench *),
+                             double *seconds) {
   const struct device_ops *device = bench->device.ops;
   struct stream *stream = &bench->sketch.training.run.stream;
   TRY(device->event_record(&bench->started, stream));
-  TRY(one_step(bench));
+  TRY(work(bench));
   TRY(device->event_record(&bench->ended, stream));
   TRY(device->synchronize(stream));
   return device->event_seconds(&bench->started, &bench->ended, seconds);
@@ -250,7 +259,7 @@ static enum status measure(struct bench *bench, int steps) {
   bool together = bench->device.ops->host_memory;
   for (int i = 0; i < (together ? 1 : 3); i++) TRY(one_step(bench)); /* touch memory; record */
   if (together) TRY(run_timing(run, true));
-  for (int i = 0; i < steps; i++) TRY(timed_step(bench, &bench->seconds[i]));
+  for (int i = 0; i < steps; i++) TRY(time_work(bench, one_step, &bench->seconds[i]));
   if (!together) TRY(run_timing(run, true));
   for (int i = 0; i < steps && !together; i++) TRY(one_step(bench));
   bench_sort(bench->seconds, steps);
@@ -276,4 +285,44 @@ enum status bench_steps(const struct config *config, struct comm *comm, int step
   bench_close(bench);
   free(bench);
   return status;
+}
+
+static enum status take_median(struct bench *bench, enum status (*work)(struct bench *), int count,
+                               double *seconds) {
+  for (int i = 0; i < count; i++) TRY(time_work(bench, work, &bench->seconds[i]));
+  bench_sort(bench->seconds, count);
+  *seconds = bench->seconds[count / 2];
+  return STATUS_OK;
+}
+
+static enum status measure_slot(struct bench *bench, int slots, struct bench_slot *slot) {
+  struct run *run = &bench->sketch.training.run;
+  size_t bytes = sizeof(double) * (size_t)run->plan->step_count;
+  TRY(one_step(bench)); /* touches memory */
+  TRY(take_median(bench, one_slot, slots, &slot->seconds));
+  TRY(take_median(bench, update, slots, &slot->update_seconds));
+  slot->threads = bench->device.threads;
+  slot->step_seconds = malloc(bytes);
+  REQUIRE(slot->step_seconds, STATUS_FAILED, "bench: out of memory");
+  TRY(run_timing(run, true));
+  TRY(one_slot(bench));
+  memcpy(slot->step_seconds, run->step_seconds, bytes);
+  return run_timing(run, false);
+}
+
+enum status bench_slot(const struct config *config, struct comm *comm, int slots,
+                       struct bench_slot *slot) {
+  struct bench *bench = calloc(1, sizeof *bench);
+  *slot = (struct bench_slot){0};
+  REQUIRE(bench, STATUS_FAILED, "bench: out of memory");
+  enum status status = comm_agree(comm, bench_open(bench, config, comm));
+  if (!status) status = measure_slot(bench, slots, slot);
+  bench_close(bench);
+  free(bench);
+  return status;
+}
+
+void bench_slot_close(struct bench_slot *slot) {
+  free(slot->step_seconds);
+  *slot = (struct bench_slot){0};
 }

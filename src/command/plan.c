@@ -1,8 +1,8 @@
 /* plan: what training would do and need, without doing it. */
 #include <stdio.h>
-#include <stdlib.h>
 #include "base/text.h"
 #include "command/options.h"
+#include "command/plan_ranks.h"
 #include "command/sketch.h"
 #include "comm/tree.h"
 
@@ -47,37 +47,54 @@ static void print_traffic(const struct sketch *sketch, const struct config *conf
          flops * 1e-9 * ((slots + ranks - 1) / ranks));
 }
 
-static enum status print_all(const struct config *config, int ranks) {
+struct request {
+  const char *ranks;
+  struct plan_ranks_words words;
+};
+
+static enum status print_sketch(const struct sketch *sketch, const struct config *config,
+                                const struct request *request, struct comm *comm, int ranks) {
+  struct config larger = *config; /* more ranks than slots are predicted with a slot each */
+  if (larger.train.slots < ranks) larger.train.slots = ranks;
+  printf("device %s, activations %s\n\n", sketch->device->name,
+         dtype_name(sketch->training.graph.activation));
+  plan_print(&sketch->training.plan, stdout);
+  print_memory(sketch, &larger, ranks);
+  print_traffic(sketch, &larger, ranks);
+  if (!plan_ranks_wanted(&request->words)) return STATUS_OK;
+  return plan_ranks_print(&request->words, sketch, config, comm, ranks);
+}
+
+static enum status plan_with(const struct config *config, const struct request *request,
+                             struct comm *comm) {
+  long ranks = 1;
   struct slot_range own;
   const struct device_ops *device;
-  TRY(comm_slots((int)config->train.slots, 0, ranks, &own));
+  if (request->ranks) TRY(options_number("--ranks", request->ranks, 1, 1000000, &ranks));
+  if (!plan_ranks_wanted(&request->words))
+    TRY(comm_slots((int)config->train.slots, 0, (int)ranks, &own));
   TRY(device_find(config->root.device, &device));
   struct sketch sketch;
   enum status status = sketch_open(&sketch, config, device);
-  if (!status) {
-    printf("device %s, activations %s\n\n", device->name,
-           dtype_name(sketch.training.graph.activation));
-    plan_print(&sketch.training.plan, stdout);
-    print_memory(&sketch, config, ranks);
-    print_traffic(&sketch, config, ranks);
-  }
+  if (!status) status = print_sketch(&sketch, config, request, comm, (int)ranks);
   sketch_close(&sketch);
   return status;
 }
 
-static enum status plan_with(const struct config *config, const char *ranks_text) {
-  long ranks = 1;
-  if (ranks_text) TRY(options_number("--ranks", ranks_text, 1, 1000000, &ranks));
-  return print_all(config, (int)ranks);
-}
-
 static enum status plan_command(const struct invocation *invocation) {
-  const char *ranks = NULL;
-  const struct option options[] = {{"--ranks", &ranks, NULL}, {0}};
+  struct request request = {0};
+  const struct option options[] = {{"--ranks", &request.ranks, NULL},
+                                   {"--seconds", &request.words.seconds, NULL},
+                                   {"--measure", &request.words.measure, NULL},
+                                   {"--comm", &request.words.link, NULL},
+                                   {"--bandwidth", &request.words.bandwidth, NULL},
+                                   {"--latency", &request.words.latency, NULL},
+                                   {"--overhead", &request.words.overhead, NULL},
+                                   {0}};
   struct config config;
   struct words words;
   enum status status = options_open_config(invocation, options, &words, &config);
-  if (!status) status = plan_with(&config, ranks);
+  if (!status) status = plan_with(&config, &request, invocation->comm);
   config_close(&config);
   return status;
 }
@@ -85,7 +102,11 @@ static enum status plan_command(const struct invocation *invocation) {
 extern const struct command command_plan;
 const struct command command_plan = {
     .name = "plan",
-    .usage = "CONFIG [--ranks N] [key=value ...]",
-    .help = "steps, kernels, parameters, memory, arithmetic and traffic; trains nothing",
+    .usage =
+        "CONFIG [--ranks N] [--seconds S | --measure SLOTS] [--comm FILE] [--bandwidth GB/S] "
+        "[--latency US] [--overhead US] [key=value ...]",
+    .help =
+        "steps, kernels, parameters, memory, arithmetic and traffic; trains nothing; with the "
+        "seconds of a slot, given or measured, also the time of a step on 1, 2, 4 ... N ranks",
     .run = plan_command,
 };

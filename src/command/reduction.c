@@ -7,7 +7,9 @@
 #include "command/machine.h"
 #include "command/sketch.h"
 
-enum { WARM = 3 };
+/* How often, and for how long altogether, something is timed. */
+enum { LEAST_ROUNDS = 3 };
+static const double ROUNDS_SECONDS = 2;
 
 enum status reduction_open(struct tree *tree, struct comm *comm, struct device *device,
                            const struct config *config, int slots, int64_t count) {
@@ -26,13 +28,52 @@ static int by_size(const void *a, const void *b) {
   return (first > second) - (first < second);
 }
 
-static double median(double seconds[REDUCTION_ROUNDS]) {
-  qsort(seconds, REDUCTION_ROUNDS, sizeof *seconds, by_size);
-  return seconds[REDUCTION_ROUNDS / 2];
+/* What ranks do together, timed on each. */
+struct timed {
+  enum status (*once)(void *context, double *seconds);
+  void *context;
+};
+
+/* How often it is worth doing what took this rank so long: all ranks find the same number. */
+static enum status choose_rounds(struct comm *comm, double once, int *rounds) {
+  int64_t nanoseconds = (int64_t)(once * 1e9) + 1;
+  TRY(comm_reduce_int64(comm, COMM_MAX, &nanoseconds, 1));
+  double most = ROUNDS_SECONDS * 1e9 / (double)nanoseconds;
+  *rounds = most < LEAST_ROUNDS       ? LEAST_ROUNDS
+            : most > REDUCTION_ROUNDS ? REDUCTION_ROUNDS
+                                      : (int)most;
+  return STATUS_OK;
 }
 
-static enum status once_alone(struct tree *tree, struct stream *stream, float *block,
-                              double *seconds) {
+/* The median of what the slowest rank took, once memory has been touched and messages have found
+ * their way. */
+static enum status time_often(struct comm *comm, const struct timed *timed, double *seconds) {
+  double round[REDUCTION_ROUNDS];
+  int64_t longest[REDUCTION_ROUNDS];
+  int rounds = 0;
+  for (int warm = 0; warm < 2; warm++) TRY(timed->once(timed->context, &round[0]));
+  TRY(choose_rounds(comm, round[0], &rounds));
+  for (int i = 0; i < rounds; i++) {
+    TRY(timed->once(timed->context, &round[i]));
+    longest[i] = (int64_t)(round[i] * 1e9);
+  }
+  TRY(comm_reduce_int64(comm, COMM_MAX, longest, rounds));
+  for (int i = 0; i < rounds; i++) round[i] = 1e-9 * (double)longest[i];
+  qsort(round, (size_t)rounds, sizeof *round, by_size);
+  *seconds = round[rounds / 2];
+  return STATUS_OK;
+}
+
+struct alone {
+  struct tree *tree;
+  struct stream *stream;
+  float *block;
+};
+
+static enum status once_alone(void *context, double *seconds) {
+  struct tree *tree = ((struct alone *)context)->tree;
+  struct stream *stream = ((struct alone *)context)->stream;
+  float *block = ((struct alone *)context)->block;
   int last = tree->own.first + tree->own.count - 1;
   TRY(comm_barrier(tree->comm));
   TRY(tree_start(tree, block, stream));
@@ -49,15 +90,14 @@ static enum status once_alone(struct tree *tree, struct stream *stream, float *b
 
 enum status reduction_alone(struct tree *tree, struct stream *stream, float *block,
                             double *seconds) {
-  double rounds[REDUCTION_ROUNDS];
-  for (int i = 0; i < WARM; i++) TRY(once_alone(tree, stream, block, &rounds[0]));
-  for (int i = 0; i < REDUCTION_ROUNDS; i++) TRY(once_alone(tree, stream, block, &rounds[i]));
-  *seconds = median(rounds);
-  return STATUS_OK;
+  struct alone alone = {tree, stream, block};
+  return time_often(tree->comm, &(struct timed){once_alone, &alone}, seconds);
 }
 
 struct beside {
   struct tree *tree;
+  struct comm *comm;
+  struct run *run;
   float *gradients;
 };
 
@@ -71,10 +111,11 @@ static enum status move_messages(void *context) {
   return tree_progress(((struct beside *)context)->tree);
 }
 
-static enum status once_beside(struct beside *beside, struct comm *comm, struct run *run,
-                               double *seconds) {
+static enum status once_beside(void *context, double *seconds) {
+  struct beside *beside = context;
+  struct run *run = beside->run;
   const struct run_hooks hooks = {push_bucket, move_messages, beside};
-  TRY(comm_barrier(comm));
+  TRY(comm_barrier(beside->comm));
   double started = timer_now();
   if (beside->tree) TRY(tree_start(beside->tree, beside->gradients, &run->stream));
   TRY(run_forward(run));
@@ -87,12 +128,8 @@ static enum status once_beside(struct beside *beside, struct comm *comm, struct 
 
 enum status reduction_beside(struct tree *tree, struct comm *comm, struct run *run,
                              float *gradients, double *seconds) {
-  struct beside beside = {tree, gradients};
-  double rounds[REDUCTION_ROUNDS];
-  for (int i = 0; i < WARM; i++) TRY(once_beside(&beside, comm, run, &rounds[0]));
-  for (int i = 0; i < REDUCTION_ROUNDS; i++) TRY(once_beside(&beside, comm, run, &rounds[i]));
-  *seconds = median(rounds);
-  return STATUS_OK;
+  struct beside beside = {tree, comm, run, gradients};
+  return time_often(comm, &(struct timed){once_beside, &beside}, seconds);
 }
 
 /* What the doctor's measurement has open. */

@@ -11,13 +11,14 @@ enum { REDUCTION_ROUNDS = 20 };
 CHECKED enum status reduction_open(struct tree *tree, struct comm *comm, struct device *device,
                                    const struct config *config, int slots, int64_t count);
 
-/* Collective. The median time from when the last slot's gradients are there to when the total is.
- * block: the tree's count of floats on the device. */
+/* Collective. The median time, of the slowest rank, from when the last slot's gradients are there
+ * to when the total is. block: the tree's count of floats on the device. */
 CHECKED enum status reduction_alone(struct tree *tree, struct stream *stream, float *block,
                                     double *seconds);
 
-/* Collective. The median time of forward and backward of one slot on each rank; with the tree (one
- * slot per rank), gradients travel meanwhile, and the total is waited for. tree may be NULL. */
+/* Collective. The median time of forward and backward of one slot on each rank, the slowest's; with
+ * the tree (one slot per rank), gradients travel meanwhile, and the total is waited for. tree may
+ * be NULL. */
 CHECKED enum status reduction_beside(struct tree *tree, struct comm *comm, struct run *run,
                                      float *gradients, double *seconds);
 

@@ -40,6 +40,16 @@ shows "parameters         244,323" "$program" plan "$oasis" model.variant=monai 
   'model.decoder=[32]' 'model.final=[16,16]' model.integration_downsize=1
 shows "memory of each of 8 ranks" "$program" plan "$oasis" --ranks 8
 shows "8 slots on 8 ranks, at most 1 of them on a rank" "$program" plan "$oasis" --ranks 8
+# one bucket of 327,344 floats, 2 (n-1)/n of it each way; beyond 8 ranks there are as many slots
+"$program" plan "$oasis" --ranks 1024 --seconds 1 --bandwidth 1 --latency 0 --overhead 0 > output
+row() { grep -qE "^ +$1 +$2\$" output || { cat output; fail "plan: expected the row $*"; }; }
+row 1 "8 +8 +8.00000 +0.000000 +0.000000 +0.000000 +8.00000 +1.00 +100.00%"
+row 2 "8 +4 +4.00000 +0.001309 +0.001309 +0.000000 +4.00131 +2.00 +99.97%"
+row 4 "8 +2 +2.00000 +0.001964 +0.001964 +0.000000 +2.00196 +4.00 +99.90%"
+row 1024 "1024 +1 +1.00000 +0.002616 +0.002616 +0.000000 +1.00262 +1021.33 +99.74%"
+expect_status 2 "$program" plan "$oasis" --ranks 2 --seconds 0 2> message
+expect_status 2 "$program" plan "$oasis" --ranks 2 --seconds 1 --comm "$oasis" > output 2> message
+grep -q "latency_seconds" message || fail "plan: what a file of bench comm must say"
 echo "ok   plan"
 
 # --- a run, and what can be done with it
@@ -89,6 +99,13 @@ grep -q "^lowest share of those with at least 1 %" output || fail "bench ops: lo
 ! grep -q " reference " output || fail "bench ops: expected no kernel but those that run"
 shows " reference " "$program" bench ops tiny.cfg --all
 expect_status 2 ranks 3 bench ops tiny.cfg 2> message
+ranks 3 bench comm tiny.cfg --largest 1 > comm.txt
+for part in '"ranks": 3' '"latency_seconds"' '"what": "gradient", "bytes": 122240.0, "slots": 8'; do
+  tail -1 comm.txt | grep -qF "$part" || { cat comm.txt; fail "bench comm: expected $part"; }
+done
+expect_status 2 "$program" bench comm tiny.cfg 2> message
+shows "at once (comm.txt)" "$program" plan tiny.cfg --ranks 3 --measure 2 --comm comm.txt
+grep -q "(measured now, 2 slots" output || fail "plan: measured slots"
 echo "ok   bench"
 "$program" predict tiny.cfg --output predicted volumes/images/phantom_00{0,1}.nii.gz volumes/labels/phantom_000.nii.gz 2> message
 for file in warped warped_labels displacement jacobian; do
