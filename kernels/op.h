@@ -136,7 +136,7 @@ struct op {
   bool in_place; /* y may take the memory of x[0] (backward then must not read x) */
   bool cheap;    /* y may be computed once more for backward instead of being kept till then */
   bool is_loss;  /* y is one float64, whatever the inputs' type */
-  const struct kernel *const *kernels; /* best first, NULL-terminated; the last is the reference */
+  const struct kernel *const *kernels; /* best first, reference, by name only; NULL-terminated */
 };
 
 /* Whether backward reads input `input`. */

@@ -7,6 +7,7 @@
 #include "kernels/common/real.h"
 #include "kernels/common/simd.h"
 #include "kernels/common/widen.h"
+#include "kernels/conv/conv_onednn.h"
 #include "kernels/resize/resize.h"
 
 static const char *const axis_names[] = {"d", "h", "w"};
@@ -236,7 +237,7 @@ CUDNN_DECLARE(conv_cudnn_third);
 static const struct kernel *const conv_kernels[] = {
     CUDA_KERNELS(conv_cuda) CUDNN_KERNELS(conv_cudnn_first) CUDNN_KERNELS(conv_cudnn_second)
         CUDNN_KERNELS(conv_cudnn_third) SIMD_KERNELS(conv_direct),
-    WIDENED_KERNELS, REAL_KERNELS(conv_reference), NULL};
+    WIDENED_KERNELS, REAL_KERNELS(conv_reference), CONV_ONEDNN NULL};
 
 const struct op op_conv = {
     .name = "conv",

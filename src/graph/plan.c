@@ -6,11 +6,11 @@
 
 enum { MOST_CANDIDATES = 32 };
 
-/* The kernels that can compute a node, the best first. */
-static int list_candidates(const struct graph_node *chosen, const char *name,
+/* The first `most` kernels that can compute a node, the best first. */
+static int list_candidates(const struct graph_node *chosen, const char *name, int most,
                            const struct kernel *candidates[MOST_CANDIDATES]) {
   int count = 0;
-  for (int i = 0; chosen->node.op->kernels[i] && count < MOST_CANDIDATES; i++) {
+  for (int i = 0; chosen->node.op->kernels[i] && count < most; i++) {
     const struct kernel *kernel = chosen->node.op->kernels[i];
     if (name && strcmp(name, kernel->name) != 0) continue;
     if (chosen->runs_backward && !kernel->training) continue;
@@ -25,14 +25,14 @@ static enum status choose_kernel(const struct plan *plan, struct graph_node *cho
   struct node *node = &chosen->node;
   const char *forced =
       options->forced_kernel ? options->forced_kernel(options->context, node->op->name) : NULL;
-  int count = list_candidates(chosen, forced, candidates), choice = 0;
+  int most = options->prefer && !forced ? MOST_CANDIDATES : 1;
+  int count = list_candidates(chosen, forced, most, candidates), choice = 0;
   if (count == 0) {
     TRY(op_choose_kernel(node, forced, &node->kernel)); /* says which there are */
     FAIL(STATUS_USAGE, "kernels.%s: \"%s\" has no backward and cannot train %s", node->op->name,
          node->kernel->name, node->name);
   }
-  if (count > 1 && !forced && options->prefer)
-    choice = options->prefer(options->prefer_context, node, candidates, count);
+  if (count > 1) choice = options->prefer(options->prefer_context, node, candidates, count);
   node->kernel = candidates[choice];
   node->forward_workspace = node->backward_workspace = 0;
   if (node->kernel->prepare) node->kernel->prepare(node);

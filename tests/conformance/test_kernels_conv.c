@@ -73,6 +73,12 @@ static const struct op_case cases[] = {
     CONV("fully connected, 32 to 40, ReLU", 1, LINEAR(40, 0), {3, 32, 1, 1, 1}),
     CONV("fully connected, 37 to 6", 1, LINEAR(6, 1), {5, 37, 1, 1, 1}),
     CONV("fully connected, 16+3 to 2", 2, LINEAR(2, 0.2F), {2, 16, 1, 1, 1}, {2, 3, 1, 1, 1}),
+    CONV("in slabs, up(2)+1 to 20", 2,
+         SET(.kernel = {5, 5, 5}, .stride = {1, 1, 1}, .padding = {2, 2, 2}, .out_channels = 20,
+             .bias = true, .slope = 0.2F, .upsample = {true}),
+         {1, 2, 6, 3, 4}, {1, 1, 12, 6, 8}),
+    CONV("in slabs, 17 to 5", 1, PLAIN(5, 5, 5, 1, 1, 1, 2, 1, 2, 5), {1, 17, 12, 7, 8}),
+    CONV("in slabs, stride 2, 2 to 5", 1, PLAIN(7, 7, 7, 2, 2, 2, 3, 3, 3, 5), {2, 2, 17, 15, 16}),
     CONV("1x5x3", 1, PLAIN(1, 5, 3, 1, 1, 1, 0, 2, 1, 16), {1, 16, 1, 6, 5}),
 };
 
