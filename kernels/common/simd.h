@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include "device/tensor.h"
+#if defined __x86_64__
+#include <immintrin.h>
+#endif
 
 #if defined SIMD_ISA_AVX512
 #define SIMD_SUFFIX avx512
@@ -51,6 +54,29 @@ static inline void simd_store(float *to, simd value) {
 static inline simd simd_all(float value) {
   return value - (simd){0};
 }
+
+/* Past the caches: for what is far larger than they are, so that writing need not read first nor
+ * drive out what is read again. `to` is aligned to a vector; the thread that wrote calls simd_flush
+ * before others read. */
+static inline void simd_stream(float *to, simd value) {
+#if defined SIMD_ISA_AVX512
+  _mm512_stream_ps(to, (__m512)value);
+#elif defined SIMD_ISA_AVX2
+  _mm256_stream_ps(to, (__m256)value);
+#elif defined __x86_64__
+  _mm_stream_ps(to, (__m128)value);
+#else
+  simd_store(to, value);
+#endif
+}
+static inline void simd_flush(void) {
+#if defined __x86_64__
+  _mm_sfence();
+#endif
+}
+/* Tensors at least this large are written past the caches: no last-level cache that a few cores
+ * share holds them until they are read. */
+enum { SIMD_STREAM_BYTES = 32 << 20 };
 
 /* Whether this processor runs the instruction set this file is compiled for. */
 static inline bool simd_available(void) {

@@ -31,8 +31,8 @@ typedef void conv_accumulate(float *sums, const struct conv_taps *rows, int coun
 /* taps: as many as conv_taps_together says; blocked: groups of 16 channels, else of 1; step: 1 or 2
  * source voxels per target voxel; width: as conv_tile_width says; blocks: as conv_blocks_together
  * says. */
-conv_accumulate *SIMD_NAME(conv_accumulator)(int taps, bool blocked, int step, int width,
-                                             int blocks);
+typedef conv_accumulate *conv_accumulator(int taps, bool blocked, int step, int width, int blocks);
+conv_accumulator SIMD_NAME(conv_accumulator);
 
 /* How many of `taps` taps to multiply together. */
 int SIMD_NAME(conv_taps_together)(int taps, bool blocked, int step);

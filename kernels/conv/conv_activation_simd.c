@@ -1,35 +1,40 @@
 /* The step between dy and the gradient passes: the derivative of the fused LeakyReLU and the
  * gradient of the bias, in one sweep. */
+#include "kernels/common/simd16.h"
 #include "kernels/conv/conv_direct.h"
 
-/* A row of `length` floats: undoes the activation and returns the sums of all vectors in it. */
-static simd sweep_row(const float *y, float *dy, int64_t length, float slope) {
-  simd sum = {0};
-  for (int64_t i = 0; i < length; i += SIMD_WIDTH) {
-    simd gradient = simd_load(dy + i);
-    if (slope != 1) {
-      simd_int above = simd_load(y + i) > 0;
-      gradient = (simd)((above & (simd_int)gradient) | (~above & (simd_int)(gradient * slope)));
-      simd_store(dy + i, gradient);
-    }
-    sum += gradient;
-  }
-  return sum;
+/* Undoes the activation of the vector at element `at` and returns it. */
+static inline __attribute__((always_inline)) simd sweep_vector(enum dtype dtype, const void *y,
+                                                               void *dy, int64_t at, float slope) {
+  simd gradient = simd_get(dtype, dy, at);
+  if (slope == 1) return gradient;
+  simd_int above = simd_get(dtype, y, at) > 0;
+  gradient = (simd)((above & (simd_int)gradient) | (~above & (simd_int)(gradient * slope)));
+  simd_put(dtype, dy, at, gradient, false);
+  return gradient;
 }
 
-/* One d-plane of one block of 16 channels. */
-static void sweep_blocked(struct shape s, const float *y, float *dy, float slope, float *sums) {
+/* The d-plane from element `plane` on of one block of 16 channels. `dtype` is a constant. */
+static inline __attribute__((always_inline)) void sweep_blocked(enum dtype dtype, struct shape s,
+                                                                const void *y, void *dy,
+                                                                int64_t plane, float slope,
+                                                                float *sums) {
   simd total[SIMD_PER_BLOCK] = {0};
   for (int64_t first = 0; first < (int64_t)s.h * s.w; first += s.w) {
     simd row[SIMD_PER_BLOCK] = {0};
     for (int64_t v = first; v < first + s.w; v++)
-      for (int p = 0; p < SIMD_PER_BLOCK; p++) {
-        int64_t at = v * CHANNEL_BLOCK + p * SIMD_WIDTH;
-        row[p] += sweep_row(y ? y + at : NULL, dy + at, SIMD_WIDTH, slope);
-      }
+      for (int p = 0; p < SIMD_PER_BLOCK; p++)
+        row[p] += sweep_vector(dtype, y, dy, plane + v * CHANNEL_BLOCK + p * SIMD_WIDTH, slope);
     for (int p = 0; p < SIMD_PER_BLOCK; p++) total[p] += row[p];
   }
   for (int p = 0; p < SIMD_PER_BLOCK; p++) simd_store(sums + p * SIMD_WIDTH, total[p]);
+}
+
+/* The vectors of a row of one planar channel; returns their sum. */
+static simd sweep_row(const float *y, float *dy, int64_t length, float slope) {
+  simd sum = {0};
+  for (int64_t i = 0; i < length; i += SIMD_WIDTH) sum += sweep_vector(DTYPE_F32, y, dy, i, slope);
+  return sum;
 }
 
 /* One d-plane of one planar channel. */
@@ -49,7 +54,7 @@ static void sweep_planar(struct shape s, const float *y, float *dy, float slope,
   *sums = total;
 }
 
-static void sum_planes(const struct tensor *tensor, const float *partial, float *db) {
+void SIMD_NAME(conv_bias_gradient)(const struct tensor *tensor, const float *partial, float *db) {
   struct shape s = tensor->shape;
   int group = conv_group_of(tensor), groups = tensor_stored_channels(tensor) / group;
   for (int c = 0; c < s.c; c++) {
@@ -69,11 +74,13 @@ void SIMD_NAME(conv_activation)(const struct tensor *tensor, const float *y, flo
   int64_t plane = (int64_t)s.h * s.w * group;
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < (int64_t)s.n * groups * s.d; i++) {
-    const float *from = slope != 1 ? y + i * plane : NULL;
+    float *sums = partial + i * group;
     if (group == 1)
-      sweep_planar(s, from, dy + i * plane, slope, partial + i);
+      sweep_planar(s, slope != 1 ? y + i * plane : NULL, dy + i * plane, slope, sums);
+    else if (tensor->dtype == DTYPE_BF16)
+      sweep_blocked(DTYPE_BF16, s, y, dy, i * plane, slope, sums);
     else
-      sweep_blocked(s, from, dy + i * plane, slope, partial + i * CHANNEL_BLOCK);
+      sweep_blocked(DTYPE_F32, s, y, dy, i * plane, slope, sums);
   }
-  if (db) sum_planes(tensor, partial, db);
+  if (db) SIMD_NAME(conv_bias_gradient)(tensor, partial, db);
 }

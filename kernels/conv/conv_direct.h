@@ -3,20 +3,23 @@
 #include <string.h>
 #include "kernels/common/simd.h"
 #include "kernels/conv/conv.h"
+#include "kernels/conv/conv_accumulate.h"
 #include "kernels/conv/conv_packing.h"
 
-/* What a pass reads: a float tensor, planar (groups of 1 channel) or blocked (of 16). */
+/* What a pass reads: a float tensor, planar (groups of 1 channel) or blocked (of 16), or a blocked
+ * bfloat16 tensor, whose words of 32 bits are pairs of channels. */
 struct conv_source {
   const struct tensor *tensor;
-  const float *data;
+  const float *data; /* words */
   struct conv_packing packing;
+  /* words: a group begins where the packing says; the pairs of one fill the first half of it */
   const float *packed;
 };
 
 /* What a pass computes: leaky(bias + the sum over all sources). All sources have its phases. */
 struct conv_target {
   const struct tensor *tensor;
-  float *data;
+  float *data; /* conv_rows: or bfloat16, as the tensor says */
   const float *bias; /* padded to the stored channels; NULL: none */
   float slope;       /* 1: no activation */
   bool add;          /* to what is there */
@@ -25,6 +28,11 @@ struct conv_target {
 /* A blocked target from any sources. */
 void SIMD_NAME(conv_rows)(const struct conv_target *target, const struct conv_source *sources,
                           int count);
+
+/* The same where sources are of pairs, too; `pairs` is for those. */
+void SIMD_NAME(conv_rows_of_pairs)(const struct conv_target *target,
+                                   const struct conv_source *sources, int count,
+                                   conv_accumulator *pairs);
 
 /* A planar target of 1 to 4 channels from blocked sources: 1 phase, step 1; packed with the
  * sources' channels as lanes and the target's as one group. */
@@ -91,14 +99,23 @@ static inline size_t conv_round_to_line(size_t floats) {
   return (floats + 15) / 16 * 16;
 }
 
+/* db := the sums over planes, [n][channel group][d][channel of the group], of all channels. */
+void SIMD_NAME(conv_bias_gradient)(const struct tensor *tensor, const float *partial, float *db);
+
 static inline int conv_group_of(const struct tensor *tensor) {
   return tensor->layout == LAYOUT_BLOCKED ? CHANNEL_BLOCK : 1;
+}
+
+/* Words of 32 bits of a voxel of a group. */
+static inline int conv_words_of(const struct tensor *tensor) {
+  return conv_group_of(tensor) / (tensor->dtype == DTYPE_BF16 ? 2 : 1);
 }
 
 /* Group `group` of a tensor at the start of row (d, h). */
 static inline const float *conv_row(const struct tensor *tensor, const float *data, int n,
                                     int group, int d, int h) {
-  return data + tensor_at(tensor, n, group * conv_group_of(tensor), d, h, 0);
+  int64_t at = tensor_at(tensor, n, group * conv_group_of(tensor), d, h, 0);
+  return data + at / (tensor->dtype == DTYPE_BF16 ? 2 : 1);
 }
 
 /* `length` voxels of a row of `extent` voxels from voxel `from`: in place, or where they reach

@@ -1,6 +1,6 @@
 /* Convolution to a blocked target: rows of voxels are cut into tiles; for each, the source rows
  * that its taps see are gathered and handed to the innermost loops. */
-#include "kernels/conv/conv_accumulate.h"
+#include "kernels/common/simd16.h"
 #include "kernels/conv/conv_direct.h"
 
 enum {
@@ -20,6 +20,7 @@ struct tile {
 /* Taps on their way to the sums: `count` taps from tap `from` on. */
 struct gathered {
   int rows, from, count;
+  conv_accumulator *pairs; /* for sources of such words */
   struct conv_taps taps[MOST_ROWS];
   float edges[MOST_ROWS][EDGE_VOXELS * CHANNEL_BLOCK];
 };
@@ -35,10 +36,12 @@ static int source_at(const struct conv_packing *packing, const struct tile *tile
 static void flush(struct tile *tile, struct gathered *gathered, const struct conv_source *source) {
   const struct conv_packing *packing = &source->packing;
   size_t stride = conv_packing_block_stride(packing, tile->phase);
+  bool pairs = source->tensor->dtype == DTYPE_BF16;
+  conv_accumulator *choose = pairs ? gathered->pairs : SIMD_NAME(conv_accumulator);
   for (int b = 0, blocks; b < tile->blocks; b += blocks) {
     blocks = SIMD_NAME(conv_blocks_together)(tile->width, tile->blocks - b);
-    conv_accumulate *add = SIMD_NAME(conv_accumulator)(gathered->count, packing->group > 1,
-                                                       packing->axis[2].step, tile->width, blocks);
+    conv_accumulate *add =
+        choose(gathered->count, packing->group > 1, packing->axis[2].step, tile->width, blocks);
     add(tile->sums[b], gathered->taps, gathered->rows, stride * b, stride);
   }
   gathered->rows = 0;
@@ -46,17 +49,17 @@ static void flush(struct tile *tile, struct gathered *gathered, const struct con
 
 /* The taps of one row of `extent` source voxels, where it lies but for single voxels outside at the
  * ends; what reaches farther out is copied with zeros around. */
-static struct conv_taps find_taps(const float *row, int extent, int group, int from, int length,
+static struct conv_taps find_taps(const float *row, int extent, int words, int from, int length,
                                   float *edge) {
   bool in_place = from >= -1 && from + length <= extent + 1 && length > 1;
   if (!in_place) {
-    const float *x = conv_window(row, extent, group, from, length, edge);
-    return (struct conv_taps){.x = x, .first = x, .last = x + (int64_t)(length - 1) * group};
+    const float *x = conv_window(row, extent, words, from, length, edge);
+    return (struct conv_taps){.x = x, .first = x, .last = x + (int64_t)(length - 1) * words};
   }
   return (struct conv_taps){
-      .x = row + (int64_t)from * group,
-      .first = from < 0 ? zeros : row + (int64_t)from * group,
-      .last = from + length > extent ? zeros : row + (int64_t)(from + length - 1) * group};
+      .x = row + (int64_t)from * words,
+      .first = from < 0 ? zeros : row + (int64_t)from * words,
+      .last = from + length > extent ? zeros : row + (int64_t)(from + length - 1) * words};
 }
 
 /* Takes the gathered->count taps of one row of the source. */
@@ -64,11 +67,11 @@ static void gather(struct tile *tile, struct gathered *gathered, const struct co
                    const float *row, const float *w) {
   const struct conv_packing *packing = &source->packing;
   if (gathered->rows == MOST_ROWS) flush(tile, gathered, source);
-  int index = gathered->rows++;
+  int index = gathered->rows++, words = conv_words_of(source->tensor);
   gathered->taps[index] = find_taps(
-      row, source->tensor->shape.w, packing->group, source_at(packing, tile, 2) + gathered->from,
+      row, source->tensor->shape.w, words, source_at(packing, tile, 2) + gathered->from,
       packing->axis[2].step * (tile->width - 1) + gathered->count, gathered->edges[index]);
-  gathered->taps[index].w = w + (int64_t)gathered->from * packing->group * CHANNEL_BLOCK;
+  gathered->taps[index].w = w + (int64_t)gathered->from * words * CHANNEL_BLOCK;
 }
 
 /* Asks for the part of source row `row` + step that the tile below this one will be the first to
@@ -79,10 +82,11 @@ static inline __attribute__((always_inline)) void prefetch_below(const struct ti
   const struct conv_packing *packing = &source->packing;
   const struct conv_axis *a = packing->axis;
   struct shape s = source->tensor->shape;
+  int words = conv_words_of(source->tensor);
   if (h + a[1].step >= s.h) return;
-  row += (int64_t)a[1].step * s.w * packing->group;
-  int64_t from = (int64_t)source_at(packing, tile, 2) * packing->group;
-  int64_t to = from + (int64_t)a[2].step * tile->width * packing->group;
+  row += (int64_t)a[1].step * s.w * words;
+  int64_t from = (int64_t)source_at(packing, tile, 2) * words;
+  int64_t to = from + (int64_t)a[2].step * tile->width * words;
   for (int64_t i = from < 0 ? 0 : from; i < to; i += CHANNEL_BLOCK) __builtin_prefetch(row + i);
 }
 
@@ -94,7 +98,7 @@ static void add_group(struct tile *tile, struct gathered *gathered,
   const int *phase = tile->phase;
   int first_d = source_at(packing, tile, 0), last_d = first_d + a[0].taps[phase[0]] - 1;
   int first_h = source_at(packing, tile, 1), last_h = first_h + a[1].taps[phase[1]] - 1;
-  int row_size = a[2].taps[phase[2]] * packing->group * CHANNEL_BLOCK;
+  int row_size = a[2].taps[phase[2]] * conv_words_of(source->tensor) * CHANNEL_BLOCK;
   for (int d = first_d; d <= last_d; d++)
     for (int h = first_h; h <= last_h; h++, w += row_size) {
       if (d < 0 || d >= s.d || h < 0 || h >= s.h) continue;
@@ -120,23 +124,28 @@ static void add_source(struct tile *tile, struct gathered *gathered,
   }
 }
 
+static int element_bytes(const struct conv_target *target) {
+  return target->tensor->dtype == DTYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
+}
+
 /* The first voxel of a tile in block `block`. */
-static float *target_at(const struct conv_target *target, const struct tile *tile, int block,
-                        const int phases[3]) {
+static void *target_at(const struct conv_target *target, const struct tile *tile, int block,
+                       const int phases[3]) {
   const int *at = tile->at, *phase = tile->phase;
-  return target->data + tensor_at(target->tensor, tile->n, (tile->block + block) * CHANNEL_BLOCK,
-                                  phases[0] * at[0] + phase[0], phases[1] * at[1] + phase[1],
-                                  phases[2] * at[2] + phase[2]);
+  int64_t element = tensor_at(target->tensor, tile->n, (tile->block + block) * CHANNEL_BLOCK,
+                              phases[0] * at[0] + phase[0], phases[1] * at[1] + phase[1],
+                              phases[2] * at[2] + phase[2]);
+  return (unsigned char *)target->data + element * element_bytes(target);
 }
 
 /* Also asks for the lines that will be written. */
 static void start_sums(const struct conv_target *target, struct tile *tile, const int phases[3]) {
   for (int b = 0; b < tile->blocks; b++) {
-    const float *to = target_at(target, tile, b, phases);
+    const unsigned char *to = target_at(target, tile, b, phases);
     float *sums = tile->sums[b];
     const float *bias = target->bias ? target->bias + (tile->block + b) * CHANNEL_BLOCK : zeros;
     for (int t = 0; t < tile->width; t++) {
-      __builtin_prefetch(to + t * phases[2] * CHANNEL_BLOCK, 1);
+      __builtin_prefetch(to + t * phases[2] * CHANNEL_BLOCK * element_bytes(target), 1);
       memcpy(sums + t * CHANNEL_BLOCK, bias, sizeof(float[CHANNEL_BLOCK]));
     }
   }
@@ -147,16 +156,28 @@ static inline simd leaky(simd value, float slope) {
   return (simd)((above & (simd_int)value) | (~above & (simd_int)(value * slope)));
 }
 
+/* The voxels of a tile in one block; `dtype` is a constant to the compiler. */
+static inline __attribute__((always_inline)) void store_block(const struct conv_target *target,
+                                                              const float *sums, int width,
+                                                              int step, enum dtype dtype,
+                                                              void *to) {
+  for (int t = 0; t < width; t++, sums += CHANNEL_BLOCK)
+    for (int p = 0; p < CHANNEL_BLOCK; p += SIMD_WIDTH) {
+      int at = t * step * CHANNEL_BLOCK + p;
+      simd value = leaky(simd_load(sums + p), target->slope);
+      if (target->add) value += simd_get(dtype, to, at);
+      simd_put(dtype, to, at, value, false);
+    }
+}
+
 static void store_sums(const struct conv_target *target, const struct tile *tile,
                        const int phases[3]) {
   for (int b = 0; b < tile->blocks; b++) {
-    float *to = target_at(target, tile, b, phases);
-    for (int t = 0; t < tile->width; t++, to += phases[2] * CHANNEL_BLOCK)
-      for (int p = 0; p < CHANNEL_BLOCK; p += SIMD_WIDTH) {
-        simd value = leaky(simd_load(tile->sums[b] + t * CHANNEL_BLOCK + p), target->slope);
-        if (target->add) value += simd_load(to + p);
-        simd_store(to + p, value);
-      }
+    void *to = target_at(target, tile, b, phases);
+    if (target->tensor->dtype == DTYPE_BF16)
+      store_block(target, tile->sums[b], tile->width, phases[2], DTYPE_BF16, to);
+    else
+      store_block(target, tile->sums[b], tile->width, phases[2], DTYPE_F32, to);
   }
 }
 
@@ -187,7 +208,7 @@ static int find_band(const struct conv_source *sources, int count, int rows) {
   for (int i = 0; i < count; i++) {
     const struct conv_axis *axis = sources[i].packing.axis;
     bytes += (int64_t)sizeof(float) * sources[i].tensor->shape.w * axis[1].step *
-             tensor_stored_channels(sources[i].tensor) *
+             conv_packing_groups(&sources[i].packing) * conv_words_of(sources[i].tensor) *
              (conv_axis_most_taps(&axis[0]) + axis[0].step - 1);
   }
   int64_t band = CACHE_BYTES / bytes;
@@ -227,8 +248,9 @@ static bool find_row(const struct rows *rows, struct shape s, int64_t index, str
          tile->at[1] < conv_axis_length(s.h, phases[1], tile->phase[1]);
 }
 
-void SIMD_NAME(conv_rows)(const struct conv_target *target, const struct conv_source *sources,
-                          int count) {
+void SIMD_NAME(conv_rows_of_pairs)(const struct conv_target *target,
+                                   const struct conv_source *sources, int count,
+                                   conv_accumulator *pairs) {
   struct rows rows = count_rows(target, sources, count);
   int64_t total = (int64_t)rows.n * rows.bands * rows.groups * rows.d * rows.phases[0] *
                   rows.phases[1] * rows.phases[2] * rows.band;
@@ -237,9 +259,15 @@ void SIMD_NAME(conv_rows)(const struct conv_target *target, const struct conv_so
     struct tile tile;
     struct gathered gathered;
     gathered.rows = 0;
+    gathered.pairs = pairs;
 #pragma omp for schedule(static)
     for (int64_t index = 0; index < total; index++)
       if (find_row(&rows, target->tensor->shape, index, &tile))
         compute_row(target, sources, count, &tile, &gathered);
   }
+}
+
+void SIMD_NAME(conv_rows)(const struct conv_target *target, const struct conv_source *sources,
+                          int count) {
+  SIMD_NAME(conv_rows_of_pairs)(target, sources, count, NULL);
 }

@@ -5,7 +5,7 @@
 
 typedef unsigned char simd_byte __attribute__((vector_size(SIMD_WIDTH), aligned(1), may_alias));
 
-static inline simd select(simd_int mask, simd yes, simd no) {
+static inline simd choose(simd_int mask, simd yes, simd no) {
   return (simd)((mask & (simd_int)yes) | (~mask & (simd_int)no));
 }
 
@@ -24,7 +24,7 @@ static void pool_row(const struct node *node, const float *x, float *y, unsigned
         for (int k = 0; k < a->kernel[2]; k++, number += 1) {
           simd value = simd_load(corner + d * slice + h * row + k * CHANNEL_BLOCK);
           simd_int wins = (simd_int)(value > best) | (simd_int)(value != value);
-          best = select(wins, value, best);
+          best = choose(wins, value, best);
           at = (wins & number) | (~wins & at);
         }
     simd_store(y + o * SIMD_WIDTH, best);

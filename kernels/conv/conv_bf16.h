@@ -1,0 +1,16 @@
+/* Convolution between blocked bfloat16 tensors by the processor's own products of pairs
+ * (vdpbf16ps), summed in float32. Weights are rounded to bfloat16. There is code for AVX-512 only;
+ * whether the processor has the extension is asked at run time. */
+#pragma once
+#include "kernels/conv/conv_accumulate.h"
+#include "kernels/conv/conv_direct.h"
+
+#define CONV_BF16_TARGET __attribute__((target("avx512bf16")))
+
+conv_accumulator SIMD_NAME(conv_bf16_accumulator);
+
+/* As conv_outer; both tensors are blocked bfloat16, given as words. */
+size_t SIMD_NAME(conv_bf16_outer_size)(const struct tensor *target,
+                                       const struct conv_packing *packing);
+void SIMD_NAME(conv_bf16_outer)(const struct tensor *target, const float *data,
+                                const struct conv_source *source, float *partial);

@@ -1,0 +1,171 @@
+/* The kernel of blocked bfloat16 tensors: the passes of the direct kernel, on pairs. */
+#include "kernels/conv/conv_bf16.h"
+#if defined SIMD_ISA_AVX512
+
+extern const struct kernel SIMD_NAME(conv_bf16);
+
+static bool is_pairs(const struct tensor *tensor) {
+  return tensor->dtype == DTYPE_BF16 && tensor->layout == LAYOUT_BLOCKED;
+}
+
+static bool applies(const struct node *node) {
+  for (int i = 0; i < node->input_count; i++)
+    if (!is_pairs(&node->x[i])) return false;
+  return is_pairs(&node->y) && SIMD_NAME(conv_direct_applies)(node) &&
+         __builtin_cpu_supports("avx512bf16");
+}
+
+/* --- packings: source channels in groups of 16 --- */
+
+static struct conv_extent extent_of(const struct node *node, int input, int axis) {
+  const struct conv_arguments *a = conv_arguments_of(node);
+  return (struct conv_extent){a->kernel[axis], a->stride[axis], a->padding[axis],
+                              a->upsample[input]};
+}
+
+static struct conv_packing forward_packing(const struct node *node, int input, int phases) {
+  struct conv_packing packing = SIMD_NAME(conv_packing_of)(node, input, true);
+  packing.group = CHANNEL_BLOCK;
+  for (int i = 0; i < 3; i++)
+    packing.axis[i] = conv_axis_forward(extent_of(node, input, i), phases);
+  return packing;
+}
+
+static struct conv_packing gradient_packing(const struct node *node, int input) {
+  struct conv_packing packing = SIMD_NAME(conv_packing_of)(node, input, false);
+  packing.group = CHANNEL_BLOCK;
+  for (int i = 0; i < 3; i++) packing.axis[i] = conv_axis_gradient(extent_of(node, input, i));
+  return packing;
+}
+
+static struct conv_packing weight_packing(const struct node *node, int input) {
+  return forward_packing(node, input, conv_arguments_of(node)->upsample[input] ? 2 : 1);
+}
+
+static int phases_of(const struct node *node) {
+  int phases = 1;
+  for (int i = 0; i < node->input_count; i++)
+    if (conv_arguments_of(node)->upsample[i]) phases = 2;
+  return phases;
+}
+
+/* --- weights as pairs --- */
+
+/* The lines of two channels, 16 floats each, become one of 16 pairs. */
+static CONV_BF16_TARGET void pair_lines(float *packed, size_t size) {
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
+                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  float *to = packed;
+  for (size_t i = 0; i < size; i += 2 * CHANNEL_BLOCK, to += CHANNEL_BLOCK) {
+    __m512 even = _mm512_loadu_ps(packed + i), odd = _mm512_loadu_ps(packed + i + CHANNEL_BLOCK);
+    __m512i both = (__m512i)_mm512_cvtne2ps_pbh(odd, even);
+    _mm512_storeu_si512(to, _mm512_permutexvar_epi16(order, both));
+  }
+}
+
+static void pack(const struct conv_packing *packing, const float *w, float *packed) {
+  int blocks = conv_packing_lane_blocks(packing), groups = conv_packing_groups(packing);
+  conv_pack(packing, w, packed);
+#pragma omp parallel for schedule(static)
+  for (int unit = 0; unit < blocks * groups; unit++)
+    for (int index = 0; index < conv_packing_phases(packing); index++) {
+      int phase[3];
+      conv_packing_split_phase(packing, index, phase);
+      pair_lines(packed + conv_packing_at(packing, phase, unit / groups, unit % groups),
+                 conv_packing_group_size(packing, phase));
+    }
+}
+
+/* A source whose weights are packed at `packed`. */
+static struct conv_source source_of(const struct tensor *tensor, const void *data,
+                                    const struct conv_packing *packing, const float *w,
+                                    float *packed) {
+  pack(packing, w, packed);
+  return (struct conv_source){tensor, data, *packing, packed};
+}
+
+/* --- passes --- */
+
+static size_t output_size(const struct node *node) {
+  size_t size = 0;
+  for (int i = 0; i < node->input_count; i++) {
+    struct conv_packing packing = forward_packing(node, i, phases_of(node));
+    size += conv_packing_size(&packing);
+  }
+  return size;
+}
+
+static size_t weights_size(const struct node *node, int input) {
+  struct conv_packing packing = weight_packing(node, input);
+  return SIMD_NAME(conv_bf16_outer_size)(&node->y, &packing);
+}
+
+static size_t data_size(const struct node *node, int input) {
+  struct conv_packing packing = gradient_packing(node, input);
+  return conv_packing_size(&packing);
+}
+
+static void compute(const struct conv_target *target, const struct conv_source *sources,
+                    int count) {
+  SIMD_NAME(conv_rows_of_pairs)(target, sources, count, SIMD_NAME(conv_bf16_accumulator));
+}
+
+static void compute_output(const struct node *node, const struct io *io,
+                           const struct conv_target *target, float *packed) {
+  struct conv_source sources[OP_MAX_INPUTS];
+  for (int i = 0; i < node->input_count; i++) {
+    struct conv_packing packing = forward_packing(node, i, phases_of(node));
+    const float *w = (const float *)io->w[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, i);
+    sources[i] = source_of(&node->x[i], io->x[i], &packing, w, packed);
+    packed += conv_packing_size(&packing);
+  }
+  compute(target, sources, node->input_count);
+}
+
+static void compute_weights(const struct node *node, const struct io *io, int input,
+                            float *workspace) {
+  struct conv_packing packing = weight_packing(node, input);
+  float *dw = (float *)io->dw[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, input);
+  struct conv_source x = {&node->x[input], io->x[input], packing, NULL};
+  SIMD_NAME(conv_bf16_outer)(&node->y, io->dy, &x, workspace);
+  conv_unpack(&packing, workspace, dw);
+}
+
+static void compute_data(const struct node *node, const struct io *io, int input,
+                         const struct conv_target *target, float *workspace) {
+  struct conv_packing packing = gradient_packing(node, input);
+  const float *w = (const float *)io->w[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, input);
+  struct conv_source dy = source_of(&node->y, io->dy, &packing, w, workspace);
+  compute(target, &dy, 1);
+}
+
+static const struct conv_passes passes = {output_size,    weights_size,    data_size,
+                                          compute_output, compute_weights, compute_data};
+
+static void prepare(struct node *node) {
+  SIMD_NAME(conv_prepare_passes)(&passes, node);
+}
+
+static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
+  (void)stream;
+  SIMD_NAME(conv_run_forward)(&passes, node, io);
+  return STATUS_OK;
+}
+
+static enum status backward(const struct node *node, const struct io *io, struct stream *stream) {
+  (void)stream;
+  SIMD_NAME(conv_run_backward)(&passes, node, io);
+  return STATUS_OK;
+}
+
+const struct kernel SIMD_NAME(conv_bf16) = {
+    .name = SIMD_LABEL("bf16"),
+    .device = DEVICE_CPU,
+    .dtype = DTYPE_BF16,
+    .training = true,
+    .applies = applies,
+    .prepare = prepare,
+    .forward = forward,
+    .backward = backward,
+};
+#endif
