@@ -4,7 +4,7 @@
 #include "kernels/common/bits.h"
 #include "kernels/common/simd.h"
 
-enum { BITS_PIECE = 512 /* floats */ };
+enum { BITS_PIECE = 1024 /* floats */ };
 
 /* `count` logits, a multiple of 16, with the truth (1 or 0). Number i is one of channel
  * channel + i % lanes, lanes 1 or 16. Those that make a piece whole are BITS_NOTHING, of truth 0: a
@@ -12,12 +12,20 @@ enum { BITS_PIECE = 512 /* floats */ };
 #define BITS_NOTHING (-200.0F)
 struct bits_piece {
   int n, channel, lanes, count;
-  float *z;
-  const float *truth;
-  double *sums; /* forward: of the block that the piece is in */
+  const float *z, *truth;
+  double *sums;  /* forward: of the block that the piece is in */
+  float *slopes; /* backward: where the gradient goes by bits_give */
+  bool past;     /* past the caches */
 };
 
-/* What is done with a piece. Backward: z becomes the gradient. */
+static inline void bits_give(const struct bits_piece *piece, int i, simd slope) {
+  if (piece->past)
+    simd_stream(piece->slopes + i, slope);
+  else
+    simd_store(piece->slopes + i, slope);
+}
+
+/* What is done with a piece. */
 typedef void bits_each(const struct bits_piece *piece, const void *context);
 
 /* Blocks that channels of a sample are cut into: by shapes alone; each has 1 or 16 channels. */

@@ -1,6 +1,7 @@
 /* A block is a range of voxels of one planar channel, or of 16 channels that are stored together.
  */
 #include "kernels/common/bits_walk.h"
+#include <stdalign.h>
 #include <string.h>
 
 enum { BLOCK = 8192 /* logits */ };
@@ -10,13 +11,13 @@ struct walk {
   const float *from;
   const unsigned char *map;
   float *dx; /* NULL: forward */
-  bool add;
+  bool add, past;
   bits_each *each;
   const void *context;
 };
 
 struct room {
-  float z[BITS_PIECE], truth[BITS_PIECE];
+  alignas(64) float z[BITS_PIECE], truth[BITS_PIECE], slopes[BITS_PIECE];
 };
 
 static int lanes_of(const struct tensor *x) {
@@ -66,9 +67,14 @@ static void unpack_blocked(const struct walk *walk, int n, int c, int64_t v, int
   }
 }
 
+static int own_lanes(const struct walk *walk, int c) {
+  int lanes = lanes_of(walk->x), left = walk->x->shape.c - c;
+  return left < lanes ? left : lanes;
+}
+
 /* What a whole piece has beyond the logits: padding channels, or voxels. */
 static void fill_up(const struct walk *walk, int c, int voxels, int count, struct room *room) {
-  int lanes = lanes_of(walk->x), own = walk->x->shape.c - c < lanes ? walk->x->shape.c - c : lanes;
+  int lanes = lanes_of(walk->x), own = own_lanes(walk, c);
   for (int i = 0; i < voxels; i++)
     for (int lane = own; lane < lanes; lane++) room->z[i * lanes + lane] = BITS_NOTHING;
   for (int i = voxels * lanes; i < count; i++) {
@@ -84,21 +90,34 @@ static void give(float *to, const float *from, int count, bool add) {
     memcpy(to, from, sizeof(float) * (size_t)count);
 }
 
+static void unpack(const struct walk *walk, int n, int c, int64_t v, int voxels, float *truth) {
+  if (lanes_of(walk->x) == 1)
+    unpack_planar(walk, n, c, v, voxels, truth);
+  else
+    unpack_blocked(walk, n, c, v, voxels, truth);
+}
+
+/* Whole pieces are read and written where they are, others on copies. */
 static void visit_piece(const struct walk *walk, int n, int group, int64_t v, int voxels,
                         double *sums) {
   struct room room;
   int lanes = lanes_of(walk->x), c = group * lanes, own = voxels * lanes;
   int count = (own + CHANNEL_BLOCK - 1) / CHANNEL_BLOCK * CHANNEL_BLOCK;
   int64_t at = tensor_at(walk->x, n, c, 0, 0, 0) + v * lanes;
-  memcpy(room.z, walk->from + at, sizeof(float) * (size_t)own);
-  if (lanes == 1)
-    unpack_planar(walk, n, c, v, voxels, room.truth);
-  else
-    unpack_blocked(walk, n, c, v, voxels, room.truth);
-  fill_up(walk, c, voxels, count, &room);
-  struct bits_piece piece = {n, c, lanes, count, room.z, room.truth, sums};
+  struct bits_piece piece = {n, c, lanes, count, walk->from + at, room.truth, sums, NULL, false};
+  bool whole = own == count && own_lanes(walk, c) == lanes, direct = whole && !walk->add;
+  unpack(walk, n, c, v, voxels, room.truth);
+  if (!whole) {
+    memcpy(room.z, walk->from + at, sizeof(float) * (size_t)own);
+    fill_up(walk, c, voxels, count, &room);
+    piece.z = room.z;
+  }
+  if (walk->dx) {
+    piece.slopes = direct ? walk->dx + at : room.slopes;
+    piece.past = direct && walk->past;
+  }
   walk->each(&piece, walk->context);
-  if (walk->dx) give(walk->dx + at, room.z, own, walk->add);
+  if (walk->dx && !direct) give(walk->dx + at, room.slopes, own, walk->add);
 }
 
 static void visit_block(const struct walk *walk, int n, int group, int block, double *sums) {
@@ -137,7 +156,12 @@ void SIMD_NAME(bits_gradient)(const struct node *node, const struct io *io, bits
   int blocks = SIMD_NAME(bits_blocks)(node), groups = SIMD_NAME(bits_groups)(node);
   walk.dx = io->dx[0];
   walk.add = io->dx_add[0];
-#pragma omp parallel for schedule(static)
-  for (int i = 0; i < node->x[0].shape.n * groups * blocks; i++)
-    visit_block(&walk, i / blocks / groups, i / blocks % groups, i % blocks, NULL);
+  walk.past = lanes_of(walk.x) > 1 && tensor_bytes(walk.x) >= SIMD_STREAM_BYTES;
+#pragma omp parallel
+  {
+#pragma omp for schedule(static)
+    for (int i = 0; i < node->x[0].shape.n * groups * blocks; i++)
+      visit_block(&walk, i / blocks / groups, i / blocks % groups, i % blocks, NULL);
+    simd_flush();
+  }
 }

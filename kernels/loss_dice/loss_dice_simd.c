@@ -108,7 +108,7 @@ static void slope_sigmoid(const struct bits_piece *piece, const void *from) {
     struct simd_chance chance = simd_sigmoid(simd_load(piece->z + i));
     simd slope =
         simd_load(piece->truth + i) * by_overlap + by_volume * volume_slope(context, chance.p);
-    simd_store(piece->z + i, chance.p * chance.rest * slope);
+    bits_give(piece, i, chance.p * chance.rest * slope);
   }
 }
 

@@ -7,12 +7,13 @@ struct elements {
   simd apart, gradient; /* x - mean; dy in front of the activation */
 };
 
-static inline struct elements load_elements(const struct lines *lines, const struct rows *rows,
-                                            int64_t i, int v, simd slope) {
-  struct elements found = {.apart = simd_load(rows->at[X] + i) - lines->at[MEAN][v]};
-  simd dy = simd_load(rows->at[DY] + i);
+static inline __attribute__((always_inline)) struct elements load_elements(
+    enum dtype dtype, const struct lines *lines, const struct rows *rows, int64_t i, int v,
+    simd slope) {
+  struct elements found = {.apart = simd_get(dtype, rows->at[X], i) - lines->at[MEAN][v]};
+  simd dy = simd_get(dtype, rows->at[DY], i);
   simd sign = found.apart * lines->at[SCALE][v] + lines->at[SHIFT][v];
-  if (rows->at[Y]) sign = simd_load(rows->at[Y] + i);
+  if (rows->at[Y]) sign = simd_get(dtype, rows->at[Y], i);
   found.gradient = above_or(sign, dy, dy * slope);
   return found;
 }
@@ -20,19 +21,27 @@ static inline struct elements load_elements(const struct lines *lines, const str
 /* --- sums --- */
 
 /* Of the gradient, and of its products with x - mean. */
-static void sum_rows(const struct cut *cut, const struct io *io, const struct lines *lines,
-                     const struct rows *rows) {
-  (void)io;
+static inline __attribute__((always_inline)) void sum_rows(const struct cut *cut,
+                                                           const struct lines *lines,
+                                                           const struct rows *rows,
+                                                           enum dtype dtype, bool past) {
+  const struct lines line = *lines;
   simd slope = simd_all(norm_arguments_of(cut->node)->slope);
   simd sum[IN_FLIGHT] = {{0}}, along[IN_FLIGHT] = {{0}};
-  int vectors = rows->count * SIMD_PER_BLOCK;
-  for (int i = 0; i < vectors; i += IN_FLIGHT)
-    SIMD_UNROLL for (int k = 0; k < IN_FLIGHT; k++) if (i + k < vectors) {
+  int vectors = rows->count * SIMD_PER_BLOCK, whole = vectors / IN_FLIGHT * IN_FLIGHT;
+  (void)past;
+  for (int i = 0; i < whole; i += IN_FLIGHT) SIMD_UNROLL for (int k = 0; k < IN_FLIGHT; k++) {
       struct elements here =
-          load_elements(lines, rows, (i + k) * SIMD_WIDTH, k % SIMD_PER_BLOCK, slope);
+          load_elements(dtype, &line, rows, (i + k) * SIMD_WIDTH, k % SIMD_PER_BLOCK, slope);
       sum[k] += here.gradient;
       along[k] += here.gradient * here.apart;
     }
+  for (int k = 0; k < vectors - whole; k++) {
+    struct elements here =
+        load_elements(dtype, &line, rows, (whole + k) * SIMD_WIDTH, k % SIMD_PER_BLOCK, slope);
+    sum[k] += here.gradient;
+    along[k] += here.gradient * here.apart;
+  }
   fold_in_flight(sum);
   fold_in_flight(along);
   for (int v = 0; v < SIMD_PER_BLOCK; v++) {
@@ -41,11 +50,18 @@ static void sum_rows(const struct cut *cut, const struct io *io, const struct li
   }
 }
 
-/* Into total: of every channel of every sample, both sums. */
-static void sum_planes(const struct cut *cut) {
-  int per_sample = (int)(cut->planes / cut->node->x[0].shape.n);
+static void sum_piece(const struct cut *cut, const struct io *io, const struct lines *lines,
+                      const struct rows *rows) {
+  (void)io;
+  NORM_CALL(sum_rows, rows, cut, lines, rows);
+}
+
+/* Into total: of every channel of every sample of a band, both sums. */
+static void sum_planes(const struct cut *cut, const struct band *band) {
+  int per_sample = planes_of_sample(cut);
 #pragma omp parallel for schedule(static)
-  for (int64_t plane = 0; plane < cut->planes; plane++) {
+  for (int64_t i = 0; i < planes_of(band); i++) {
+    int64_t plane = plane_of(cut, band, i);
     double sums[2 * ROW] = {0}, *total = cut->total + 2 * plane;
     int n = (int)(plane / per_sample), first = (int)(plane % per_sample) * ROW;
     for (int64_t k = 0; k < cut->pieces; k++)
@@ -110,23 +126,34 @@ static void set_group_lines(const struct cut *cut, const struct io *io, int numb
 
 /* --- dx --- */
 
-static inline void give(float *dx, simd value, bool add) {
-  if (add) value += simd_load(dx);
-  simd_store(dx, value);
+static inline __attribute__((always_inline)) void give(void *dx, int64_t i, simd value, bool add,
+                                                       enum dtype dtype, bool past) {
+  if (add) simd_put(dtype, dx, i, simd_get(dtype, dx, i) + value, false);
+  if (!add) simd_put(dtype, dx, i, value, past);
 }
 
-static void give_rows(const struct cut *cut, const struct io *io, const struct lines *lines,
-                      const struct rows *rows) {
+static inline __attribute__((always_inline)) void give_rows(const struct cut *cut,
+                                                            const struct io *io,
+                                                            const struct lines *lines,
+                                                            const struct rows *rows,
+                                                            enum dtype dtype, bool past) {
+  const struct lines line = *lines;
   simd slope = simd_all(norm_arguments_of(cut->node)->slope);
-  float *dx = rows->at[DX], *dresidual = rows->at[DRESIDUAL];
+  void *dx = rows->at[DX], *dresidual = rows->at[DRESIDUAL];
+  bool add = io->dx_add[0], residual_add = io->dx_add[1];
   for (int r = 0; r < rows->count; r++) SIMD_UNROLL for (int v = 0; v < SIMD_PER_BLOCK; v++) {
       int64_t i = r * ROW + v * SIMD_WIDTH;
-      struct elements here = load_elements(lines, rows, i, v, slope);
-      simd value = here.gradient * lines->at[SCALE][v] + here.apart * lines->at[ALONG][v] +
-                   lines->at[CONSTANT][v];
-      if (dx) give(dx + i, value, io->dx_add[0]);
-      if (dresidual) give(dresidual + i, here.gradient, io->dx_add[1]);
+      struct elements here = load_elements(dtype, &line, rows, i, v, slope);
+      simd value =
+          here.gradient * line.at[SCALE][v] + here.apart * line.at[ALONG][v] + line.at[CONSTANT][v];
+      if (dx) give(dx, i, value, add, dtype, past);
+      if (dresidual) give(dresidual, i, here.gradient, residual_add, dtype, past);
     }
+}
+
+static void give_piece(const struct cut *cut, const struct io *io, const struct lines *lines,
+                       const struct rows *rows) {
+  NORM_CALL(give_rows, rows, cut, io, lines, rows);
 }
 
 enum status SIMD_NAME(norm_backward)(const struct node *node, const struct io *io,
@@ -137,13 +164,15 @@ enum status SIMD_NAME(norm_backward)(const struct node *node, const struct io *i
   if (!norm_reads_y(node)) read.y = NULL;
   read.x[1] = NULL; /* it is not there any more */
   lay_out(node, io->workspace, &cut);
-  set_lines(&cut, io);
-  each_piece(&cut, &read, 0, sum_rows);
-  sum_planes(&cut);
+  for (struct band band = {0}; next_band(&cut, read.y ? 3 : 2, &band);) {
+    set_lines(&cut, io, &band);
+    each_piece(&cut, &read, &band, 0, sum_piece);
+    sum_planes(&cut, &band);
+    if (!norm_is_running(node)) each_group(&cut, io, &band, set_group_lines);
+    if (io->dx[0] || io->dx[1])
+      each_piece(&cut, &read, &band, 1U << DX | 1U << DRESIDUAL, give_piece);
+  }
   give_parameters(&cut, io);
   give_statistics(&cut, io);
-  if (!norm_is_running(node))
-    for (int g = 0; g < norm_groups(node); g++) set_group_lines(&cut, io, g);
-  if (io->dx[0] || io->dx[1]) each_piece(&cut, &read, 1U << DX | 1U << DRESIDUAL, give_rows);
   return STATUS_OK;
 }

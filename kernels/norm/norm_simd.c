@@ -6,41 +6,41 @@
 /* --- moments --- */
 
 /* Two passes over rows that are in the cache. */
-static void chunk_moments(const float *x, int rows, float *mean, float *squares) {
+static inline __attribute__((always_inline)) void chunk_moments(const void *x, int rows, float *to,
+                                                                enum dtype dtype, bool past) {
   simd sum[IN_FLIGHT] = {{0}}, square[IN_FLIGHT] = {{0}};
-  int vectors = rows * SIMD_PER_BLOCK;
-  for (int i = 0; i < vectors; i += IN_FLIGHT)
-    SIMD_UNROLL for (int k = 0; k < IN_FLIGHT; k++) if (i + k < vectors) sum[k] +=
-        simd_load(x + (i + k) * SIMD_WIDTH);
+  int vectors = rows * SIMD_PER_BLOCK, whole = vectors / IN_FLIGHT * IN_FLIGHT;
+  (void)past;
+  for (int i = 0; i < whole; i += IN_FLIGHT)
+    SIMD_UNROLL for (int k = 0; k < IN_FLIGHT; k++) sum[k] +=
+        simd_get(dtype, x, (i + k) * SIMD_WIDTH);
+  for (int k = 0; k < vectors - whole; k++) sum[k] += simd_get(dtype, x, (whole + k) * SIMD_WIDTH);
   fold_in_flight(sum);
   for (int v = 0; v < SIMD_PER_BLOCK; v++) sum[v] *= simd_all(1.0F / (float)rows);
-  for (int i = 0; i < vectors; i += IN_FLIGHT)
-    SIMD_UNROLL for (int k = 0; k < IN_FLIGHT; k++) if (i + k < vectors) {
-      simd apart = simd_load(x + (i + k) * SIMD_WIDTH) - sum[k % SIMD_PER_BLOCK];
+  for (int i = 0; i < whole; i += IN_FLIGHT) SIMD_UNROLL for (int k = 0; k < IN_FLIGHT; k++) {
+      simd apart = simd_get(dtype, x, (i + k) * SIMD_WIDTH) - sum[k % SIMD_PER_BLOCK];
       square[k] += apart * apart;
     }
+  for (int k = 0; k < vectors - whole; k++) {
+    simd apart = simd_get(dtype, x, (whole + k) * SIMD_WIDTH) - sum[k % SIMD_PER_BLOCK];
+    square[k] += apart * apart;
+  }
   fold_in_flight(square);
   for (int v = 0; v < SIMD_PER_BLOCK; v++) {
-    simd_store(mean + v * SIMD_WIDTH, sum[v]);
-    simd_store(squares + v * SIMD_WIDTH, square[v]);
+    simd_store(to + v * SIMD_WIDTH, sum[v]);
+    simd_store(to + ROW + v * SIMD_WIDTH, square[v]);
   }
 }
 
-static void measure_chunk(const struct cut *cut, const void *x, struct piece piece, float *to) {
-  alignas(64) float copy[CHUNK * ROW];
-  const float *rows = (const float *)x + piece.first;
-  if (cut->node->x[0].dtype != DTYPE_F32) {
-    read_piece(cut->node->x[0].dtype, x, piece, copy);
-    rows = copy;
-  }
-  chunk_moments(rows, piece.elements / ROW, to, to + ROW);
-}
-
-static void measure_chunks(const struct cut *cut, const void *x) {
+static void measure_chunks(const struct cut *cut, const void *x, const struct band *band) {
+  const struct rows rows = {.dtype = cut->node->x[0].dtype};
+  size_t element = dtype_bytes(rows.dtype);
 #pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < cut->planes * cut->chunks; i++) {
-    int64_t plane = i / cut->chunks, chunk = i % cut->chunks;
-    measure_chunk(cut, x, piece_of(cut, plane, chunk), partial_of(cut, plane, chunk));
+  for (int64_t i = 0; i < planes_of(band) * cut->chunks; i++) {
+    int64_t plane = plane_of(cut, band, i / cut->chunks), chunk = i % cut->chunks;
+    struct piece piece = piece_of(cut, plane, chunk);
+    const void *from = (const char *)x + (size_t)piece.first * element;
+    NORM_CALL(chunk_moments, &rows, from, piece.elements / ROW, partial_of(cut, plane, chunk));
   }
 }
 
@@ -76,11 +76,12 @@ static void planar_moments(const struct cut *cut, const void *x, int64_t plane,
   total[1] = all.squares;
 }
 
-static void measure_planes(const struct cut *cut, const void *x) {
-  int per_sample = (int)(cut->planes / cut->node->x[0].shape.n);
+static void measure_planes(const struct cut *cut, const void *x, const struct band *band) {
+  int per_sample = planes_of_sample(cut);
 #pragma omp parallel for schedule(static)
-  for (int64_t plane = 0; plane < cut->planes; plane++) {
+  for (int64_t i = 0; i < planes_of(band); i++) {
     double mean[ROW], squares[ROW];
+    int64_t plane = plane_of(cut, band, i);
     int n = (int)(plane / per_sample), first = (int)(plane % per_sample) * ROW;
     column_moments(cut, plane, mean, squares);
     if (!cut->blocked) planar_moments(cut, x, plane, mean, squares, cut->total + 2 * plane);
@@ -93,7 +94,8 @@ static void measure_planes(const struct cut *cut, const void *x) {
 
 /* --- statistics --- */
 
-static void measure_group(const struct cut *cut, int number, float *mean, float *deviation) {
+static void measure_group(const struct cut *cut, const struct io *io, int number) {
+  float *mean = io->saved[NORM_MEAN], *deviation = io->saved[NORM_DEVIATION];
   struct group group = find_group(cut->node, number);
   struct moments all = {0};
   double voxels = (double)shape_voxels(cut->node->x[0].shape);
@@ -117,36 +119,27 @@ static void take_running(const struct cut *cut, const struct io *io) {
   }
 }
 
-static void find_statistics(const struct cut *cut, const struct io *io) {
-  if (norm_is_running(cut->node)) {
-    take_running(cut, io);
-    return;
-  }
-  measure_chunks(cut, io->x[0]);
-  measure_planes(cut, io->x[0]);
-  for (int g = 0; g < norm_groups(cut->node); g++)
-    measure_group(cut, g, io->saved[NORM_MEAN], io->saved[NORM_DEVIATION]);
-}
-
 /* --- forward --- */
 
-static void apply_rows(const struct cut *cut, const struct io *io, const struct lines *lines,
-                       const struct rows *rows) {
-  (void)io;
-  const float *x = rows->at[X], *residual = rows->at[RESIDUAL];
-  float *y = rows->at[Y];
+static inline __attribute__((always_inline)) void apply_rows(const struct cut *cut,
+                                                             const struct lines *lines,
+                                                             const struct rows *rows,
+                                                             enum dtype dtype, bool past) {
+  const void *x = rows->at[X], *residual = rows->at[RESIDUAL];
+  const struct lines line = *lines;
   simd slope = simd_all(norm_arguments_of(cut->node)->slope);
   for (int r = 0; r < rows->count; r++) SIMD_UNROLL for (int v = 0; v < SIMD_PER_BLOCK; v++) {
       int64_t i = r * ROW + v * SIMD_WIDTH;
-      simd z = (simd_load(x + i) - lines->at[MEAN][v]) * lines->at[SCALE][v] + lines->at[SHIFT][v];
-      if (residual) z += simd_load(residual + i);
-      simd_store(y + i, above_or(z, z, z * slope));
+      simd z = (simd_get(dtype, x, i) - line.at[MEAN][v]) * line.at[SCALE][v] + line.at[SHIFT][v];
+      if (residual) z += simd_get(dtype, residual, i);
+      simd_put(dtype, rows->at[Y], i, above_or(z, z, z * slope), past);
     }
 }
 
-static void apply(struct cut *cut, const struct io *io) {
-  set_lines(cut, io);
-  each_piece(cut, io, 1U << Y, apply_rows);
+static void apply_piece(const struct cut *cut, const struct io *io, const struct lines *lines,
+                        const struct rows *rows) {
+  (void)io;
+  NORM_CALL(apply_rows, rows, cut, lines, rows);
 }
 
 static enum status norm_forward(const struct node *node, const struct io *io,
@@ -154,8 +147,17 @@ static enum status norm_forward(const struct node *node, const struct io *io,
   (void)stream;
   struct cut cut;
   lay_out(node, io->workspace, &cut);
-  find_statistics(&cut, io);
-  apply(&cut, io);
+  bool running = norm_is_running(node);
+  if (running) take_running(&cut, io);
+  for (struct band band = {0}; next_band(&cut, 1, &band);) {
+    if (!running) {
+      measure_chunks(&cut, io->x[0], &band);
+      measure_planes(&cut, io->x[0], &band);
+      each_group(&cut, io, &band, measure_group);
+    }
+    set_lines(&cut, io, &band);
+    each_piece(&cut, io, &band, 1U << Y, apply_piece);
+  }
   return STATUS_OK;
 }
 
@@ -163,7 +165,10 @@ static enum status norm_again(const struct node *node, const struct io *io, stru
   (void)stream;
   struct cut cut;
   lay_out(node, io->workspace, &cut);
-  apply(&cut, io);
+  for (struct band band = {0}; next_band(&cut, 1, &band);) {
+    set_lines(&cut, io, &band);
+    each_piece(&cut, io, &band, 1U << Y, apply_piece);
+  }
   return STATUS_OK;
 }
 

@@ -1,10 +1,10 @@
 /* How norm's kernels on vectors see a tensor: a plane (a block of 16 channels, or one planar
  * channel) is rows of 16 floats, cut into pieces that stay in the cache; the floats after a planar
  * plane's last row are a piece of their own. What pieces give is joined in a fixed order in double.
- * Pieces of 16-bit tensors are computed on in float32. */
+ * All arithmetic is in float32 and double. */
 #pragma once
 #include <string.h>
-#include "kernels/common/simd.h"
+#include "kernels/common/simd16.h"
 #include "kernels/common/widen_slices.h"
 #include "kernels/norm/norm.h"
 
@@ -100,21 +100,6 @@ static inline float weight_of(const struct cut *cut, const struct io *io,
   return w ? w[channel] : otherwise;
 }
 
-/* From what is saved; padding channels get 0 everywhere. */
-static inline void set_lines(const struct cut *cut, const struct io *io) {
-  const float *mean = io->saved[NORM_MEAN], *deviation = io->saved[NORM_DEVIATION];
-  for (int n = 0; n < cut->node->x[0].shape.n; n++)
-    for (int c = 0; c < cut->columns; c++) {
-      bool real = c < cut->channels;
-      int group = real ? group_of(cut, n, c) : 0;
-      for (int l = 0; l < LINES; l++) *line_of(cut, n, c, l) = 0;
-      if (!real) continue;
-      *line_of(cut, n, c, MEAN) = mean[group];
-      *line_of(cut, n, c, SCALE) = deviation[group] * weight_of(cut, io, NORM_WEIGHT, c, 1);
-      *line_of(cut, n, c, SHIFT) = weight_of(cut, io, NORM_BIAS, c, 0);
-    }
-}
-
 /* The lines of a plane as vectors. */
 struct lines {
   simd at[LINES][SIMD_PER_BLOCK];
@@ -135,19 +120,124 @@ static inline simd above_or(simd sign, simd value, simd otherwise) {
   return (simd)((above & (simd_int)value) | (~above & (simd_int)otherwise));
 }
 
+/* --- bands --- */
+
+/* Planes whose statistics depend on no others and that caches hold from one pass to the next, if
+ * any do: of samples [from, from + samples) the planes [first, first + count). */
+struct band {
+  int from, samples, first, count;
+};
+
+/* Bytes of all tensors that are read more than once. */
+enum { BAND_BYTES = 8 << 20 };
+
+static inline int planes_of_sample(const struct cut *cut) {
+  return (int)(cut->planes / cut->node->x[0].shape.n);
+}
+
+static inline int64_t planes_of(const struct band *band) {
+  return (int64_t)band->samples * band->count;
+}
+
+static inline int64_t plane_of(const struct cut *cut, const struct band *band, int64_t i) {
+  return (band->from + i / band->count) * planes_of_sample(cut) + band->first + i % band->count;
+}
+
+/* Planes of a sample that share a mean, or of whole groups. */
+static inline int planes_together(const struct cut *cut) {
+  const struct norm_arguments *arguments = norm_arguments_of(cut->node);
+  if (arguments->kind != NORM_GROUP) return 1;
+  int width = cut->channels / arguments->groups, plane = cut->blocked ? ROW : 1;
+  if (width % plane == 0) return width / plane;
+  return plane % width == 0 ? 1 : planes_of_sample(cut);
+}
+
+/* The band after `band`, the first one after a zeroed one; `tensors` of x's size are read more than
+ * once. False: there is none. */
+static inline bool next_band(const struct cut *cut, int tensors, struct band *band) {
+  int all = planes_of_sample(cut), n = cut->node->x[0].shape.n, together = planes_together(cut);
+  bool batch = norm_arguments_of(cut->node)->kind == NORM_BATCH;
+  int64_t bytes = floats_of(cut) * (int64_t)dtype_bytes(cut->node->x[0].dtype) * tensors;
+  int64_t count = BAND_BYTES / (bytes * (batch ? n : 1)) / together * together;
+  int first = band->first + band->count, from = band->from;
+  if (first >= all) {
+    first = 0;
+    from += band->samples;
+  }
+  if (from >= n || (batch && band->count > 0 && first == 0)) return false;
+  if (count < together) count = together;
+  *band = (struct band){from, batch ? n : 1, first, count < all - first ? (int)count : all - first};
+  if (!batch && count >= all)
+    band->samples = count / all < n - from ? (int)(count / all) : n - from;
+  return true;
+}
+
+/* The channels of a sample that are in it. */
+static inline struct group channels_of(const struct cut *cut, const struct band *band) {
+  int plane = cut->blocked ? ROW : 1, end = (band->first + band->count) * plane;
+  struct group channels = {band->from, band->samples, band->first * plane, 0};
+  channels.count = (end < cut->channels ? end : cut->channels) - channels.first;
+  return channels;
+}
+
+/* The lines of a band from what is saved; padding channels get 0 everywhere. */
+static inline void set_lines(const struct cut *cut, const struct io *io, const struct band *band) {
+  const float *mean = io->saved[NORM_MEAN], *deviation = io->saved[NORM_DEVIATION];
+  int plane = cut->blocked ? ROW : 1, end = (band->first + band->count) * plane;
+  for (int n = band->from; n < band->from + band->samples; n++)
+    for (int c = band->first * plane; c < end; c++) {
+      bool real = c < cut->channels;
+      int group = real ? group_of(cut, n, c) : 0;
+      for (int l = 0; l < LINES; l++) *line_of(cut, n, c, l) = 0;
+      if (!real) continue;
+      *line_of(cut, n, c, MEAN) = mean[group];
+      *line_of(cut, n, c, SCALE) = deviation[group] * weight_of(cut, io, NORM_WEIGHT, c, 1);
+      *line_of(cut, n, c, SHIFT) = weight_of(cut, io, NORM_BIAS, c, 0);
+    }
+}
+
+/* Calls `each` on the number of every group that has channels in the band. */
+static inline void each_group(const struct cut *cut, const struct io *io, const struct band *band,
+                              void (*each)(const struct cut *cut, const struct io *io,
+                                           int number)) {
+  struct group channels = channels_of(cut, band);
+  bool batch = norm_arguments_of(cut->node)->kind == NORM_BATCH;
+  for (int n = channels.from; n < channels.from + (batch ? 1 : channels.samples); n++) {
+    int last = group_of(cut, n, channels.first + channels.count - 1);
+    for (int g = group_of(cut, n, channels.first); g <= last; g++) each(cut, io, g);
+  }
+}
+
 /* --- pieces --- */
 
 enum { X, RESIDUAL, Y, DY, DX, DRESIDUAL, TENSORS };
 
 /* The rows of a piece in each tensor, NULL where the call has none. */
 struct rows {
-  float *at[TENSORS];
+  enum dtype dtype;
+  bool past; /* what is written is written past the caches */
+  void *at[TENSORS];
   int count;
   float *partial;
 };
 
 typedef void handle_rows(const struct cut *cut, const struct io *io, const struct lines *lines,
                          const struct rows *rows);
+
+/* Calls an inlined function of (..., dtype, past) with constants. */
+#define NORM_CALL(function, rows, ...)                    \
+  do {                                                    \
+    if ((rows)->dtype == DTYPE_F32 && (rows)->past)       \
+      function(__VA_ARGS__, DTYPE_F32, true);             \
+    else if ((rows)->dtype == DTYPE_F32)                  \
+      function(__VA_ARGS__, DTYPE_F32, false);            \
+    else if ((rows)->dtype == DTYPE_BF16 && (rows)->past) \
+      function(__VA_ARGS__, DTYPE_BF16, true);            \
+    else if ((rows)->dtype == DTYPE_BF16)                 \
+      function(__VA_ARGS__, DTYPE_BF16, false);           \
+    else                                                  \
+      function(__VA_ARGS__, DTYPE_F16, false);            \
+  } while (0)
 
 /* Where a piece is, in elements. */
 struct piece {
@@ -179,56 +269,62 @@ static inline void write_piece(enum dtype dtype, const float *from, struct piece
                                false);
 }
 
-/* On copies in float32, filled up to whole rows with zeros. */
-static inline void handle_copies(const struct cut *cut, const struct io *io,
-                                 const struct lines *lines, void *const tensors[TENSORS],
-                                 struct piece piece, unsigned writes, float *partial,
-                                 handle_rows *handle) {
-  alignas(64) float copy[TENSORS][CHUNK * ROW];
+/* Less than a row, on a copy in float32 filled up with zeros. */
+static inline void handle_rest(const struct cut *cut, const struct io *io,
+                               const struct lines *lines, void *const tensors[TENSORS],
+                               struct piece piece, unsigned writes, float *partial,
+                               handle_rows *handle) {
+  alignas(64) float copy[TENSORS][ROW] = {{0}};
   enum dtype dtype = cut->node->x[0].dtype;
-  struct rows rows = {.count = (piece.elements + ROW - 1) / ROW, .partial = partial};
+  struct rows rows = {.dtype = DTYPE_F32, .count = 1, .partial = partial};
   bool adds[TENSORS] = {[DX] = io->dx_add[0], [DRESIDUAL] = io->dx_add[1]};
   for (int t = 0; t < TENSORS; t++) {
     if (!tensors[t]) continue;
     rows.at[t] = copy[t];
     if (!(writes >> t & 1) || adds[t]) read_piece(dtype, tensors[t], piece, copy[t]);
-    for (int i = piece.elements; i < rows.count * ROW; i++) copy[t][i] = 0;
   }
   handle(cut, io, lines, &rows);
   for (int t = 0; t < TENSORS; t++)
     if (tensors[t] && (writes >> t & 1)) write_piece(dtype, copy[t], piece, tensors[t]);
 }
 
-static inline void handle_floats(const struct cut *cut, const struct io *io,
-                                 const struct lines *lines, void *const tensors[TENSORS],
-                                 struct piece piece, float *partial, handle_rows *handle) {
-  struct rows rows = {.count = piece.elements / ROW, .partial = partial};
+static inline void handle_whole(const struct cut *cut, const struct io *io,
+                                const struct lines *lines, void *const tensors[TENSORS],
+                                struct piece piece, float *partial, handle_rows *handle) {
+  const struct tensor *x = &cut->node->x[0];
+  size_t element = dtype_bytes(x->dtype);
+  struct rows rows = {x->dtype, .count = piece.elements / ROW, .partial = partial};
+  rows.past = cut->blocked && tensor_bytes(x) >= SIMD_STREAM_BYTES;
   for (int t = 0; t < TENSORS; t++)
-    if (tensors[t]) rows.at[t] = (float *)tensors[t] + piece.first;
+    if (tensors[t]) rows.at[t] = (char *)tensors[t] + (size_t)piece.first * element;
   handle(cut, io, lines, &rows);
 }
 
-/* Calls `handle` on every piece of every plane; writes: the tensors that it writes, one bit each.
- */
-static inline void each_piece(const struct cut *cut, const struct io *io, unsigned writes,
-                              handle_rows *handle) {
+/* Calls `handle` on every piece of every plane of a band; writes: the tensors that it writes, one
+ * bit each. */
+static inline void each_piece(const struct cut *cut, const struct io *io, const struct band *band,
+                              unsigned writes, handle_rows *handle) {
   void *const tensors[TENSORS] = {(void *)(uintptr_t)io->x[0],
                                   (void *)(uintptr_t)io->x[1],
                                   io->y,
                                   io->dy,
                                   io->dx[0],
                                   io->dx[1]};
-  bool direct = cut->node->x[0].dtype == DTYPE_F32;
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < cut->planes * cut->pieces; i++) {
-    int64_t plane = i / cut->pieces, number = i % cut->pieces;
-    struct lines lines = load_lines(cut, plane);
-    struct piece piece = piece_of(cut, plane, number);
-    float *partial = partial_of(cut, plane, number);
-    if (direct && number < cut->chunks)
-      handle_floats(cut, io, &lines, tensors, piece, partial, handle);
-    else
-      handle_copies(cut, io, &lines, tensors, piece, writes, partial, handle);
+  int64_t count = planes_of(band) * cut->pieces;
+#pragma omp parallel
+  {
+#pragma omp for schedule(static)
+    for (int64_t i = 0; i < count; i++) {
+      int64_t plane = plane_of(cut, band, i / cut->pieces), number = i % cut->pieces;
+      struct lines lines = load_lines(cut, plane);
+      struct piece piece = piece_of(cut, plane, number);
+      float *partial = partial_of(cut, plane, number);
+      if (number < cut->chunks)
+        handle_whole(cut, io, &lines, tensors, piece, partial, handle);
+      else
+        handle_rest(cut, io, &lines, tensors, piece, writes, partial, handle);
+    }
+    if (writes) simd_flush();
   }
 }
 

@@ -20,15 +20,20 @@ static enum status seconds_between(struct stream *stream, const struct event eve
   return stream->device->ops->event_seconds(&events[0], &events[1], seconds);
 }
 
+static const struct peak_kernel *find_kernel(const struct device *device) {
+  int i = 0;
+  while (kernels[i] && !(kernels[i]->device == device->ops->kind && kernels[i]->applies())) i++;
+  return kernels[i];
+}
+
 static enum status measure_flops(struct stream *stream, struct event events[2], enum dtype dtype,
                                  void *memory, double *best) {
   const struct device_ops *device = stream->device->ops;
-  int i = 0;
-  while (kernels[i] && !(kernels[i]->device == device->kind && kernels[i]->applies())) i++;
-  for (int round = 0; kernels[i] && round < ROUNDS; round++) {
+  const struct peak_kernel *kernel = find_kernel(stream->device);
+  for (int round = 0; kernel && round < ROUNDS; round++) {
     double flops, seconds;
     TRY(device->event_record(&events[0], stream));
-    TRY(kernels[i]->work(stream, dtype, memory, &flops));
+    TRY(kernel->work(stream, dtype, memory, &flops));
     TRY(device->event_record(&events[1], stream));
     TRY(seconds_between(stream, events, &seconds));
     *best = fmax(*best, flops / seconds);
@@ -36,32 +41,36 @@ static enum status measure_flops(struct stream *stream, struct event events[2], 
   return STATUS_OK;
 }
 
-/* a = b + 3c, the arrays one behind the other. */
-static void triad(float *memory) {
-  const int64_t count = (int64_t)(ARRAY_BYTES / sizeof(float));
-  float *a = memory, *b = a + count, *c = b + count;
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < count; i++) a[i] = b[i] + 3 * c[i];
-}
-
-/* One sweep through memory; its bytes, read and written. */
+/* Sweeps through three arrays, one behind the other; each gives its bytes, read and written. */
 static enum status sweep(struct stream *stream, void *memory, double *bytes) {
   const struct device_ops *device = stream->device->ops;
+  const struct peak_kernel *kernel = find_kernel(stream->device);
+  const int64_t count = (int64_t)(ARRAY_BYTES / sizeof(float));
+  float *a = memory;
   *bytes = (device->host_memory ? 3.0 : 2.0) * (double)ARRAY_BYTES;
   if (!device->host_memory)
     return device->copy(stream, memory, (char *)memory + ARRAY_BYTES, ARRAY_BYTES);
-  triad(memory);
+  kernel->triad(a, a + count, a + 2 * count, count);
+  return STATUS_OK;
+}
+
+static enum status sweep_reading(struct stream *stream, void *memory, double *bytes) {
+  const struct peak_kernel *kernel = find_kernel(stream->device);
+  if (!stream->device->ops->host_memory) return sweep(stream, memory, bytes);
+  volatile float sum = kernel->sum(memory, (int64_t)(3 * ARRAY_BYTES / sizeof(float)));
+  (void)sum;
+  *bytes = 3.0 * (double)ARRAY_BYTES;
   return STATUS_OK;
 }
 
 static enum status measure_bytes(struct stream *stream, struct event events[2], void *memory,
+                                 enum status (*call)(struct stream *, void *, double *),
                                  double *best) {
   const struct device_ops *device = stream->device->ops;
-  TRY(device->fill(stream, memory, 0, 3 * ARRAY_BYTES)); /* pages are there from now on */
   for (int round = 0; round < ROUNDS; round++) {
     double bytes, seconds;
     TRY(device->event_record(&events[0], stream));
-    TRY(sweep(stream, memory, &bytes));
+    TRY(call(stream, memory, &bytes));
     TRY(device->event_record(&events[1], stream));
     TRY(seconds_between(stream, events, &seconds));
     *best = fmax(*best, bytes / seconds);
@@ -75,7 +84,9 @@ static enum status measure(struct stream *stream, struct event events[2], enum d
   TRY(device->stream_open(stream->device, stream));
   TRY(device->event_open(stream->device, &events[0]));
   TRY(device->event_open(stream->device, &events[1]));
-  TRY(measure_bytes(stream, events, memory, &peak->bytes));
+  TRY(device->fill(stream, memory, 0, 3 * ARRAY_BYTES)); /* pages are there from now on */
+  TRY(measure_bytes(stream, events, memory, sweep, &peak->bytes));
+  TRY(measure_bytes(stream, events, memory, sweep_reading, &peak->reads));
   return measure_flops(stream, events, dtype, memory, &peak->flops);
 }
 

@@ -1,4 +1,5 @@
-/* Fused multiply-adds on as many independent vectors as hide their latency. */
+/* Fused multiply-adds on as many independent vectors as hide their latency; sweeps through memory.
+ */
 #include <omp.h>
 #include "kernels/common/simd.h"
 #include "kernels/peak/peak.h"
@@ -33,6 +34,43 @@ static enum status work(struct stream *stream, enum dtype dtype, void *out, doub
   return STATUS_OK;
 }
 
+static void triad(float *a, const float *b, const float *c, int64_t count) {
+  simd factor = simd_all(3);
+#pragma omp parallel
+  {
+#pragma omp for schedule(static)
+    for (int64_t i = 0; i < count; i += SIMD_WIDTH)
+      simd_stream(a + i, simd_load(b + i) + factor * simd_load(c + i));
+    simd_flush();
+  }
+}
+
+enum { SUMS = 4, PARTS = 64 };
+
+static float sum_part(const float *a, int64_t count) {
+  simd sums[SUMS] = {{0}};
+  for (int64_t i = 0; i + SUMS * SIMD_WIDTH <= count; i += SUMS * SIMD_WIDTH)
+    SIMD_UNROLL for (int k = 0; k < SUMS; k++) sums[k] += simd_load(a + i + k * SIMD_WIDTH);
+  simd all = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  float total = 0;
+  for (int lane = 0; lane < SIMD_WIDTH; lane++) total += all[lane];
+  return total;
+}
+
+static float sum(const float *a, int64_t count) {
+  float parts[PARTS], all = 0;
+#pragma omp parallel for schedule(static)
+  for (int i = 0; i < PARTS; i++) parts[i] = sum_part(a + count / PARTS * i, count / PARTS);
+  for (int i = 0; i < PARTS; i++) all += parts[i];
+  return all;
+}
+
 extern const struct peak_kernel SIMD_NAME(peak);
 const struct peak_kernel SIMD_NAME(peak) = {
-    .name = SIMD_LABEL("peak"), .device = DEVICE_CPU, .applies = simd_available, .work = work};
+    .name = SIMD_LABEL("peak"),
+    .device = DEVICE_CPU,
+    .applies = simd_available,
+    .work = work,
+    .triad = triad,
+    .sum = sum,
+};
