@@ -2,6 +2,7 @@
 #include "volume/clean.h"
 #include <math.h>
 #include <stdint.h>
+#include "volume/scan.h"
 
 #define LABEL_TOLERANCE 1e-3f
 #define LABEL_LIMIT 16777216.0f /* 2^24: from here on float32 skips integers */
@@ -47,12 +48,9 @@ static enum status clean_nonfinite(struct volume *volume, enum volume_nonfinite 
                                      [NONFINITE_MEAN] = "set to the mean",
                                      [NONFINITE_KEEP] = "kept"};
   size_t count = volume_count(volume) * (size_t)volume->channels, bad = 0, first = 0;
-  for (size_t n = 0; n < count; n++)
-    if (!isfinite(volume->values[n])) {
-      if (!bad) first = n;
-      bad++;
-    }
+  bad = scan_values(volume->values, count).nonfinite;
   if (!bad) return STATUS_OK;
+  while (isfinite(volume->values[first])) first++;
   struct place place = find_place(volume, first);
   REQUIRE(policy != NONFINITE_ERROR, STATUS_FAILED,
           "%s: voxels: expected finite numbers, found %zu NaN or infinite of %zu (first at %d, %d, "
@@ -66,7 +64,8 @@ static enum status clean_nonfinite(struct volume *volume, enum volume_nonfinite 
 
 static enum status round_labels(struct volume *volume) {
   size_t count = volume_count(volume) * (size_t)volume->channels;
-  for (size_t n = 0; n < count; n++) {
+  bool whole = scan_is_whole(volume->values, count);
+  for (size_t n = 0; n < count && !whole; n++) {
     float found = volume->values[n], label = rintf(found);
     if (fabsf(found - label) <= LABEL_TOLERANCE && fabsf(label) < LABEL_LIMIT) {
       volume->values[n] = label + 0.0f; /* no negative zero */

@@ -2,9 +2,21 @@
 #include "volume/intensity.h"
 #include <math.h>
 #include <string.h>
+#include "volume/scan.h"
+#include "volume/vector.h"
 
 static const char *name_of(const char *source) {
   return source ? source : "volume";
+}
+
+enum { BLOCK = 1 << 14 };
+
+VECTOR_LOOP static void map_block(float *values, size_t count, double low, double scale) {
+  for (size_t n = 0; n < count; n++) {
+    double value = (values[n] - low) * scale;
+    value = value > 0 ? value : 0;
+    values[n] = (float)(value < 1 ? value : 1);
+  }
 }
 
 /* (value - low) / (high - low), clipped to 0..1. */
@@ -15,20 +27,19 @@ static enum status map_range(float *values, size_t count, double low, double hig
           low);
   double scale = 1 / (high - low);
 #pragma omp parallel for schedule(static)
-  for (size_t n = 0; n < count; n++) values[n] = (float)fmin(fmax((values[n] - low) * scale, 0), 1);
+  for (size_t n = 0; n < count; n += BLOCK)
+    map_block(values + n, count - n < BLOCK ? count - n : BLOCK, low, scale);
   return STATUS_OK;
 }
 
 static enum status find_range(const float *values, size_t count, const char *source, double *low,
                               double *high) {
-  *low = INFINITY;
-  *high = -INFINITY;
-  for (size_t n = 0; n < count; n++) {
+  struct scan scan = scan_values(values, count);
+  for (size_t n = 0; scan.nonfinite && n < count; n++)
     REQUIRE(isfinite(values[n]), STATUS_FAILED,
             "%s: intensities: expected finite numbers, found %g", name_of(source), values[n]);
-    if (values[n] < *low) *low = values[n];
-    if (values[n] > *high) *high = values[n];
-  }
+  *low = scan.low;
+  *high = scan.high;
   REQUIRE(*high > *low, STATUS_FAILED, "%s: intensities: expected contrast, found %s%g everywhere",
           name_of(source), count ? "" : "no voxels, not even ", count ? *low : 0.0);
   return STATUS_OK;

@@ -1,12 +1,25 @@
-/* Exact percentiles of float32 without sorting: the order statistic is found by its bits, the upper
- * half by one histogram and the lower half by another. */
+/* Exact percentiles of float32 without sorting. A sample says between which two values an order
+ * statistic is most likely; one look at all values counts what is below and takes out what is
+ * between (Floyd and Rivest, 1975). Of those, or of all where the sample misled, it is found by its
+ * bits, the upper half by one histogram and the lower half by another. */
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include "volume/intensity.h"
+#include "volume/scan.h"
 
-enum { HALF = 1 << 16 };
+enum { HALF = 1 << 16, SAMPLE = 8192, WORTH_SAMPLING = 64 * SAMPLE, ROOM_SHARE = 8 };
+
+/* What finding order statistics needs. */
+struct finder {
+  const float *values;
+  size_t count;
+  bool nonzero;
+  uint64_t *histogram; /* HALF */
+  float *between;      /* count / ROOM_SHARE; NULL: there is no sample */
+  float sample[SAMPLE];
+};
 
 /* Bits whose unsigned order is the order of the floats. */
 static uint32_t order_of(float value) {
@@ -48,9 +61,58 @@ static float find_rank(const float *values, size_t count, bool nonzero, uint64_t
   return value_of(high << 16 | find_bin(histogram, &rank));
 }
 
-static enum status count_used(const float *values, size_t count, bool nonzero, uint64_t *used) {
-  *used = 0;
-  for (size_t n = 0; n < count; n++) {
+static int compare(const void *a, const void *b) {
+  float x = *(const float *)a, y = *(const float *)b;
+  return (x > y) - (x < y);
+}
+
+/* Places that are not in step with rows and slices. */
+static void take_sample(struct finder *finder) {
+  size_t stride = finder->count / SAMPLE;
+  uint32_t number = 1;
+  for (size_t n = 0; n < SAMPLE; n++) {
+    number = number * 1664525u + 1013904223u;
+    finder->sample[n] = finder->values[n * stride + (number >> 8) % stride];
+  }
+  qsort(finder->sample, SAMPLE, sizeof *finder->sample, compare);
+}
+
+/* Element number `rank` of the sorted values and the one after it, which exists if `both`; false
+ * when they are not where the sample has them. */
+static bool find_by_sample(const struct finder *finder, uint64_t rank, bool both, float *first,
+                           float *second) {
+  double share = (double)rank / (double)finder->count;
+  double middle = share * SAMPLE, margin = 4 * sqrt(middle * (1 - share)) + 4;
+  int from = (int)(middle - margin), to = (int)(middle + margin) + 1;
+  float low = from < 0 ? -INFINITY : finder->sample[from];
+  float high = to >= SAMPLE ? INFINITY : finder->sample[to];
+  size_t below, room = finder->count / ROOM_SHARE;
+  size_t found =
+      scan_between(finder->values, finder->count, low, high, finder->between, room, &below);
+  if (rank < below || rank + both >= below + found) return false;
+  *first = *second = low + 0.0f;
+  if (low == high) return true;
+  if (found > room) return false;
+  *first = *second = find_rank(finder->between, found, false, rank - below, finder->histogram);
+  if (both) *second = find_rank(finder->between, found, false, rank + 1 - below, finder->histogram);
+  return true;
+}
+
+static void find_ranks(const struct finder *finder, uint64_t rank, bool both, float *first,
+                       float *second) {
+  if (finder->between && find_by_sample(finder, rank, both, first, second)) return;
+  *first = *second =
+      find_rank(finder->values, finder->count, finder->nonzero, rank, finder->histogram);
+  if (both)
+    *second =
+        find_rank(finder->values, finder->count, finder->nonzero, rank + 1, finder->histogram);
+}
+
+/* look: not all values are known to count. */
+static enum status count_used(const float *values, size_t count, bool look, bool nonzero,
+                              uint64_t *used) {
+  *used = look ? 0 : count;
+  for (size_t n = 0; look && n < count; n++) {
     REQUIRE(!isnan(values[n]), STATUS_FAILED, "percentile: expected numbers, found NaN");
     *used += is_counted(values[n], nonzero);
   }
@@ -59,18 +121,34 @@ static enum status count_used(const float *values, size_t count, bool nonzero, u
   return STATUS_OK;
 }
 
+static enum status finder_open(struct finder *finder) {
+  finder->histogram = malloc(HALF * sizeof *finder->histogram);
+  REQUIRE(finder->histogram, STATUS_FAILED, "percentile: out of memory");
+  if (finder->nonzero || finder->count < WORTH_SAMPLING) return STATUS_OK;
+  finder->between = malloc(finder->count / ROOM_SHARE * sizeof *finder->between);
+  if (finder->between) take_sample(finder);
+  return STATUS_OK;
+}
+
 enum status intensity_percentile(const float *values, size_t count, double percent, bool nonzero,
                                  double *result) {
   REQUIRE(percent >= 0 && percent <= 100, STATUS_USAGE, "percentile: expected 0 to 100, found %g",
           percent);
   uint64_t used = 0;
-  TRY(count_used(values, count, nonzero, &used));
-  uint64_t *histogram = malloc(HALF * sizeof *histogram);
-  REQUIRE(histogram, STATUS_FAILED, "percentile: out of memory");
+  struct scan scan = scan_values(values, count);
+  TRY(count_used(values, count, nonzero || scan.nonfinite, nonzero, &used));
+  if (!nonzero && (percent == 0 || percent == 100)) {
+    *result = (percent == 0 ? scan.low : scan.high) + 0.0f;
+    return STATUS_OK;
+  }
+  struct finder finder = {.values = values, .count = count, .nonzero = nonzero};
+  TRY(finder_open(&finder));
   double place = percent / 100 * (double)(used - 1), below = floor(place), weight = place - below;
-  double low = find_rank(values, count, nonzero, (uint64_t)below, histogram), high = low;
-  if (weight > 0) high = find_rank(values, count, nonzero, (uint64_t)below + 1, histogram);
-  free(histogram);
-  *result = weight < 0.5 ? low + (high - low) * weight : high - (high - low) * (1 - weight);
+  float low, high;
+  find_ranks(&finder, (uint64_t)below, weight > 0, &low, &high);
+  free(finder.histogram);
+  free(finder.between);
+  double from = low, to = high;
+  *result = weight < 0.5 ? from + (to - from) * weight : to - (to - from) * (1 - weight);
   return STATUS_OK;
 }

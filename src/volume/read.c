@@ -1,53 +1,44 @@
-/* Reading voxels: a few slices of the file at a time, swapped, scaled and transposed from i fastest
- * to k fastest. nifticlib's own reading is not used: it zeroes NaN silently, does not scale, and
- * does not notice a damaged end of a compressed file. */
+/* Reading voxels: all at once, or, where that cannot be, a few slices of the file at a time;
+ * swapped, scaled and transposed from i fastest to k fastest. nifticlib's own reading is not used:
+ * it zeroes NaN silently, does not scale, and does not notice a damaged end of a compressed file.
+ */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "volume/clean.h"
 #include "volume/header.h"
+#include "volume/memory.h"
+#include "volume/turn.h"
 
-enum { SLAB_SLICES = 16, PIECE = 256, WORTH_THREADS = 1 << 18 };
+enum { SLAB_SLICES = 16 };
 
 struct reader {
   struct header header;
   double slope, inter;
-  int slices;         /* of one slab */
-  unsigned char *raw; /* [slice k][j][i] as in the file */
-  float *turning;     /* per j: [slice k][i], numbers */
+  unsigned char *content; /* of the whole file; NULL where it is read in slabs */
+  unsigned char *slab;    /* [slice k][j][i] as in the file */
 };
 
 static void reader_close(struct reader *reader) {
-  free(reader->raw);
-  free(reader->turning);
+  free(reader->content);
+  free(reader->slab);
   header_close(&reader->header);
 }
 
-static void decode_row(const struct reader *reader, const unsigned char *raw, float *values,
-                       int count) {
-  const struct sample_type *type = reader->header.type;
-  double piece[PIECE];
-  for (int start = 0; start < count; start += PIECE) {
-    int part = count - start < PIECE ? count - start : PIECE;
-    type->decode(raw + (size_t)start * (size_t)type->bytes, piece, (size_t)part);
-    for (int n = 0; n < part; n++)
-      values[start + n] = (float)(reader->slope * piece[n] + reader->inter);
-  }
-}
-
-/* Row j of all slices of the slab: [k][i] -> [i][k]. */
-static void turn_row(const struct reader *reader, const int extent[3], int j, int slices,
-                     float *values) {
-  size_t bytes = (size_t)reader->header.type->bytes, row = (size_t)extent[0];
-  float *turning = reader->turning + (size_t)j * (size_t)reader->slices * row;
-  for (int k = 0; k < slices; k++) {
-    size_t line = (size_t)k * (size_t)extent[1] + (size_t)j;
-    decode_row(reader, reader->raw + line * row * bytes, turning + (size_t)k * row, extent[0]);
-  }
-  for (int i = 0; i < extent[0]; i++) {
-    float *to = values + ((size_t)i * (size_t)extent[1] + (size_t)j) * (size_t)extent[2];
-    for (int k = 0; k < slices; k++) to[k] = turning[(size_t)k * row + (size_t)i];
-  }
+/* `raw` is changed where the byte order is the other one. */
+static void turn(const struct reader *reader, unsigned char *raw, const int extent[3], int slices,
+                 float *values) {
+  const struct header *header = &reader->header;
+  size_t samples = (size_t)extent[0] * (size_t)extent[1] * (size_t)slices;
+  if (header->swapped && header->type->bytes > 1)
+    nifti_swap_Nbytes((int64_t)samples, header->type->bytes, raw);
+  const struct turning turning = {.type = header->type,
+                                  .raw = raw,
+                                  .extent = {extent[0], extent[1], extent[2]},
+                                  .slices = slices,
+                                  .slope = reader->slope,
+                                  .inter = reader->inter};
+  turn_samples(&turning, values);
 }
 
 static enum status read_slab(struct reader *reader, const int extent[3], int slices,
@@ -55,21 +46,26 @@ static enum status read_slab(struct reader *reader, const int extent[3], int sli
   struct stream *stream = &reader->header.stream;
   size_t samples = (size_t)extent[0] * (size_t)extent[1] * (size_t)slices, found = 0;
   size_t bytes = samples * (size_t)reader->header.type->bytes;
-  TRY(stream_read(stream, reader->raw, bytes, &found));
+  TRY(stream_read(stream, reader->slab, bytes, &found));
   REQUIRE(
       found == bytes, STATUS_FAILED,
       "%s: voxel data: expected %zu bytes after byte %lld, found %llu (truncated)", stream->path,
       reader->header.count * (size_t)reader->header.type->bytes,
       (long long)reader->header.fields.vox_offset,
       (unsigned long long)stream->position - (unsigned long long)reader->header.fields.vox_offset);
-  if (reader->header.swapped && reader->header.type->bytes > 1)
-    nifti_swap_Nbytes((int64_t)samples, reader->header.type->bytes, reader->raw);
-#pragma omp parallel for schedule(static) if (samples >= WORTH_THREADS)
-  for (int j = 0; j < extent[1]; j++) turn_row(reader, extent, j, slices, values);
+  turn(reader, reader->slab, extent, slices, values);
   return STATUS_OK;
 }
 
-static enum status read_values(struct reader *reader, struct volume *volume) {
+static void turn_content(struct reader *reader, struct volume *volume) {
+  size_t count = volume_count(volume), bytes = count * (size_t)reader->header.type->bytes;
+  unsigned char *raw = reader->content + reader->header.fields.vox_offset;
+  for (int c = 0; c < volume->channels; c++)
+    turn(reader, raw + (size_t)c * bytes, volume->extent, volume->extent[2],
+         volume->values + (size_t)c * count);
+}
+
+static enum status read_slabs(struct reader *reader, struct volume *volume) {
   const int *extent = volume->extent;
   size_t count = volume_count(volume);
   for (int c = 0; c < volume->channels; c++)
@@ -83,15 +79,13 @@ static enum status read_values(struct reader *reader, struct volume *volume) {
   return STATUS_OK;
 }
 
-static enum status allocate(struct reader *reader, struct volume *volume) {
+static enum status allocate_slab(struct reader *reader, const struct volume *volume) {
   const struct header *header = &reader->header;
-  reader->slices = volume->extent[2] < SLAB_SLICES ? volume->extent[2] : SLAB_SLICES;
-  size_t samples = (size_t)volume->extent[0] * (size_t)volume->extent[1] * (size_t)reader->slices;
-  reader->raw = malloc(samples * (size_t)header->type->bytes);
-  reader->turning = malloc(samples * sizeof(float));
-  volume->values = malloc(header->count * sizeof(float));
-  REQUIRE(reader->raw && reader->turning && volume->values, STATUS_FAILED,
-          "%s: out of memory for %zu voxels", header->path, header->count);
+  int slices = volume->extent[2] < SLAB_SLICES ? volume->extent[2] : SLAB_SLICES;
+  size_t samples = (size_t)volume->extent[0] * (size_t)volume->extent[1] * (size_t)slices;
+  reader->slab = malloc(samples * (size_t)header->type->bytes);
+  REQUIRE(reader->slab, STATUS_FAILED, "%s: out of memory for %zu voxels", header->path,
+          header->count);
   return STATUS_OK;
 }
 
@@ -109,12 +103,25 @@ static enum status describe(struct reader *reader, const char *path,
   return header_place(header, policy, volume);
 }
 
+static unsigned char *unpack(struct header *header) {
+  return stream_unpack(&header->stream, (uint64_t)header->fields.vox_offset,
+                       header->count * (size_t)header->type->bytes);
+}
+
 static enum status read_voxels(struct reader *reader, const struct volume_policy *policy,
                                struct volume *volume) {
-  const struct header *header = &reader->header;
-  TRY(allocate(reader, volume));
-  TRY(stream_skip(&reader->header.stream, (uint64_t)header->fields.vox_offset, "voxel data"));
-  TRY(read_values(reader, volume));
+  struct header *header = &reader->header;
+  volume->values = memory_large(header->count * sizeof(float));
+  REQUIRE(volume->values, STATUS_FAILED, "%s: out of memory for %zu voxels", header->path,
+          header->count);
+  reader->content = unpack(header);
+  if (reader->content) {
+    turn_content(reader, volume);
+    return volume_clean(volume, policy);
+  }
+  TRY(allocate_slab(reader, volume));
+  TRY(stream_skip(&header->stream, (uint64_t)header->fields.vox_offset, "voxel data"));
+  TRY(read_slabs(reader, volume));
   return volume_clean(volume, policy);
 }
 
@@ -123,6 +130,8 @@ static enum status pass_voxels(struct reader *reader, const struct volume_policy
                                struct volume *volume) {
   struct header *header = &reader->header;
   (void)policy; /* no number is looked at */
+  reader->content = unpack(header);
+  if (reader->content) return STATUS_OK;
   uint64_t bytes = (uint64_t)header->count * (uint64_t)header->type->bytes, left = 0;
   TRY(stream_skip(&header->stream, (uint64_t)header->fields.vox_offset + bytes, "end of voxels"));
   TRY(stream_finish(&header->stream, &left));

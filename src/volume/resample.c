@@ -3,6 +3,8 @@
 #include "volume/resample.h"
 #include <math.h>
 #include <string.h>
+#include "volume/memory.h"
+#include "volume/resample_exact.h"
 
 #define EXACT_TOLERANCE 1e-3 /* voxels: nearer than this to a source voxel is that voxel */
 #define EDGE_TOLERANCE 1e-6  /* voxels: rounding of coordinates at the edge and at ties */
@@ -93,7 +95,14 @@ static void sample_row(const struct sampler *sampler, const int extent[3], int i
   }
 }
 
-static void sample_all(const struct sampler *sampler, const int extent[3], float *result) {
+/* exact: the map is one of voxels to voxels. */
+static void sample_all(const struct sampler *sampler, const int extent[3], bool exact,
+                       float *result) {
+  struct exact copy = {
+      .values = sampler->values, .map = sampler->map, .fill = sampler->options->fill};
+  memcpy(copy.source, sampler->extent, sizeof copy.source);
+  memcpy(copy.target, extent, sizeof copy.target);
+  if (exact && sampler->options->border == RESAMPLE_FILL && resample_exact(&copy, result)) return;
 #pragma omp parallel for schedule(static)
   for (int i = 0; i < extent[0]; i++)
     for (int j = 0; j < extent[1]; j++) sample_row(sampler, extent, i, j, result);
@@ -140,7 +149,7 @@ static enum status copy_text(const struct volume *source, struct volume *result)
 
 static enum status prepare(const struct volume *source, const struct grid *target,
                            struct volume *result) {
-  TRY(volume_create(result, target, source->channels));
+  TRY(volume_allocate(result, target, source->channels));
   result->sform_code = source->sform_code;
   result->qform_code = source->qform_code;
   result->intent_code = source->intent_code;
@@ -170,7 +179,7 @@ enum status volume_deform(const struct volume *source, const struct grid *target
     sampler.values = source->values + (size_t)c * from;
     if (options->fills) used.fill = options->fills[c];
     result->is_integer = result->is_integer && used.fill == rintf(used.fill);
-    sample_all(&sampler, target->extent, result->values + (size_t)c * to);
+    sample_all(&sampler, target->extent, exact, result->values + (size_t)c * to);
   }
   return STATUS_OK;
 }

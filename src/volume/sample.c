@@ -4,10 +4,29 @@
 #include <string.h>
 #include "nifti2_io.h"
 
-#define DECODER(type)                                                        \
-  static void decode_##type(const void *raw, double *values, size_t count) { \
-    const type *from = raw;                                                  \
-    for (size_t i = 0; i < count; i++) values[i] = (double)from[i];          \
+/* A full row has a known length, so that compilers make vectors of it. */
+#define EACH_SAMPLE(type, expression)                                   \
+  for (int k = 0; k < rows; k++, raw += step) {                         \
+    float row[SAMPLE_TILE];                                             \
+    type from[SAMPLE_TILE];                                             \
+    if (count == SAMPLE_TILE)                                           \
+      memcpy(from, raw, sizeof from);                                   \
+    else {                                                              \
+      memset(from, 0, sizeof from);                                     \
+      memcpy(from, raw, (size_t)count * sizeof *from);                  \
+    }                                                                   \
+    for (int i = 0; i < SAMPLE_TILE; i++) row[i] = (float)(expression); \
+    for (int i = 0; i < SAMPLE_TILE; i++) tile[i][k] = row[i];          \
+  }
+
+#define DECODER(type)                                                                  \
+  static void widen_##type(const unsigned char *raw, size_t step, int rows, int count, \
+                           sample_tile tile) {                                         \
+    EACH_SAMPLE(type, (double)from[i] + 0.0)                                           \
+  }                                                                                    \
+  static void scale_##type(const unsigned char *raw, size_t step, int rows, int count, \
+                           double slope, double inter, sample_tile tile) {             \
+    EACH_SAMPLE(type, slope *(double)from[i] + inter)                                  \
   }
 DECODER(uint8_t)
 DECODER(int8_t)
@@ -21,16 +40,16 @@ DECODER(float)
 DECODER(double)
 
 static const struct sample_type types[] = {
-    {NIFTI_TYPE_UINT8, "uint8", 1, true, decode_uint8_t},
-    {NIFTI_TYPE_INT16, "int16", 2, true, decode_int16_t},
-    {NIFTI_TYPE_INT32, "int32", 4, true, decode_int32_t},
-    {NIFTI_TYPE_FLOAT32, "float32", 4, false, decode_float},
-    {NIFTI_TYPE_FLOAT64, "float64", 8, false, decode_double},
-    {NIFTI_TYPE_INT8, "int8", 1, true, decode_int8_t},
-    {NIFTI_TYPE_UINT16, "uint16", 2, true, decode_uint16_t},
-    {NIFTI_TYPE_UINT32, "uint32", 4, true, decode_uint32_t},
-    {NIFTI_TYPE_INT64, "int64", 8, true, decode_int64_t},
-    {NIFTI_TYPE_UINT64, "uint64", 8, true, decode_uint64_t},
+    {NIFTI_TYPE_UINT8, "uint8", 1, true, widen_uint8_t, scale_uint8_t},
+    {NIFTI_TYPE_INT16, "int16", 2, true, widen_int16_t, scale_int16_t},
+    {NIFTI_TYPE_INT32, "int32", 4, true, widen_int32_t, scale_int32_t},
+    {NIFTI_TYPE_FLOAT32, "float32", 4, false, widen_float, scale_float},
+    {NIFTI_TYPE_FLOAT64, "float64", 8, false, widen_double, scale_double},
+    {NIFTI_TYPE_INT8, "int8", 1, true, widen_int8_t, scale_int8_t},
+    {NIFTI_TYPE_UINT16, "uint16", 2, true, widen_uint16_t, scale_uint16_t},
+    {NIFTI_TYPE_UINT32, "uint32", 4, true, widen_uint32_t, scale_uint32_t},
+    {NIFTI_TYPE_INT64, "int64", 8, true, widen_int64_t, scale_int64_t},
+    {NIFTI_TYPE_UINT64, "uint64", 8, true, widen_uint64_t, scale_uint64_t},
 };
 
 const struct sample_type *sample_find(int code) {

@@ -11,7 +11,7 @@
 
 enum {
   LEAST_BUFFER = 4 << 10,
-  BUFFER_BYTES = 256 << 10,
+  BUFFER_BYTES = 32 << 10, /* a header's read unpacks twice as much */
   CHUNK_BYTES = 1 << 20,
   TAIL_BYTES = 16 << 20,
   SKIP_BYTES = 65536
@@ -25,6 +25,7 @@ static enum status open_descriptor(struct stream *stream, int descriptor) {
   unsigned char magic[2] = {0};
   stream->compressed = pread(descriptor, magic, 2, 0) == 2 && magic[0] == 0x1f && magic[1] == 0x8b;
   stream->file = gzdopen(descriptor, "rb");
+  stream->descriptor = descriptor;
   REQUIRE(stream->file, STATUS_FAILED, "%s: out of memory", stream->path);
   return STATUS_OK;
 }

@@ -9,6 +9,7 @@
 
 struct stream {
   gzFile file;
+  int descriptor; /* file's own */
   char *path;
   uint64_t file_bytes; /* the size on disk */
   uint64_t position;   /* in the uncompressed bytes */
@@ -23,6 +24,12 @@ CHECKED enum status stream_read(struct stream *stream, void *data, size_t bytes,
 
 /* Reads on until `position`; an error that names `field` if the file ends before. */
 CHECKED enum status stream_skip(struct stream *stream, uint64_t position, const char *field);
+
+/* The whole content (caller frees), much faster than by stream_read, if it is `position` + `bytes`
+ * long: position for what is in front of the voxels. NULL when it is not, when the file is damaged
+ * or memory is short; stream_read, which is where it was, finds out and says what it is. No more
+ * memory is touched than that, whatever the file says about its size. */
+unsigned char *stream_unpack(struct stream *stream, uint64_t position, size_t bytes);
 
 /* Reads what follows, so that gzip's checksum of the whole is verified; *left is how much that was.
  * Stops after 16 MiB: a file with that much behind its voxels is odd, but no reason to wait. */

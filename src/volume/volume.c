@@ -4,8 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
+#include "volume/memory.h"
 
-enum status volume_create(struct volume *volume, const struct grid *grid, int channels) {
+enum status volume_allocate(struct volume *volume, const struct grid *grid, int channels) {
   *volume = (struct volume){.channels = channels, .affine = grid->affine};
   memcpy(volume->extent, grid->extent, sizeof volume->extent);
   size_t count = (size_t)channels;
@@ -14,11 +15,17 @@ enum status volume_create(struct volume *volume, const struct grid *grid, int ch
     overflow |=
         grid->extent[a] < 1 || __builtin_mul_overflow(count, (size_t)grid->extent[a], &count);
   if (!overflow && count <= PTRDIFF_MAX / sizeof(float))
-    volume->values = calloc(count, sizeof(float));
+    volume->values = memory_large(count * sizeof(float));
   if (volume->values) return STATUS_OK;
   *volume = (struct volume){0};
   FAIL(STATUS_FAILED, "cannot allocate a volume of %d x %d x %d x %d voxels", grid->extent[0],
        grid->extent[1], grid->extent[2], channels);
+}
+
+enum status volume_create(struct volume *volume, const struct grid *grid, int channels) {
+  TRY(volume_allocate(volume, grid, channels));
+  memset(volume->values, 0, volume_count(volume) * (size_t)channels * sizeof *volume->values);
+  return STATUS_OK;
 }
 
 void volume_close(struct volume *volume) {

@@ -3,6 +3,22 @@
 #include "base/text.h"
 #include "check.h"
 
+/* Long pieces may be computed in another way than short ones. */
+TEST(checksums_do_not_depend_on_the_pieces) {
+  enum { COUNT = 50000 };
+  static unsigned char bytes[COUNT];
+  for (int i = 0; i < COUNT; i++) bytes[i] = (unsigned char)(i * i / 7 + i);
+  uint32_t whole = file_checksum(0, bytes, COUNT);
+  for (size_t piece = 1; piece < 20000; piece = piece * 5 + 2) {
+    uint32_t crc = 0;
+    for (size_t at = 0; at < COUNT; at += piece)
+      crc = file_checksum(crc, bytes + at, piece < COUNT - at ? piece : COUNT - at);
+    CHECK(crc == whole);
+  }
+  bytes[COUNT / 2] ^= 1;
+  CHECK(file_checksum(0, bytes, COUNT) != whole);
+}
+
 TEST(checksums_match_rfc_3720) {
   unsigned char bytes[32] = {0};
   CHECK(file_checksum(0, bytes, 32) == 0x8a9136aau);
@@ -46,6 +62,7 @@ TEST(the_nearest_word_is_found) {
 
 int main(void) {
   RUN(checksums_match_rfc_3720);
+  RUN(checksums_do_not_depend_on_the_pieces);
   RUN(a_file_is_replaced_whole_or_not_at_all);
   RUN(the_nearest_word_is_found);
   return check_result();
