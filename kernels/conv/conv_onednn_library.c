@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { AXES = 5, MOST_ARGUMENTS = 5 };
+enum { AXES = 5, MOST_ARGUMENTS = 5, MOST_SLOW_WORK = 4000000 /* flops */ };
 
 /* What a problem becomes on the way to a primitive. */
 struct recipe {
@@ -151,7 +151,7 @@ struct conv_onednn {
   struct conv_onednn_problem problem;
   dnnl_primitive_t primitive; /* NULL: oneDNN has none that is fast */
   dnnl_primitive_desc_t made;
-  own_description plain; /* the weights as the parameter block has them */
+  own_description plain; /* the weights as the parameter block has them, or as in `room` */
   dnnl_primitive_t reorder;
   struct conv_onednn *next;
 };
@@ -171,11 +171,18 @@ static bool describe_tensor(own_description *to, const struct tensor *tensor) {
   return describe(to, AXES, extent, tensor->layout == LAYOUT_BLOCKED ? dnnl_nCdhw16c : dnnl_ncdhw);
 }
 
+static bool is_padded(const struct conv_onednn_problem *problem) {
+  return problem->x_channels != problem->x.shape.c;
+}
+
 static bool describe_all(struct workshop *shop, struct conv_onednn *made) {
   const struct conv_onednn_problem *p = &made->problem;
   const int *k = p->kernel;
   const dnnl_dims_t extent = {p->y.shape.c, p->x.shape.c, k[0], k[1], k[2]};
-  const dnnl_dims_t strides = {p->y_step, p->x_step, k[1] * k[2], k[2], 1};
+  const int64_t taps = (int64_t)k[0] * k[1] * k[2];
+  bool padded = is_padded(p);
+  const dnnl_dims_t strides = {padded ? taps * p->x.shape.c : p->y_step, padded ? taps : p->x_step,
+                               k[1] * k[2], k[2], 1};
   for (int i = 0; i < 3; i++) {
     shop->recipe.stride[i] = p->stride[i];
     shop->recipe.before[i] = p->before[i];
@@ -211,6 +218,13 @@ static bool make_convolution(struct workshop *shop, struct conv_onednn *made) {
           ? make_data(&made->made, recipe, x, w, y, shop->attributes, shop->forward)
           : make_weight(&made->made, recipe, x, w, y, shop->attributes, shop->forward);
   return code == dnnl_success;
+}
+
+/* Of so little work that it does not matter how it is done: small networks have such layers. */
+static bool is_small(const struct conv_onednn_problem *p) {
+  return 2.0 * p->x.shape.c * p->y.shape.c * shape_voxels(p->y.shape) * p->kernel[0] *
+             p->kernel[1] * p->kernel[2] <
+         MOST_SLOW_WORK;
 }
 
 /* Everything else is slow: references, and matrix products of rearranged tensors. */
@@ -261,7 +275,7 @@ static void make(struct conv_onednn *made) {
   omp_set_num_threads(1);
   if (!engine() || !is_sound(&made->problem) || !describe_all(&shop, made) ||
       !set_attributes(&shop, &made->problem) || !make_convolution(&shop, made) ||
-      !is_fast(made->made) || !make_reorder(&shop, made) ||
+      !(is_small(&made->problem) || is_fast(made->made)) || !make_reorder(&shop, made) ||
       dnnl_primitive_create(&made->primitive, made->made))
     made->primitive = NULL;
   omp_set_num_threads(threads);
@@ -323,14 +337,35 @@ static bool execute(const_dnnl_primitive_t primitive, const struct argument *arg
   return good;
 }
 
-enum status conv_onednn_reorder(const struct conv_onednn *convolution, void *plain, void *packed) {
-  bool gradient = convolution->problem.direction == CONV_ONEDNN_WEIGHT;
+/* Between plain weights and `room`, where x has all channels of its blocks. */
+static void copy_taps(const struct conv_onednn_problem *p, float *plain, float *room) {
+  int taps = p->kernel[0] * p->kernel[1] * p->kernel[2];
+  size_t bytes = sizeof(float) * (size_t)taps;
+  if (p->direction != CONV_ONEDNN_WEIGHT)
+    memset(room, 0, bytes * (size_t)p->x.shape.c * (size_t)p->y.shape.c);
+  for (int y = 0; y < p->y.shape.c; y++)
+    for (int x = 0; x < p->x_channels; x++) {
+      float *a = plain + y * p->y_step + x * p->x_step;
+      float *b = room + ((int64_t)y * p->x.shape.c + x) * taps;
+      if (p->direction == CONV_ONEDNN_WEIGHT)
+        memcpy(a, b, bytes);
+      else
+        memcpy(b, a, bytes);
+    }
+}
+
+enum status conv_onednn_reorder(const struct conv_onednn *convolution, void *plain, void *packed,
+                                void *room) {
+  const struct conv_onednn_problem *p = &convolution->problem;
+  bool gradient = p->direction == CONV_ONEDNN_WEIGHT, padded = is_padded(p);
   struct argument arguments[] = {
-      {gradient ? DNNL_ARG_TO : DNNL_ARG_FROM, view(&convolution->plain), plain},
+      {gradient ? DNNL_ARG_TO : DNNL_ARG_FROM, view(&convolution->plain), padded ? room : plain},
       {gradient ? DNNL_ARG_FROM : DNNL_ARG_TO, packed_weights(convolution), packed},
   };
+  if (padded && !gradient) copy_taps(p, plain, room);
   REQUIRE(execute(convolution->reorder, arguments, 2), STATUS_FAILED,
           "oneDNN: weights could not be reordered");
+  if (padded && gradient) copy_taps(p, plain, room);
   return STATUS_OK;
 }
 

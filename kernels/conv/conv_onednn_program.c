@@ -154,6 +154,8 @@ static struct conv_onednn_problem problem_of(const struct conv_onednn_layer *lay
   problem.y_step = layer->y_step;
   problem.x_step = layer->x_step;
   problem.slope = 1;
+  problem.x_channels = problem.x.shape.c;
+  problem.x.shape.c = tensor_stored_channels(&problem.x);
   set_padding(layer, &problem);
   step->source = piece.source;
   step->source_at = tensor_at(source, choice.n, piece.channel, first, 0, 0);
@@ -288,13 +290,14 @@ const struct conv_onednn_program *conv_onednn_program(const struct conv_onednn_l
 
 /* Where things lie in the workspace, in floats. */
 struct arrangement {
-  int64_t weights, sum, scratch, end;
+  int64_t weights, room, sum, scratch, end;
 };
 
 static struct arrangement arrange(const struct conv_onednn_program *program) {
   bool sums = program->layer.direction == CONV_ONEDNN_WEIGHT;
   struct arrangement at = {0};
-  at.sum = program->weights * (sums ? program->chunks : 1);
+  at.room = program->weights * (sums ? program->chunks : 1);
+  at.sum = at.room + program->most_weights;
   at.scratch = at.sum + (sums ? program->tasks * program->most_weights : 0);
   at.end = at.scratch + program->tasks * (int64_t)(program->scratch / sizeof(float));
   return at;
@@ -366,8 +369,9 @@ static enum status reorder_weights(const struct conv_onednn_program *program,
                                    const struct conv_onednn_memory *memory) {
   for (int i = 0; i < program->packs; i++) {
     const struct conv_onednn_pack *pack = &program->pack[i];
+    float *workspace = memory->workspace;
     TRY(conv_onednn_reorder(pack->convolution, (float *)memory->plain + pack->plain_at,
-                            (float *)memory->workspace + pack->packed_at));
+                            workspace + pack->packed_at, workspace + arrange(program).room));
   }
   return STATUS_OK;
 }

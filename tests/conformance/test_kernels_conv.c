@@ -231,6 +231,22 @@ TEST(takes_over_concat_behind_doubling) {
   CHECK(!op_conv.fold(&node, 0, &again));
 }
 
+/* Bits must not depend on which libraries a build has. */
+TEST(other_engines_run_only_by_name) {
+  struct op_case planar = CONV("planar", 2, SAME(3, 0.2F, 0), {1, 1, 3, 4, 5}, {1, 3, 3, 4, 5});
+  struct node node;
+  const struct kernel *kernel;
+  CHECK_OK(infer_case(planar, &node));
+  CHECK_OK(op_choose_kernel(&node, NULL, &kernel));
+  CHECK(strcmp(kernel->name, "onednn") != 0);
+  for (int i = 0; op_conv.kernels[i]; i++) {
+    if (strcmp(op_conv.kernels[i]->name, "onednn") != 0) continue;
+    if (!op_kernel_fits(op_conv.kernels[i], &node)) continue;
+    CHECK_OK(op_choose_kernel(&node, "onednn", &kernel));
+    CHECK(kernel == op_conv.kernels[i]);
+  }
+}
+
 TEST(leaves_what_it_cannot_take_over) {
   struct tensor x[OP_MAX_INPUTS];
   for (int i = 0; i < OP_MAX_INPUTS; i++)
@@ -253,6 +269,7 @@ int main(void) {
   RUN(refuses_what_does_not_fit);
   RUN(takes_over_concat_and_doubling);
   RUN(takes_over_concat_behind_doubling);
+  RUN(other_engines_run_only_by_name);
   RUN(leaves_what_it_cannot_take_over);
   return check_result();
 }
