@@ -10,7 +10,7 @@ enum {
   WANTED_TASKS = 64,
   MOST_CHUNKS = 16,
   BLOCKS_TOGETHER = 2, /* blocks of the target's lanes that share the source's pairs */
-  MOST_PAIRS = 128,    /* of a block of the target's rows that are taken together */
+  MOST_PAIRS = 256,    /* of a block of the target's rows that are taken together */
   MOST_ROWS = 16,
   /* A source's rows are up to 2 * rows + CONV_MOST_TAPS - 2 of up to 3 pairs more. */
   MOST_SOURCE_PAIRS = CONV_MOST_TAPS * (MOST_PAIRS + 3),
@@ -61,30 +61,30 @@ static CONV_BF16_TARGET void add_products(float *sums, const uint32_t *target,
   for (int i = 0; i < CHANNEL_BLOCK; i++) _mm512_storeu_ps(sums + i * CHANNEL_BLOCK, sum[i]);
 }
 
-static inline __m256i voxel(const uint16_t *row, int at) {
+static inline __m256i voxel(const uint16_t *row, int extent, int at) {
+  if (at < 0 || at >= extent) return _mm256_setzero_si256();
   return _mm256_loadu_si256((const __m256i *)(row + (int64_t)at * CHANNEL_BLOCK));
 }
 
-static inline __m256i voxel_or_zeros(const uint16_t *row, int extent, int at) {
-  return at >= 0 && at < extent ? voxel(row, at) : _mm256_setzero_si256();
-}
-
-static inline void store_pair(uint32_t *to, __m256i first, __m256i second) {
+static inline void store_pair(uint32_t *to, __m512i both) {
   const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
                                          8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
   _mm512_store_si512(to, _mm512_permutexvar_epi16(order, both));
 }
 
 /* Pair i: voxels `from` + 2 step i and one step further of a row of `extent` voxels. */
 static void write_pairs(const uint16_t *row, int extent, int from, int step, int pairs,
                         uint32_t *to) {
-  for (int i = 0; i < pairs; i++, from += 2 * step, to += CHANNEL_BLOCK) {
-    if (from >= 0 && from + step < extent)
-      store_pair(to, voxel(row, from), voxel(row, from + step));
-    else
-      store_pair(to, voxel_or_zeros(row, extent, from), voxel_or_zeros(row, extent, from + step));
-  }
+  int i = 0;
+  do {
+    for (; i < pairs && step == 1 && from >= 0 && from + 1 < extent; i++, from += 2)
+      store_pair(to + i * CHANNEL_BLOCK, _mm512_loadu_si512(row + (int64_t)from * CHANNEL_BLOCK));
+    for (; i < pairs && !(step == 1 && from >= 0 && from + 1 < extent); i++, from += 2 * step) {
+      __m256i first = voxel(row, extent, from), second = voxel(row, extent, from + step);
+      store_pair(to + i * CHANNEL_BLOCK,
+                 _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1));
+    }
+  } while (i < pairs);
 }
 
 static void write_target(const struct task *task, const struct part *part,

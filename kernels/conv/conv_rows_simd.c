@@ -48,18 +48,16 @@ static void flush(struct tile *tile, struct gathered *gathered, const struct con
 }
 
 /* The taps of one row of `extent` source voxels, where it lies but for single voxels outside at the
- * ends; what reaches farther out is copied with zeros around. */
-static struct conv_taps find_taps(const float *row, int extent, int words, int from, int length,
-                                  float *edge) {
+ * ends; what reaches farther out is copied with zeros around. Written field by field: a copy of the
+ * whole would have to wait until its parts are stored. */
+static void find_taps(const float *row, int extent, int words, int from, int length, float *edge,
+                      struct conv_taps *taps) {
   bool in_place = from >= -1 && from + length <= extent + 1 && length > 1;
-  if (!in_place) {
-    const float *x = conv_window(row, extent, words, from, length, edge);
-    return (struct conv_taps){.x = x, .first = x, .last = x + (int64_t)(length - 1) * words};
-  }
-  return (struct conv_taps){
-      .x = row + (int64_t)from * words,
-      .first = from < 0 ? zeros : row + (int64_t)from * words,
-      .last = from + length > extent ? zeros : row + (int64_t)(from + length - 1) * words};
+  const float *x =
+      in_place ? row + (int64_t)from * words : conv_window(row, extent, words, from, length, edge);
+  taps->x = x;
+  taps->first = in_place && from < 0 ? zeros : x;
+  taps->last = in_place && from + length > extent ? zeros : x + (int64_t)(length - 1) * words;
 }
 
 /* Takes the gathered->count taps of one row of the source. */
@@ -68,10 +66,11 @@ static void gather(struct tile *tile, struct gathered *gathered, const struct co
   const struct conv_packing *packing = &source->packing;
   if (gathered->rows == MOST_ROWS) flush(tile, gathered, source);
   int index = gathered->rows++, words = conv_words_of(source->tensor);
-  gathered->taps[index] = find_taps(
-      row, source->tensor->shape.w, words, source_at(packing, tile, 2) + gathered->from,
-      packing->axis[2].step * (tile->width - 1) + gathered->count, gathered->edges[index]);
-  gathered->taps[index].w = w + (int64_t)gathered->from * words * CHANNEL_BLOCK;
+  struct conv_taps *taps = &gathered->taps[index];
+  find_taps(row, source->tensor->shape.w, words, source_at(packing, tile, 2) + gathered->from,
+            packing->axis[2].step * (tile->width - 1) + gathered->count, gathered->edges[index],
+            taps);
+  taps->w = w + (int64_t)gathered->from * words * CHANNEL_BLOCK;
 }
 
 /* Asks for the part of source row `row` + step that the tile below this one will be the first to
