@@ -124,9 +124,9 @@ static __device__ inline float cuda_matrix_tf32_float(unsigned bits) {
 
 #ifndef __CUDACC__
 /* What a lane brings, as float: for its rows of a and its column of b the values of register r from
- * number `each` * r on. */
+ * number `each` * r on; and where its sums are. */
 struct cuda_matrix_operands {
-  float a[4][2], b[2][2];
+  float a[4][2], b[2][2], (*c)[4];
 };
 
 /* The elements of a register: two of 16 bits, or one of TF32. */
@@ -143,33 +143,40 @@ static inline void cuda_matrix_decode(float, unsigned bits, float (&to)[2]) {
   to[1] = 0;
 }
 
-/* The sums of one lane, from what the four lanes of its row of a and of its two columns of b
- * brought. Not watched by sanitizers, being what such a run spends its time in. */
-__attribute__((no_sanitize("address", "undefined"))) static inline void cuda_matrix_sum(
-    float (&c)[4], int each, const struct cuda_matrix_operands *const (&row)[4],
-    const struct cuda_matrix_operands *const (&column)[2][4]) {
-  for (int part = 0; part < 2; part++)
-    for (int t = 0; t < 4; t++)
-      for (int e = 0; e < each; e++)
-        for (int i = 0; i < 4; i++)
-          c[i] += row[t]->a[2 * part + i / 2][e] * column[i % 2][t]->b[part][e];
+/* The matrices of a warp, gathered from its lanes, multiplied and given back: by the last lane that
+ * comes. Not watched by sanitizers, being what such a run spends its time in. */
+template <int EACH>
+__attribute__((no_sanitize("address", "undefined"))) static inline void cuda_matrix_finish(
+    void *const (&lanes)[warpSize]) {
+  float a[16][8 * EACH], b[8 * EACH][8], c[16][8];
+  for (int lane = 0; lane < warpSize; lane++) {
+    const struct cuda_matrix_operands *from = (const struct cuda_matrix_operands *)lanes[lane];
+    int g = lane / 4, t = lane % 4;
+    for (int part = 0; part < 2; part++)
+      for (int e = 0; e < EACH; e++) {
+        int k = (4 * part + t) * EACH + e;
+        a[g][k] = from->a[2 * part][e];
+        a[g + 8][k] = from->a[2 * part + 1][e];
+        b[k][g] = from->b[part][e];
+      }
+    for (int i = 0; i < 4; i++) c[g + i / 2 * 8][2 * t + i % 2] = (*from->c)[i];
+  }
+  for (int row = 0; row < 16; row++)
+    for (int k = 0; k < 8 * EACH; k++)
+      for (int column = 0; column < 8; column++) c[row][column] += a[row][k] * b[k][column];
+  for (int lane = 0; lane < warpSize; lane++)
+    for (int i = 0; i < 4; i++)
+      (*((struct cuda_matrix_operands *)lanes[lane])->c)[i] =
+          c[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
 }
 
 template <typename T>
 static inline void cuda_matrix_twin(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   struct cuda_matrix_operands mine;
-  int lane = cuda_shim_lane_id();
+  mine.c = &c;
   for (int r = 0; r < 4; r++) cuda_matrix_decode(T(), a[r], mine.a[r]);
   for (int r = 0; r < 2; r++) cuda_matrix_decode(T(), b[r], mine.b[r]);
-  cuda_shim_warp(0xffffffff, "mma", &mine, sizeof mine);
-  const struct cuda_matrix_operands *row[4], *column[2][4];
-  for (int t = 0; t < 4; t++) {
-    row[t] = (const struct cuda_matrix_operands *)cuda_shim_lane(lane / 4 * 4 + t);
-    for (int i = 0; i < 2; i++)
-      column[i][t] =
-          (const struct cuda_matrix_operands *)cuda_shim_lane((lane % 4 * 2 + i) * 4 + t);
-  }
-  cuda_matrix_sum(c, (int)(4 / sizeof(T)), row, column);
+  cuda_shim_warp_together("mma", &mine, cuda_matrix_finish<(int)(4 / sizeof(T))>);
 }
 #endif
 

@@ -4,24 +4,32 @@
 
 extern const struct kernel REAL_NAME(conv_reference);
 
-/* An input as the convolution sees it: 0 outside, upsampled where it is marked so. */
+/* A channel of a sample of an input as the convolution sees it: 0 outside, upsampled where it is
+ * marked so. */
 struct view {
-  const struct tensor *tensor;
   const real *data;
-  struct shape shape;
-  int scale;
+  struct shape shape;        /* upsampled */
+  int doubled;               /* 1: upsampled */
+  int64_t voxel, row, plane; /* stored elements from one to the next */
 };
 
-static struct view view_input(const struct node *node, const struct io *io, int i) {
-  return (struct view){&node->x[i], io->x[i], conv_input_shape(node, i),
-                       conv_arguments_of(node)->upsample[i] ? 2 : 1};
+static struct view view_input(const struct node *node, const struct io *io, int i, int n, int c) {
+  const struct tensor *tensor = &node->x[i];
+  int64_t voxel = tensor_voxel_stride(tensor), row = voxel * tensor->shape.w;
+  return (struct view){(const real *)io->x[i] + tensor_at(tensor, n, c, 0, 0, 0),
+                       conv_input_shape(node, i),
+                       conv_arguments_of(node)->upsample[i],
+                       voxel,
+                       row,
+                       row * tensor->shape.h};
 }
 
-static double view_at(const struct view *view, int n, int c, int d, int h, int w) {
-  struct shape s = view->shape;
-  if (d < 0 || d >= s.d || h < 0 || h >= s.h || w < 0 || w >= s.w) return 0;
-  int scale = view->scale;
-  return view->data[tensor_at(view->tensor, n, c, d / scale, h / scale, w / scale)];
+static double view_at(const struct view *view, int d, int h, int w) {
+  const struct shape *s = &view->shape;
+  if (d < 0 || d >= s->d || h < 0 || h >= s->h || w < 0 || w >= s->w) return 0;
+  int half = view->doubled;
+  int64_t at = (d >> half) * view->plane + (h >> half) * view->row + (w >> half) * view->voxel;
+  return view->data[at];
 }
 
 static int64_t weight_at(const struct node *node, int co, int ci, int kd, int kh, int kw) {
@@ -35,14 +43,15 @@ static double output_at(const struct node *node, const struct io *io, const int 
   double sum = a->bias ? bias[at[1]] : 0;
   w += weight_at(node, at[1], 0, 0, 0, 0);
   for (int i = 0; i < node->input_count; i++) {
-    struct view x = view_input(node, io, i);
-    for (int c = 0; c < x.shape.c; c++)
+    for (int c = 0; c < node->x[i].shape.c; c++) {
+      struct view x = view_input(node, io, i, at[0], c);
       for (int kd = 0; kd < a->kernel[0]; kd++)
         for (int kh = 0; kh < a->kernel[1]; kh++)
           for (int kw = 0; kw < a->kernel[2]; kw++)
-            sum += *w++ * view_at(&x, at[0], c, at[2] * a->stride[0] + kd - a->padding[0],
+            sum += *w++ * view_at(&x, at[2] * a->stride[0] + kd - a->padding[0],
                                   at[3] * a->stride[1] + kh - a->padding[1],
                                   at[4] * a->stride[2] + kw - a->padding[2]);
+    }
   }
   return sum > 0 ? sum : a->slope * sum;
 }
@@ -96,17 +105,18 @@ static double weight_gradient_at(const struct node *node, const struct io *io, i
                                  const int k[3]) {
   const struct conv_arguments *a = conv_arguments_of(node);
   struct shape s = node->y.shape;
-  struct view x = view_input(node, io, i);
-  const real *dy = io->dy;
+  int64_t step = tensor_voxel_stride(&node->y);
   double sum = 0;
-  for (int n = 0; n < s.n; n++)
+  for (int n = 0; n < s.n; n++) {
+    struct view x = view_input(node, io, i, n, c);
+    const real *dy = (const real *)io->dy + tensor_at(&node->y, n, co, 0, 0, 0);
     for (int d = 0; d < s.d; d++)
       for (int h = 0; h < s.h; h++)
-        for (int w = 0; w < s.w; w++)
-          sum += dy[tensor_at(&node->y, n, co, d, h, w)] *
-                 view_at(&x, n, c, d * a->stride[0] + k[0] - a->padding[0],
-                         h * a->stride[1] + k[1] - a->padding[1],
-                         w * a->stride[2] + k[2] - a->padding[2]);
+        for (int w = 0; w < s.w; w++, dy += step)
+          sum += *dy * view_at(&x, d * a->stride[0] + k[0] - a->padding[0],
+                               h * a->stride[1] + k[1] - a->padding[1],
+                               w * a->stride[2] + k[2] - a->padding[2]);
+  }
   return sum;
 }
 

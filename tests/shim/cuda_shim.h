@@ -110,6 +110,11 @@ void cuda_shim_warp(unsigned mask, const char *operation, const void *mine, size
 const void *cuda_shim_lane(int lane);
 int cuda_shim_lane_id();
 
+/* For instructions of full warps: waits as cuda_shim_warp; the last lane to come calls `finish` for
+ * all, with each lane's `mine`, which stays in the lane's own memory. */
+using cuda_shim_finish = void(void *const (&lanes)[warpSize]);
+void cuda_shim_warp_together(const char *operation, void *mine, cuda_shim_finish *finish);
+
 /* Gives every lane of a full warp what all 32 lanes have: `all` is 32 times `bytes`, by lane. */
 inline void cuda_shim_exchange(const void *mine, size_t bytes, void *all) {
   cuda_shim_warp(0xffffffff, "a warp-wide instruction", mine, bytes);

@@ -135,17 +135,27 @@ struct shim_convolution {
   int64_t padding[3], stride[3];
 };
 
-static float read(const shim_view &view, const int64_t at[5]) {
+static int64_t count_of(const shim_view &view) {
+  int64_t count = 1;
+  for (int i = 0; i < 5; i++) count *= view.extent[i];
+  return count;
+}
+
+/* Where the element of this number, in the order of the extents, is stored. */
+static int64_t offset_of(const shim_view &view, int64_t element) {
   int64_t offset = 0;
-  for (int i = 0; i < 5; i++) offset += at[i] * view.stride[i];
+  for (int i = 4; i >= 0; element /= view.extent[i--])
+    offset += element % view.extent[i] * view.stride[i];
+  return offset;
+}
+
+static float read(const shim_view &view, int64_t offset) {
   if (view.type == CUDNN_DATA_FLOAT) return ((const float *)view.memory)[offset];
   if (view.type == CUDNN_DATA_HALF) return __half2float(((const __half *)view.memory)[offset]);
   return __bfloat162float(((const __nv_bfloat16 *)view.memory)[offset]);
 }
 
-static void write(const shim_view &view, const int64_t at[5], float value) {
-  int64_t offset = 0;
-  for (int i = 0; i < 5; i++) offset += at[i] * view.stride[i];
+static void write(const shim_view &view, int64_t offset, float value) {
   if (view.type == CUDNN_DATA_FLOAT)
     ((float *)view.memory)[offset] = value;
   else if (view.type == CUDNN_DATA_HALF)
@@ -154,52 +164,67 @@ static void write(const shim_view &view, const int64_t at[5], float value) {
     ((__nv_bfloat16 *)view.memory)[offset] = __float2bfloat16(value);
 }
 
-/* Walks y and w; where they meet x, `visit` gets the three positions. */
+/* The positions along x that the taps of a kernel read for position `at` along y. */
+struct taps {
+  int64_t first, last, start; /* taps inside, and where the first of them reads */
+};
+
+static taps taps_at(const shim_convolution &c, int axis, int64_t at) {
+  int64_t start = at * c.stride[axis] - c.padding[axis];
+  int64_t first = start < 0 ? -start : 0, inside = c.x.extent[2 + axis] - start;
+  int64_t last = inside < c.w.extent[2 + axis] ? inside : c.w.extent[2 + axis];
+  return {first, last, start + first};
+}
+
+/* One output voxel and channel against one input channel; element numbers in the order of the
+ * extents. */
 template <typename Visit>
-static void walk(const shim_convolution &c, Visit visit) {
-  const int64_t *y = c.y.extent, *w = c.w.extent;
-  for (int64_t i = 0; i < y[0] * y[1] * y[2] * y[3] * y[4]; i++)
-    for (int64_t k = 0; k < w[1] * w[2] * w[3] * w[4]; k++) {
-      int64_t ay[5] = {i / (y[4] * y[3] * y[2] * y[1]), i / (y[4] * y[3] * y[2]) % y[1],
-                       i / (y[4] * y[3]) % y[2], i / y[4] % y[3], i % y[4]};
-      int64_t aw[5] = {ay[1], k / (w[4] * w[3] * w[2]), k / (w[4] * w[3]) % w[2], k / w[4] % w[3],
-                       k % w[4]};
-      int64_t ax[5] = {ay[0], aw[1], 0, 0, 0};
-      bool inside = true;
-      for (int d = 0; d < 3; d++) {
-        ax[2 + d] = ay[2 + d] * c.stride[d] + aw[2 + d] - c.padding[d];
-        inside = inside && ax[2 + d] >= 0 && ax[2 + d] < c.x.extent[2 + d];
-      }
-      if (inside) visit(ax, aw, ay);
+static void walk_taps(const shim_convolution &c, const taps t[3], int64_t x, int64_t w, int64_t y,
+                      Visit visit) {
+  const int64_t *ex = c.x.extent, *ew = c.w.extent;
+  for (int64_t i = t[0].first; i < t[0].last; i++)
+    for (int64_t j = t[1].first; j < t[1].last; j++) {
+      int64_t row = t[0].start + i - t[0].first, line = t[1].start + j - t[1].first;
+      int64_t from = ((x * ex[2] + row) * ex[3] + line) * ex[4] + t[2].start;
+      int64_t tap = ((w * ew[2] + i) * ew[3] + j) * ew[4] + t[2].first;
+      for (int64_t k = t[2].first; k < t[2].last; k++) visit(from++, tap++, y);
     }
 }
 
-/* One thread computes all: sums go to float32 first, since targets may be of 16 bits. */
-static void convolve(shim_convolution c, int direction, void *workspace) {
-  shim_view *views[] = {&c.x, &c.w, &c.y};
-  static const int target_of[] = {2, 0, 1}; /* forward, data, filter */
-  shim_view sums = *views[target_of[direction]];
-  int64_t count = 1;
-  for (int i = 0; i < 5; i++) count += sums.stride[i] * (sums.extent[i] - 1);
-  std::vector<float> memory((size_t)count);
-  memset(workspace, 0x7f, (size_t)WORKSPACE);
-  sums.memory = memory.data();
-  sums.type = CUDNN_DATA_FLOAT;
-  walk(c, [&](const int64_t *ax, const int64_t *aw, const int64_t *ay) {
-    const int64_t *at[] = {ax, aw, ay};
-    const int64_t *target = at[target_of[direction]];
-    float product = 1;
-    for (int i = 0; i < 3; i++)
-      if (i != target_of[direction]) product *= read(*views[i], at[i]);
-    write(sums, target, read(sums, target) + product);
-  });
-  const shim_view &to = *views[target_of[direction]];
-  for (int64_t i = 0; i < count; i++) {
-    const int64_t at[5] = {i, 0, 0, 0, 0};
-    shim_view flat = to;
-    flat.stride[0] = 1;
-    write(flat, at, memory[(size_t)i]);
+/* Walks y and w; where they meet x, `visit` gets the three elements' numbers. */
+template <typename Visit>
+static void walk(const shim_convolution &c, Visit visit) {
+  const int64_t *e = c.y.extent, channels = c.w.extent[1];
+  for (int64_t y = 0; y < count_of(c.y); y++) {
+    int64_t co = y / (e[4] * e[3] * e[2]) % e[1], n = y / (e[4] * e[3] * e[2] * e[1]);
+    const taps t[] = {taps_at(c, 0, y / (e[4] * e[3]) % e[2]), taps_at(c, 1, y / e[4] % e[3]),
+                      taps_at(c, 2, y % e[4])};
+    for (int64_t ci = 0; ci < channels; ci++)
+      walk_taps(c, t, n * channels + ci, co * channels + ci, y, visit);
   }
+}
+
+/* One thread computes all, in float32 however tensors are stored. */
+static void convolve(const shim_convolution &c, int direction, void *workspace) {
+  const shim_view *views[] = {&c.x, &c.w, &c.y};
+  static const int target_of[] = {2, 0, 1}; /* forward, data, filter */
+  const shim_view &to = *views[target_of[direction]];
+  std::vector<float> values[3];
+  memset(workspace, 0x7f, (size_t)WORKSPACE);
+  for (int i = 0; i < 3; i++) {
+    values[i].resize((size_t)count_of(*views[i]));
+    for (size_t k = 0; k < values[i].size() && views[i] != &to; k++)
+      values[i][k] = read(*views[i], offset_of(*views[i], (int64_t)k));
+  }
+  float *x = values[0].data(), *w = values[1].data(), *y = values[2].data();
+  if (direction == 0)
+    walk(c, [=](int64_t i, int64_t j, int64_t k) { y[k] += x[i] * w[j]; });
+  else if (direction == 1)
+    walk(c, [=](int64_t i, int64_t j, int64_t k) { x[i] += w[j] * y[k]; });
+  else
+    walk(c, [=](int64_t i, int64_t j, int64_t k) { w[j] += x[i] * y[k]; });
+  for (int64_t k = 0; k < count_of(to); k++)
+    write(to, offset_of(to, k), values[target_of[direction]][(size_t)k]);
 }
 
 template <typename T>

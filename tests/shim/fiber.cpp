@@ -116,6 +116,8 @@ struct thread {
   size_t bytes;
   bool parity;                 /* which of its two slots is filled; the other may still be read */
   unsigned peers, peer_parity; /* the lanes that came, and their parities: bits by lane */
+  void *mine;                  /* what `finish` gets, where the last lane finishes for all */
+  cuda_shim_finish *finish;
   alignas(16) unsigned char slot[2][CUDA_SHIM_EXCHANGE_BYTES];
 };
 
@@ -275,6 +277,14 @@ unsigned __activemask() {
   return own_warp().alive;
 }
 
+/* Does what the lanes of a full warp came for. */
+static void finish_together(thread *lanes, const thread &of, unsigned mask) {
+  void *all[warpSize];
+  if (mask != ~0U) shim_fail("%s: only lanes %08x of the warp came", of.operation, mask);
+  for (int lane = 0; lane < warpSize; lane++) all[lane] = lanes[lane].mine;
+  of.finish(all);
+}
+
 /* Lets the lanes go on that wait with the lane `of`, if all of them have come. */
 static void release_lanes(warp_lanes &warp, const thread &of) {
   thread *lanes = &threads[(&of - threads) / warpSize * warpSize];
@@ -289,6 +299,7 @@ static void release_lanes(warp_lanes &warp, const thread &of) {
       shim_fail("lane %td is in %s of lanes %08x, lane %td in %s of lanes %08x", &of - lanes,
                 of.operation, of.mask, &peer - lanes, peer.operation, peer.mask);
   }
+  if (of.finish) finish_together(lanes, of, mask);
   for (unsigned left = mask; left; left &= left - 1) {
     thread &peer = lanes[__builtin_ctz(left)];
     peer.state = READY;
@@ -307,7 +318,7 @@ static void leave_warp() {
       release_lanes(warp, threads[first + __builtin_ctz(left)]);
 }
 
-void cuda_shim_warp(unsigned mask, const char *operation, const void *mine, size_t bytes) {
+static void come(unsigned mask, const char *operation, const void *mine, size_t bytes) {
   int lane = cuda_shim_lane_id();
   if (!(mask >> lane & 1)) shim_fail("%s: lane %d is not in its mask %08x", operation, lane, mask);
   if (bytes > CUDA_SHIM_EXCHANGE_BYTES) shim_fail("%s of %zu bytes", operation, bytes);
@@ -320,6 +331,17 @@ void cuda_shim_warp(unsigned mask, const char *operation, const void *mine, size
   own_warp().waiting |= 1U << lane;
   release_lanes(own_warp(), *current);
   yield();
+}
+
+void cuda_shim_warp(unsigned mask, const char *operation, const void *mine, size_t bytes) {
+  current->finish = nullptr;
+  come(mask, operation, mine, bytes);
+}
+
+void cuda_shim_warp_together(const char *operation, void *mine, cuda_shim_finish *finish) {
+  current->mine = mine;
+  current->finish = finish;
+  come(~0U, operation, nullptr, 0);
 }
 
 const void *cuda_shim_lane(int lane) {

@@ -123,6 +123,40 @@ TEST(exchange_gives_all_lanes) {
   for (int value : y.read()) CHECK(value == expected);
 }
 
+/* What a lane brings to an instruction of the whole warp, and gets. */
+struct together {
+  int brought, sum;
+};
+
+static void add_up(void *const (&lanes)[32]) {
+  int sum = 0;
+  for (void *lane : lanes) sum += ((together *)lane)->brought;
+  for (void *lane : lanes) ((together *)lane)->sum = sum + ((together *)lane)->brought;
+}
+
+static __global__ void shim_together(int *y) {
+  together mine = {(int)threadIdx.x, 0};
+  for (int round = 0; round < 3; round++) {
+    cuda_shim_warp_together("adding up", &mine, add_up);
+    mine.brought = mine.sum;
+  }
+  y[threadIdx.x] = __shfl_sync(0xffffffff, mine.sum, (int)threadIdx.x);
+}
+
+TEST(last_lane_works_for_all) {
+  buffer<int> y(std::vector<int>(64, 0));
+  CUDA_LAUNCH(shim_together, 1, 64, 0, &first, y.at);
+  std::vector<int> expected(64), found = y.read();
+  for (int t = 0; t < 64; t++) expected[(size_t)t] = t;
+  for (int first_lane = 0; first_lane < 64; first_lane += 32)
+    for (int round = 0, sum; round < 3; round++) {
+      sum = 0;
+      for (int i = 0; i < 32; i++) sum += expected[(size_t)(first_lane + i)];
+      for (int i = 0; i < 32; i++) expected[(size_t)(first_lane + i)] += sum;
+    }
+  CHECK(found == expected);
+}
+
 static __global__ void shim_block_sum(const int *x, int count, int *sum, int *arrivals, int *last) {
   CUDA_DYNAMIC_SHARED(int, part);
   __shared__ int order;
@@ -259,6 +293,7 @@ static int results() {
   RUN(indices_cover_the_grid);
   RUN(shuffles_and_votes);
   RUN(exchange_gives_all_lanes);
+  RUN(last_lane_works_for_all);
   RUN(shared_memory_barriers_and_atomics);
   RUN(elements_of_16_bits);
   RUN(events_order_streams_and_take_time);
