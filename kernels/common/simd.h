@@ -100,3 +100,12 @@ static inline bool simd_available(void) {
 #define SIMD_KERNELS(name) &name##_plain
 #endif
 #define SIMD_DECLARE(name) SIMD_DECLARE_OTHER(kernel, name)
+
+/* The same for a kernel that there is for AVX-512 only; the macro brings its own comma. */
+#if defined __x86_64__
+#define SIMD_DECLARE_AVX512(name) extern const struct kernel name##_avx512
+#define SIMD_AVX512_KERNEL(name) &name##_avx512,
+#else
+#define SIMD_DECLARE_AVX512(name) struct kernel
+#define SIMD_AVX512_KERNEL(name)
+#endif

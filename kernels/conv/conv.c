@@ -229,22 +229,16 @@ static void slab(const struct node *node, struct slices wanted, struct slab *sla
 
 REAL_DECLARE(conv_reference);
 SIMD_DECLARE(conv_direct);
+SIMD_DECLARE_AVX512(conv_bf16);
 CUDA_DECLARE(conv_cuda);
 CUDNN_DECLARE(conv_cudnn_first);
 CUDNN_DECLARE(conv_cudnn_second);
 CUDNN_DECLARE(conv_cudnn_third);
 
-#if defined __x86_64__ /* the one architecture whose processors have its instruction */
-extern const struct kernel conv_bf16_avx512;
-#define CONV_BF16_KERNELS &conv_bf16_avx512,
-#else
-#define CONV_BF16_KERNELS
-#endif
-
 static const struct kernel *const conv_kernels[] = {
     CUDA_KERNELS(conv_cuda) CUDNN_KERNELS(conv_cudnn_first) CUDNN_KERNELS(conv_cudnn_second)
         CUDNN_KERNELS(conv_cudnn_third) SIMD_KERNELS(conv_direct),
-    CONV_BF16_KERNELS WIDENED_KERNELS, REAL_KERNELS(conv_reference), CONV_ONEDNN NULL};
+    SIMD_AVX512_KERNEL(conv_bf16) WIDENED_KERNELS, REAL_KERNELS(conv_reference), CONV_ONEDNN NULL};
 
 const struct op op_conv = {
     .name = "conv",

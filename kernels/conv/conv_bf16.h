@@ -7,6 +7,10 @@
 
 #define CONV_BF16_TARGET __attribute__((target("avx512bf16")))
 
+/* Whether its passes apply, and those. */
+bool SIMD_NAME(conv_bf16_applies)(const struct node *node);
+extern const struct conv_passes SIMD_NAME(conv_bf16_passes);
+
 conv_accumulator SIMD_NAME(conv_bf16_accumulator);
 
 /* As conv_outer; both tensors are blocked bfloat16, given as words. */

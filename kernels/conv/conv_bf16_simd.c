@@ -8,7 +8,7 @@ static bool is_pairs(const struct tensor *tensor) {
   return tensor->dtype == DTYPE_BF16 && tensor->layout == LAYOUT_BLOCKED;
 }
 
-static bool applies(const struct node *node) {
+bool SIMD_NAME(conv_bf16_applies)(const struct node *node) {
   for (int i = 0; i < node->input_count; i++)
     if (!is_pairs(&node->x[i])) return false;
   return is_pairs(&node->y) && SIMD_NAME(conv_direct_applies)(node) &&
@@ -139,22 +139,28 @@ static void compute_data(const struct node *node, const struct io *io, int input
   compute(target, &dy, 1);
 }
 
-static const struct conv_passes passes = {output_size,    weights_size,    data_size,
-                                          compute_output, compute_weights, compute_data};
+const struct conv_passes SIMD_NAME(conv_bf16_passes) = {
+    .output_size = output_size,
+    .weights_size = weights_size,
+    .data_size = data_size,
+    .output = compute_output,
+    .weights = compute_weights,
+    .data = compute_data,
+};
 
 static void prepare(struct node *node) {
-  SIMD_NAME(conv_prepare_passes)(&passes, node);
+  SIMD_NAME(conv_prepare_passes)(&SIMD_NAME(conv_bf16_passes), node);
 }
 
 static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
   (void)stream;
-  SIMD_NAME(conv_run_forward)(&passes, node, io);
+  SIMD_NAME(conv_run_forward)(&SIMD_NAME(conv_bf16_passes), node, io);
   return STATUS_OK;
 }
 
 static enum status backward(const struct node *node, const struct io *io, struct stream *stream) {
   (void)stream;
-  SIMD_NAME(conv_run_backward)(&passes, node, io);
+  SIMD_NAME(conv_run_backward)(&SIMD_NAME(conv_bf16_passes), node, io);
   return STATUS_OK;
 }
 
@@ -163,7 +169,7 @@ const struct kernel SIMD_NAME(conv_bf16) = {
     .device = DEVICE_CPU,
     .dtype = DTYPE_BF16,
     .training = true,
-    .applies = applies,
+    .applies = SIMD_NAME(conv_bf16_applies),
     .prepare = prepare,
     .forward = forward,
     .backward = backward,

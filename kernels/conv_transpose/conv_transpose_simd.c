@@ -1,6 +1,5 @@
 /* Transposed convolution by the passes of the direct convolution. */
-#include "kernels/conv/conv_direct.h"
-#include "kernels/conv_transpose/conv_transpose.h"
+#include "kernels/conv_transpose/conv_transpose_passes.h"
 
 extern const struct kernel SIMD_NAME(conv_transpose);
 
@@ -10,19 +9,19 @@ static bool applies(const struct node *node) {
   return SIMD_NAME(conv_direct_applies)(&conv);
 }
 
-static void prepare(struct node *node) {
+void SIMD_NAME(conv_transpose_prepare)(const struct conv_passes *passes, struct node *node) {
   struct node conv;
   conv_transpose_adjoint(node, &conv);
-  size_t weights = SIMD_NAME(conv_direct_passes).weights_size(&conv, 0);
-  size_t output = SIMD_NAME(conv_direct_passes).output_size(&conv);
-  node->forward_workspace = sizeof(float) * (SIMD_NAME(conv_bias_size)(&node->y) +
-                                             SIMD_NAME(conv_direct_passes).data_size(&conv, 0));
+  size_t weights = passes->weights_size(&conv, 0);
+  size_t output = passes->output_size(&conv);
+  node->forward_workspace =
+      sizeof(float) * (SIMD_NAME(conv_bias_size)(&node->y) + passes->data_size(&conv, 0));
   node->backward_workspace = sizeof(float) * (SIMD_NAME(conv_activation_size)(&node->y) +
                                               (weights > output ? weights : output));
 }
 
-static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
-  (void)stream;
+void SIMD_NAME(conv_transpose_forward)(const struct conv_passes *passes, const struct node *node,
+                                       const struct io *io) {
   struct node conv;
   conv_transpose_adjoint(node, &conv);
   struct io conv_io = conv_transpose_forward_io(io);
@@ -30,12 +29,11 @@ static enum status forward(const struct node *node, const struct io *io, struct 
   struct conv_target target = {.tensor = &node->y, .data = io->y, .slope = 1};
   if (conv_transpose_arguments_of(node)->bias)
     target.bias = SIMD_NAME(conv_bias)(&node->y, io->w[CONV_BIAS], bias);
-  SIMD_NAME(conv_direct_passes).data(&conv, &conv_io, 0, &target, packed);
-  return STATUS_OK;
+  passes->data(&conv, &conv_io, 0, &target, packed);
 }
 
-static enum status backward(const struct node *node, const struct io *io, struct stream *stream) {
-  (void)stream;
+void SIMD_NAME(conv_transpose_backward)(const struct conv_passes *passes, const struct node *node,
+                                        const struct io *io) {
   struct node conv;
   conv_transpose_adjoint(node, &conv);
   struct io conv_io = conv_transpose_backward_io(io);
@@ -43,9 +41,24 @@ static enum status backward(const struct node *node, const struct io *io, struct
   float *workspace = partial + SIMD_NAME(conv_activation_size)(&node->y);
   if (conv_transpose_arguments_of(node)->bias)
     SIMD_NAME(conv_activation)(&node->y, NULL, io->dy, 1, io->dw[CONV_BIAS], partial);
-  SIMD_NAME(conv_direct_passes).weights(&conv, &conv_io, 0, workspace);
+  passes->weights(&conv, &conv_io, 0, workspace);
   struct conv_target target = {&node->x[0], io->dx[0], NULL, 1, io->dx_add[0]};
-  if (io->dx[0]) SIMD_NAME(conv_direct_passes).output(&conv, &conv_io, &target, workspace);
+  if (io->dx[0]) passes->output(&conv, &conv_io, &target, workspace);
+}
+
+static void prepare(struct node *node) {
+  SIMD_NAME(conv_transpose_prepare)(&SIMD_NAME(conv_direct_passes), node);
+}
+
+static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
+  (void)stream;
+  SIMD_NAME(conv_transpose_forward)(&SIMD_NAME(conv_direct_passes), node, io);
+  return STATUS_OK;
+}
+
+static enum status backward(const struct node *node, const struct io *io, struct stream *stream) {
+  (void)stream;
+  SIMD_NAME(conv_transpose_backward)(&SIMD_NAME(conv_direct_passes), node, io);
   return STATUS_OK;
 }
 
