@@ -32,9 +32,10 @@ struct cut {
   int groups, pieces;  /* of the target's and of all sources' channels */
 };
 
+/* Of several planar channels together oneDNN takes only some. */
 static int source_channels(const struct cut *cut, const struct tensor *source) {
-  if (cut->slabs == 1) return source->shape.c;
-  return source->layout == LAYOUT_BLOCKED ? CHANNEL_BLOCK : 1;
+  if (source->layout == LAYOUT_PLANAR) return 1;
+  return cut->slabs > 1 ? CHANNEL_BLOCK : source->shape.c;
 }
 
 /* oneDNN's gradients of strided layers take whole tensors: that of x adds nothing, and that of the

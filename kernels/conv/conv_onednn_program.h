@@ -1,5 +1,5 @@
 /* What a layer is for oneDNN: a list of convolutions of dense pieces of its tensors. A piece is one
- * block of 16 channels (one planar channel) of some planes, or whole channels of a sample; so
+ * block of 16 channels (one planar channel) of some planes, or whole blocks of a sample; so
  * oneDNN reads and writes all tensors in place, and the pieces depend on shapes alone, not on
  * threads. Internal to the folder. */
 #pragma once
