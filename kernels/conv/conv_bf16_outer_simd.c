@@ -11,7 +11,7 @@ enum {
   MOST_CHUNKS = 16,
   BLOCKS_TOGETHER = 2, /* blocks of the target's lanes that share the source's pairs */
   MOST_PAIRS = 256,    /* of a block of the target's rows that are taken together */
-  MOST_ROWS = 16,
+  MOST_ROWS = 64,
   /* A source's rows are up to 2 * rows + CONV_MOST_TAPS - 2 of up to 3 pairs more. */
   MOST_SOURCE_PAIRS = CONV_MOST_TAPS * (MOST_PAIRS + 3),
 };

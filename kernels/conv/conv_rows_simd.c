@@ -17,9 +17,12 @@ struct tile {
   float sums[BLOCKS_TOGETHER][CONV_BLOCK_SUMS];
 };
 
-/* Taps on their way to the sums: `count` taps from tap `from` on. */
+/* Taps on their way to the sums: `count` taps from tap `from` on, which see `length` voxels of a
+ * row of the source from voxel `first` on: where they lie, but for single ones outside at the ends,
+ * or copied with zeros around. */
 struct gathered {
-  int rows, from, count;
+  int rows, from, count, first, length;
+  bool in_place;
   conv_accumulator *pairs; /* for sources of such words */
   struct conv_taps taps[MOST_ROWS];
   float edges[MOST_ROWS][EDGE_VOXELS * CHANNEL_BLOCK];
@@ -47,29 +50,30 @@ static void flush(struct tile *tile, struct gathered *gathered, const struct con
   gathered->rows = 0;
 }
 
-/* The taps of one row of `extent` source voxels, where it lies but for single voxels outside at the
- * ends; what reaches farther out is copied with zeros around. Written field by field: a copy of the
- * whole would have to wait until its parts are stored. */
-static void find_taps(const float *row, int extent, int words, int from, int length, float *edge,
-                      struct conv_taps *taps) {
-  bool in_place = from >= -1 && from + length <= extent + 1 && length > 1;
-  const float *x =
-      in_place ? row + (int64_t)from * words : conv_window(row, extent, words, from, length, edge);
-  taps->x = x;
-  taps->first = in_place && from < 0 ? zeros : x;
-  taps->last = in_place && from + length > extent ? zeros : x + (int64_t)(length - 1) * words;
+/* The voxels of a row that the next gathered->count taps see. */
+static void find_voxels(const struct tile *tile, struct gathered *gathered,
+                        const struct conv_source *source) {
+  const struct conv_packing *packing = &source->packing;
+  int extent = source->tensor->shape.w;
+  gathered->first = source_at(packing, tile, 2) + gathered->from;
+  gathered->length = packing->axis[2].step * (tile->width - 1) + gathered->count;
+  gathered->in_place = gathered->first >= -1 && gathered->first + gathered->length <= extent + 1 &&
+                       gathered->length > 1;
 }
 
-/* Takes the gathered->count taps of one row of the source. */
-static void gather(struct tile *tile, struct gathered *gathered, const struct conv_source *source,
-                   const float *row, const float *w) {
-  const struct conv_packing *packing = &source->packing;
-  if (gathered->rows == MOST_ROWS) flush(tile, gathered, source);
-  int index = gathered->rows++, words = conv_words_of(source->tensor);
+/* Takes the gathered->count taps of one row of `extent` voxels of so many words. Written field by
+ * field: a copy of the whole would have to wait until its parts are stored. */
+static void gather(struct gathered *gathered, const float *row, int extent, int words,
+                   const float *w) {
+  int index = gathered->rows++, first = gathered->first, length = gathered->length;
   struct conv_taps *taps = &gathered->taps[index];
-  find_taps(row, source->tensor->shape.w, words, source_at(packing, tile, 2) + gathered->from,
-            packing->axis[2].step * (tile->width - 1) + gathered->count, gathered->edges[index],
-            taps);
+  const float *x = row + (int64_t)first * words;
+  if (!gathered->in_place)
+    x = conv_window(row, extent, words, first, length, gathered->edges[index]);
+  taps->x = x;
+  taps->first = gathered->in_place && first < 0 ? zeros : x;
+  taps->last =
+      gathered->in_place && first + length > extent ? zeros : x + (int64_t)(length - 1) * words;
   taps->w = w + (int64_t)gathered->from * words * CHANNEL_BLOCK;
 }
 
@@ -97,13 +101,15 @@ static void add_group(struct tile *tile, struct gathered *gathered,
   const int *phase = tile->phase;
   int first_d = source_at(packing, tile, 0), last_d = first_d + a[0].taps[phase[0]] - 1;
   int first_h = source_at(packing, tile, 1), last_h = first_h + a[1].taps[phase[1]] - 1;
-  int row_size = a[2].taps[phase[2]] * conv_words_of(source->tensor) * CHANNEL_BLOCK;
+  int words = conv_words_of(source->tensor), row_size = a[2].taps[phase[2]] * words * CHANNEL_BLOCK;
+  const float *start = conv_row(source->tensor, source->data, tile->n, group, 0, 0);
   for (int d = first_d; d <= last_d; d++)
     for (int h = first_h; h <= last_h; h++, w += row_size) {
       if (d < 0 || d >= s.d || h < 0 || h >= s.h) continue;
-      const float *row = conv_row(source->tensor, source->data, tile->n, group, d, h);
+      const float *row = start + ((int64_t)d * s.h + h) * s.w * words;
       if (d == last_d && h > last_h - a[1].step) prefetch_below(tile, source, h, row);
-      gather(tile, gathered, source, row, w);
+      if (gathered->rows == MOST_ROWS) flush(tile, gathered, source);
+      gather(gathered, row, s.w, words, w);
     }
 }
 
@@ -117,6 +123,7 @@ static void add_source(struct tile *tile, struct gathered *gathered,
     gathered->from = from;
     gathered->count =
         SIMD_NAME(conv_taps_together)(taps - from, packing->group > 1, packing->axis[2].step);
+    find_voxels(tile, gathered, source);
     for (int group = 0; group < groups; group++)
       add_group(tile, gathered, source, group, w + group_stride * group);
     if (gathered->rows > 0) flush(tile, gathered, source);
