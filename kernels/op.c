@@ -52,6 +52,11 @@ bool op_kernel_fits(const struct kernel *kernel, const struct node *node) {
          (!kernel->applies || kernel->applies(node));
 }
 
+bool op_kernel_eligible(const struct kernel *kernel, const struct node *node, const char *name) {
+  if (name && strcmp(name, kernel->name) != 0) return false;
+  return op_kernel_fits(kernel, node) && (name || !kernel->pays || kernel->pays(node));
+}
+
 static enum status refuse(const struct node *node, const char *wanted) {
   char known[512] = "";
   size_t used = 0;
@@ -66,8 +71,7 @@ enum status op_choose_kernel(const struct node *node, const char *name,
                              const struct kernel **kernel) {
   for (int i = 0; node->op->kernels[i]; i++) {
     const struct kernel *candidate = node->op->kernels[i];
-    if (name && strcmp(name, candidate->name) != 0) continue;
-    if (!op_kernel_fits(candidate, node)) continue;
+    if (!op_kernel_eligible(candidate, node, name)) continue;
     *kernel = candidate;
     return STATUS_OK;
   }

@@ -95,6 +95,9 @@ struct kernel {
   bool training;    /* has a backward */
   /* May be NULL: applies to every node of its device and dtype. Also asks the processor. */
   bool (*applies)(const struct node *node);
+  /* May be NULL: worth it for every node it applies to. Asked, from the shape alone, unless the
+   * kernel is asked for by name. */
+  bool (*pays)(const struct node *node);
   /* May be NULL: needs no workspace. Sets the node's workspace sizes. */
   void (*prepare)(struct node *node);
   enum status (*forward)(const struct node *node, const struct io *io, struct stream *stream);
@@ -156,8 +159,10 @@ CHECKED enum status op_find(const char *name, const struct op **op);
 CHECKED enum status op_choose_kernel(const struct node *node, const char *name,
                                      const struct kernel **kernel);
 
-/* Whether a kernel computes a node. */
+/* Whether a kernel computes a node; whether it may be chosen for it, where kernels called `name`
+ * (NULL: no choice) are wanted. */
 bool op_kernel_fits(const struct kernel *kernel, const struct node *node);
+bool op_kernel_eligible(const struct kernel *kernel, const struct node *node, const char *name);
 
 /* The y of a loss: one float64. */
 struct tensor op_scalar(void);

@@ -34,7 +34,7 @@ static void widen_node(struct node *node) {
   node->forward_workspace = node->backward_workspace = 0;
   node->kernel = NULL;
   for (int i = 0; node->op->kernels[i] && !node->kernel; i++)
-    if (node->op->kernels[i]->training && op_kernel_fits(node->op->kernels[i], node))
+    if (node->op->kernels[i]->training && op_kernel_eligible(node->op->kernels[i], node, NULL))
       node->kernel = node->op->kernels[i];
   if (node->kernel && node->kernel->prepare) node->kernel->prepare(node);
 }

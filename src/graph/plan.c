@@ -12,9 +12,8 @@ static int list_candidates(const struct graph_node *chosen, const char *name, in
   int count = 0;
   for (int i = 0; chosen->node.op->kernels[i] && count < most; i++) {
     const struct kernel *kernel = chosen->node.op->kernels[i];
-    if (name && strcmp(name, kernel->name) != 0) continue;
     if (chosen->runs_backward && !kernel->training) continue;
-    if (op_kernel_fits(kernel, &chosen->node)) candidates[count++] = kernel;
+    if (op_kernel_eligible(kernel, &chosen->node, name)) candidates[count++] = kernel;
   }
   return count;
 }

@@ -1,0 +1,144 @@
+/* How tiles enter and leave the transformed domain. A batch of tiles is stored
+ * [point][tile][16 channels]; one row more than tiles lies between points, so that they do not fall
+ * into the same lines of a cache. All parameters named kd, kh, kw, and points and outputs are
+ * constants to the compiler. */
+#pragma once
+#include "kernels/conv/conv_winograd.h"
+
+enum {
+  /* floats of a batch of tiles of one block of channels: 64 points of 24 tiles, 27 of 48, 16 of 96
+   */
+  WINOGRAD_BATCH_FLOATS = 64 * 25 * CHANNEL_BLOCK,
+  WINOGRAD_MOST_WINDOW = 4,
+};
+
+/* How many tiles are computed together. */
+static inline int winograd_batch(enum winograd_family family) {
+  return family == WINOGRAD_FULL_HW || family == WINOGRAD_FULL_DH ? 96
+         : family == WINOGRAD_DOWN_3D                             ? 48
+                                                                  : 24;
+}
+/* Floats from point to point. */
+static inline size_t winograd_pitch(int batch) {
+  return (size_t)(batch + 1) * CHANNEL_BLOCK;
+}
+
+/* Tiles side by side along w: tiles w .. w + count - 1 of tile row (d, h), which are tiles `at` ..
+ * of their batch. */
+struct winograd_run {
+  int n, d, h, w, at, count;
+};
+
+/* The run that begins at tile `tile` of a sample, `at` of a batch that ends before tile `end`. */
+static inline struct winograd_run winograd_find_run(const struct winograd_grid *grid, int n,
+                                                    int64_t tile, int64_t end, int at) {
+  const int *tiles = grid->tiles;
+  struct winograd_run run = {.n = n, .at = at, .w = (int)(tile % tiles[2])};
+  run.h = (int)(tile / tiles[2] % tiles[1]);
+  run.d = (int)(tile / tiles[2] / tiles[1]);
+  int left = tiles[2] - run.w;
+  run.count = end - tile < left ? (int)(end - tile) : left;
+  return run;
+}
+
+/* Rows of a source under a run of tiles; outside the source they are rows of zeros. */
+struct winograd_window {
+  const float *rows[WINOGRAD_MOST_WINDOW][WINOGRAD_MOST_WINDOW]; /* [d][h] */
+  const float *zeros[WINOGRAD_MOST_WINDOW][WINOGRAD_MOST_WINDOW];
+  int column, columns; /* the first of the run; all of a row */
+};
+
+#define WINOGRAD_INLINE static inline __attribute__((always_inline))
+
+/* One point of a window along one axis: the sum or difference of two voxels. */
+WINOGRAD_INLINE simd winograd_input(const simd x[], const enum winograd_kind kind,
+                                    const int point) {
+  static const struct terms {
+    int plus, other, sign; /* x[plus] + sign x[other]; plus < 0: 0 */
+  } all[][4] = {
+      [WINOGRAD_ONE] = {{0, 0, 0}},
+      [WINOGRAD_FULL] = {{0, 2, -1}, {1, 2, 1}, {2, 1, -1}, {1, 3, -1}},
+      [WINOGRAD_UP] = {{0, 1, -1}, {1, 0, 0}, {1, 2, -1}},
+      [WINOGRAD_DOWN] = {{0, 2, -1}, {1, 2, 1}, {3, 1, -1}},
+      [WINOGRAD_SPREAD] = {{0, 0, 0}, {0, 1, 1}, {0, 1, -1}, {-1, 1, -1}},
+      [WINOGRAD_SPREAD_UP] = {{0, 0, 0}, {0, 1, 1}, {-1, 1, -1}},
+  };
+  const struct terms terms = all[kind][point];
+  if (terms.plus < 0) return -x[terms.other];
+  if (terms.sign == 0) return x[terms.plus];
+  if (terms.sign > 0) return x[terms.plus] + x[terms.other];
+  return x[terms.plus] - x[terms.other];
+}
+
+/* Points (pd, all ph) of the window's column `at`. */
+WINOGRAD_INLINE void winograd_load_column(simd points[], const struct winograd_window *window,
+                                          int at, int part, const int kd, const int kh,
+                                          const int pd) {
+  bool inside = at >= 0 && at < window->columns;
+  const float *const(*rows)[WINOGRAD_MOST_WINDOW] = inside ? window->rows : window->zeros;
+  int64_t offset = (inside ? (int64_t)at * CHANNEL_BLOCK : 0) + part;
+  simd h[WINOGRAD_MOST_WINDOW];
+  SIMD_UNROLL
+  for (int j = 0; j < winograd_window(kh); j++) {
+    simd d[WINOGRAD_MOST_WINDOW];
+    SIMD_UNROLL
+    for (int i = 0; i < winograd_window(kd); i++) d[i] = simd_load(rows[i][j] + offset);
+    h[j] = winograd_input(d, kd, pd);
+  }
+  SIMD_UNROLL
+  for (int ph = 0; ph < winograd_points(kh); ph++) points[ph] = winograd_input(h, kh, ph);
+}
+
+/* Points (pd, all ph, all pw) of a run; columns that neighbouring tiles share are kept. */
+WINOGRAD_INLINE void winograd_enter_plane(float *v, size_t pitch,
+                                          const struct winograd_window *window, int tiles, int part,
+                                          const int kd, const int kh, const int kw, const int pd) {
+  const int length = winograd_window(kw), step = winograd_step(kw), kept = length - step;
+  const int ph_count = winograd_points(kh), pw_count = winograd_points(kw);
+  simd column[WINOGRAD_MOST_WINDOW][WINOGRAD_MOST_WINDOW];
+  SIMD_UNROLL
+  for (int i = 0; i < kept; i++)
+    winograd_load_column(column[i], window, window->column + i, part, kd, kh, pd);
+  for (int t = 0; t < tiles; t++, v += CHANNEL_BLOCK) {
+    SIMD_UNROLL
+    for (int i = kept; i < length; i++)
+      winograd_load_column(column[i], window, window->column + t * step + i, part, kd, kh, pd);
+    SIMD_UNROLL
+    for (int ph = 0; ph < ph_count; ph++) {
+      simd x[WINOGRAD_MOST_WINDOW];
+      SIMD_UNROLL
+      for (int i = 0; i < length; i++) x[i] = column[i][ph];
+      SIMD_UNROLL
+      for (int pw = 0; pw < pw_count; pw++)
+        simd_store(v + pitch * (ph * pw_count + pw), winograd_input(x, kw, pw));
+    }
+    SIMD_UNROLL
+    for (int i = 0; i < kept; i++) {
+      SIMD_UNROLL
+      for (int ph = 0; ph < ph_count; ph++) column[i][ph] = column[i + step][ph];
+    }
+  }
+}
+
+/* v[point][tile][16] of a run, from its first tile on. */
+WINOGRAD_INLINE void winograd_enter(float *v, size_t pitch, const struct winograd_window *window,
+                                    int tiles, const int kd, const int kh, const int kw) {
+  const size_t plane = pitch * (size_t)(winograd_points(kh) * winograd_points(kw));
+  for (int part = 0; part < CHANNEL_BLOCK; part += SIMD_WIDTH) {
+    SIMD_UNROLL
+    for (int pd = 0; pd < winograd_points(kd); pd++)
+      winograd_enter_plane(v + plane * (size_t)pd + part, pitch, window, tiles, part, kd, kh, kw,
+                           pd);
+  }
+}
+
+/* v[point][tile][16] of one block of channels of a source. */
+void SIMD_NAME(winograd_enter_run)(float *v, size_t pitch, const struct winograd_source *source,
+                                   int group, const struct winograd_run *run, const float *zeros);
+
+/* Target voxels of a run from their products m[point][tile][16]; of DOWN sources their sum
+ * m[tile][16]. */
+void SIMD_NAME(winograd_leave_run)(const struct conv_target *target,
+                                   const struct winograd_grid *grid, enum winograd_family family,
+                                   int block, const struct winograd_run *run, const float *m,
+                                   size_t pitch);
