@@ -1,6 +1,7 @@
 /* Blocks of BLOCK_D x BLOCK_H rows of logits are walked over independently; for the gradient also
  * the labels around them that read them, so that every block owns its part of dx. */
 #include "kernels/common/logits_walk.h"
+#include <stdalign.h>
 #include <string.h>
 
 enum {
@@ -74,14 +75,29 @@ static void load_row(const struct walk *walk, int n, const struct corners *corne
   }
 }
 
-/* The row with its ends repeated outwards where there is nothing more. */
-static void load_with_ends(const struct walk *walk, int n, const struct corners *corners,
-                           const struct room *room, int k, float *to) {
-  int low = room->w.from > 0, high = room->w.to < walk->logits.coarse[2];
+/* The same for a block of channels from class k on: voxels as vectors, then turned. */
+static void load_block(const struct walk *walk, int n, const struct corners *corners, int w,
+                       int count, int k, float *to, int step) {
+  alignas(64) float turned[LOGITS_ROOM][CHANNEL_BLOCK];
+  int classes = walk->logits.classes - k < CHANNEL_BLOCK ? walk->logits.classes - k : CHANNEL_BLOCK;
+  const float *from[CORNERS];
+  for (int i = 0; i < corners->count; i++)
+    from[i] = walk->from + tensor_at(walk->x, n, k, corners->d[i], corners->h[i], w);
+  for (int v = 0; v < count; v++)
+    for (int lane = 0; lane < classes; lane += SIMD_WIDTH) {
+      simd sum = corners->weight[0] * simd_load(from[0] + v * CHANNEL_BLOCK + lane);
+      for (int i = 1; i < corners->count; i++)
+        sum += corners->weight[i] * simd_load(from[i] + v * CHANNEL_BLOCK + lane);
+      simd_store(&turned[v][lane], sum);
+    }
+  for (int c = 0; c < classes; c++)
+    for (int v = 0; v < count; v++) to[c * step + v] = turned[v][c];
+}
+
+static void repeat_ends(const struct walk *walk, const struct room *room, float *row) {
   int count = room->w.to - room->w.from;
-  load_row(walk, n, corners, room->w.from - low, count + low + high, k, to + 1 - low);
-  if (!low) to[0] = to[1];
-  if (!high) to[count + 1] = to[count];
+  if (room->w.from == 0) row[0] = row[1];
+  if (room->w.to == walk->logits.coarse[2]) row[count + 1] = row[count];
 }
 
 static void interpolate(const float *row, int count, float *fine) {
@@ -102,15 +118,74 @@ static bool is_double(const struct walk *walk) {
   return walk->logits.factor[2] == 2;
 }
 
+/* Rows of all classes, `step` floats apart. */
+static void load_rows(const struct walk *walk, int n, const struct corners *corners, int w,
+                      int count, float *to, int step) {
+  bool blocked = walk->x->layout == LAYOUT_BLOCKED;
+  for (int k = 0; k < walk->logits.classes; k += blocked ? CHANNEL_BLOCK : 1)
+    if (blocked)
+      load_block(walk, n, corners, w, count, k, to + k * step, step);
+    else
+      load_row(walk, n, corners, w, count, k, to + k * step);
+}
+
 static void load(const struct walk *walk, int n, const struct corners *corners, struct room *room) {
   int count = room->w.to - room->w.from;
+  if (!is_double(walk)) {
+    load_rows(walk, n, corners, room->w.from, count, room->fine, LOGITS_ROOM);
+    return;
+  }
+  int low = room->w.from > 0, high = room->w.to < walk->logits.coarse[2];
+  load_rows(walk, n, corners, room->w.from - low, count + low + high, room->row[0] + 1 - low,
+            LOGITS_ROOM);
   for (int k = 0; k < walk->logits.classes; k++) {
-    float *fine = room->fine + k * LOGITS_ROOM;
-    if (is_double(walk)) {
-      load_with_ends(walk, n, corners, room, k, room->row[k]);
-      interpolate(room->row[k], count, fine);
-    } else {
-      load_row(walk, n, corners, room->w.from, count, k, fine);
+    repeat_ends(walk, room, room->row[k]);
+    interpolate(room->row[k], count, room->fine + k * LOGITS_ROOM);
+  }
+}
+
+/* Whether row (d, h) of dx is the block's. */
+static bool owns(const struct block *block, int d, int h) {
+  return d >= block->d.from && d < block->d.to && h >= block->h.from && h < block->h.to;
+}
+
+/* Gives a row of one class to dx. */
+static void store_row(const struct walk *walk, const struct block *block,
+                      const struct corners *corners, const struct room *room, int k,
+                      const float *row) {
+  int count = room->w.to - room->w.from;
+  int64_t stride = tensor_voxel_stride(walk->x);
+  for (int i = 0; i < corners->count; i++) {
+    if (!owns(block, corners->d[i], corners->h[i])) continue;
+    float *to =
+        walk->dx + tensor_at(walk->x, block->n, k, corners->d[i], corners->h[i], room->w.from);
+    float weight = corners->weight[i];
+    if (walk->once && !walk->add)
+      for (int v = 0; v < count; v++) to[v * stride] = row[v];
+    else
+      for (int v = 0; v < count; v++) to[v * stride] += weight * row[v];
+  }
+}
+
+/* The same for a block of channels from class k on, `step` floats apart. */
+static void store_block(const struct walk *walk, const struct block *block,
+                        const struct corners *corners, const struct room *room, int k,
+                        const float *rows, int step) {
+  alignas(64) float turned[LOGITS_ROOM][CHANNEL_BLOCK];
+  int count = room->w.to - room->w.from;
+  int classes = walk->logits.classes - k < CHANNEL_BLOCK ? walk->logits.classes - k : CHANNEL_BLOCK;
+  memset(turned, 0, sizeof turned[0] * (size_t)count);
+  for (int c = 0; c < classes; c++)
+    for (int v = 0; v < count; v++) turned[v][c] = rows[c * step + v];
+  for (int i = 0; i < corners->count; i++) {
+    if (!owns(block, corners->d[i], corners->h[i])) continue;
+    float *to =
+        walk->dx + tensor_at(walk->x, block->n, k, corners->d[i], corners->h[i], room->w.from);
+    float weight = corners->weight[i];
+    for (int j = 0; j < count * CHANNEL_BLOCK; j += SIMD_WIDTH) {
+      simd value = simd_load(turned[0] + j);
+      if (!walk->once || walk->add) value = simd_load(to + j) + weight * value;
+      simd_store(to + j, value);
     }
   }
 }
@@ -118,26 +193,21 @@ static void load(const struct walk *walk, int n, const struct corners *corners, 
 /* Adds what `each` left to the rows of dx that are the block's. */
 static void store(const struct walk *walk, const struct block *block, const struct corners *corners,
                   struct room *room) {
-  int count = room->w.to - room->w.from, last = 2 * count + 1;
-  int64_t stride = tensor_voxel_stride(walk->x);
-  for (int k = 0; k < walk->logits.classes; k++) {
-    float *fine = room->fine + k * LOGITS_ROOM, *row = fine;
-    if (is_double(walk)) {
-      if (room->w.from == 0) fine[0] = fine[1];
-      if (room->w.to == walk->logits.coarse[2]) fine[last] = fine[last - 1];
-      collapse(fine, count, row = room->row[k]);
-    }
-    for (int i = 0; i < corners->count; i++) {
-      int d = corners->d[i], h = corners->h[i];
-      if (d < block->d.from || d >= block->d.to || h < block->h.from || h >= block->h.to) continue;
-      float *to = walk->dx + tensor_at(walk->x, block->n, k, d, h, room->w.from);
-      float weight = corners->weight[i];
-      if (walk->once && !walk->add)
-        for (int v = 0; v < count; v++) to[v * stride] = row[v];
-      else
-        for (int v = 0; v < count; v++) to[v * stride] += weight * row[v];
-    }
+  int count = room->w.to - room->w.from, last = 2 * count + 1, classes = walk->logits.classes;
+  float *rows = room->fine;
+  for (int k = 0; is_double(walk) && k < classes; k++) {
+    float *fine = room->fine + k * LOGITS_ROOM;
+    if (room->w.from == 0) fine[0] = fine[1];
+    if (room->w.to == walk->logits.coarse[2]) fine[last] = fine[last - 1];
+    collapse(fine, count, room->row[k]);
   }
+  if (is_double(walk)) rows = room->row[0];
+  bool blocked = walk->x->layout == LAYOUT_BLOCKED;
+  for (int k = 0; k < classes; k += blocked ? CHANNEL_BLOCK : 1)
+    if (blocked)
+      store_block(walk, block, corners, room, k, rows + k * LOGITS_ROOM, LOGITS_ROOM);
+    else
+      store_row(walk, block, corners, room, k, rows + k * LOGITS_ROOM);
 }
 
 /* --- the walk --- */
@@ -174,10 +244,9 @@ static void visit_row(const struct walk *walk, const struct block *block, int d,
   }
 }
 
-/* Zeros where dx is added to row by row, or has padding channels. */
+/* Zeros where dx is added to row by row. */
 static void clear(const struct walk *walk, const struct block *block) {
-  bool padded = tensor_stored_channels(walk->x) > walk->x->shape.c;
-  if (walk->add || (walk->once && !padded)) return;
+  if (walk->add || walk->once) return;
   int step = walk->x->layout == LAYOUT_BLOCKED ? CHANNEL_BLOCK : 1;
   for (int k = 0; k < walk->logits.classes; k += step)
     for (int d = block->d.from; d < block->d.to; d++)

@@ -1,7 +1,8 @@
 /* loss_dice_warp by rows. Where the eight corners of a voxel carry one label, which is nearly
  * everywhere, forward counts one voxel (exactly) and backward knows that the gradient is zero. */
+#include <stdint.h>
 #include <string.h>
-#include "kernels/common/simd.h"
+#include "kernels/common/simd_math.h"
 #include "kernels/loss_dice_warp/dice.h"
 
 enum { TILE = 256 }; /* columns per piece: the places of a piece stay in the first cache */
@@ -95,6 +96,66 @@ static inline bool corner_labels(const struct sample *sample, const struct piece
   return false;
 }
 
+/* --- many voxels at once --- */
+
+/* Four neighbours on the w axis, the first in the lowest byte, from `at` on in every lane; false
+ * where the processor has no such instruction. */
+static inline bool gather(const unsigned char *from, simd_int at, simd_int *found) {
+#if defined SIMD_ISA_AVX512
+  *found = (simd_int)_mm512_i32gather_epi32((__m512i)at, from, 1);
+  return true;
+#elif defined SIMD_ISA_AVX2
+  *found = (simd_int)_mm256_i32gather_epi32((const int *)(const void *)from, (__m256i)at, 1);
+  return true;
+#else
+  (void)from;
+  (void)at;
+  (void)found;
+  return false;
+#endif
+}
+
+/* Whether all lanes are what comparisons give for true. */
+static inline bool all_lanes(simd_int mask) {
+#if defined SIMD_ISA_AVX512
+  return _mm512_movepi32_mask((__m512i)mask) == 0xffff;
+#elif defined SIMD_ISA_AVX2
+  return _mm256_movemask_ps((__m256)mask) == 0xff;
+#else
+  int all = -1;
+  for (int lane = 0; lane < SIMD_WIDTH; lane++) all &= mask[lane];
+  return all != 0;
+#endif
+}
+
+static inline simd_int inside_lanes(simd_int at, int extent) {
+  return (at >= 0) & (at < extent);
+}
+
+/* Whether corner_labels is true of all columns from i to i + SIMD_WIDTH, and then their labels; or
+ * false where that is not known. Reads two bytes behind a pair, so not the volume's last ones. */
+static inline bool uniform_lanes(const struct sample *sample, const struct piece *piece, int i,
+                                 simd_int *label) {
+  const struct shape *s = &sample->shape;
+  const int64_t slice = (int64_t)s->h * s->w, last = shape_voxels(*s) - slice - s->w - 4;
+  if (i + SIMD_WIDTH > piece->count || last < 0 || shape_voxels(*s) > INT32_MAX) return false;
+  simd_int d = *(const simd_int *)(piece->axis[0].low + i);
+  simd_int h = *(const simd_int *)(piece->axis[1].low + i);
+  simd_int w = *(const simd_int *)(piece->axis[2].low + i);
+  simd_int within =
+      inside_lanes(d, s->d - 1) & inside_lanes(h, s->h - 1) & inside_lanes(w, s->w - 1);
+  simd_int at = within & ((d * s->h + h) * s->w + w), first, other, apart = {0};
+  if (!all_lanes(within & (at <= (int)last))) return false;
+  if (!gather(sample->moving, at, &first)) return false;
+  for (int k = 1; k < 4; k++) {
+    gather(sample->moving + k / 2 * slice + k % 2 * s->w, at, &other);
+    apart |= first ^ other;
+  }
+  apart = (apart & 0xffff) | ((first ^ first >> 8) & 0xff);
+  *label = first & 0xff;
+  return all_lanes(apart == 0);
+}
+
 /* Calls each(context, sample, piece) for all pieces of a slice. */
 static void visit_slice(const struct sample *sample, int d, void *context,
                         void (*each)(void *, const struct sample *, const struct piece *)) {
@@ -136,18 +197,42 @@ static void tally_corners(struct tally *tally, const struct piece *piece, int i,
     tally->weight[label[k] == fixed][label[k]] += (double)(plane[k / 2] * (k % 2 ? w : 1 - w));
 }
 
+static void tally_voxel(struct tally *tally, const struct sample *sample, const struct piece *piece,
+                        int i, int fixed) {
+  int label[8];
+  tally->fixed[fixed]++;
+  if (corner_labels(sample, piece, i, label))
+    tally->uniform[label[0] == fixed][label[0]]++;
+  else
+    tally_corners(tally, piece, i, label, fixed);
+}
+
+/* Columns from i to i + SIMD_WIDTH, of one label each. */
+static void tally_lanes(struct tally *tally, simd_int label, const unsigned char *fixed) {
+  simd_int truth = simd_from_bytes(fixed);
+  if (all_lanes((label == label[0]) & (truth == truth[0]))) {
+    tally->fixed[truth[0]] += SIMD_WIDTH;
+    tally->uniform[label[0] == truth[0]][label[0]] += SIMD_WIDTH;
+    return;
+  }
+  for (int lane = 0; lane < SIMD_WIDTH; lane++) {
+    tally->fixed[fixed[lane]]++;
+    tally->uniform[label[lane] == truth[lane]][label[lane]]++;
+  }
+}
+
 static void tally_piece(void *context, const struct sample *sample, const struct piece *piece) {
   struct tally *tally = context;
   const struct shape *s = &sample->shape;
   const unsigned char *fixed =
       sample->fixed + ((int64_t)piece->d * s->h + piece->h) * s->w + piece->begin;
-  int label[8];
-  for (int i = 0; i < piece->count; i++) {
-    tally->fixed[fixed[i]]++;
-    if (corner_labels(sample, piece, i, label))
-      tally->uniform[label[0] == fixed[i]][label[0]]++;
+  for (int i = 0; i < piece->count; i += SIMD_WIDTH) {
+    simd_int label;
+    if (uniform_lanes(sample, piece, i, &label))
+      tally_lanes(tally, label, fixed + i);
     else
-      tally_corners(tally, piece, i, label, fixed[i]);
+      for (int k = i; k < i + SIMD_WIDTH && k < piece->count; k++)
+        tally_voxel(tally, sample, piece, k, fixed[k]);
   }
 }
 
@@ -224,25 +309,36 @@ static void corner_gradient(const struct piece *piece, int i, const float g[8], 
   out[0] = (plane[2] - plane[0] + h * (high - low)) * piece->axis[0].live[i];
 }
 
+static void gradient_voxel(const struct gradient *gradient, const struct sample *sample,
+                           const struct piece *piece, int i, int64_t at) {
+  int64_t voxels = shape_voxels(sample->shape);
+  int label[8];
+  float g[8], out[3] = {0};
+  if (!corner_labels(sample, piece, i, label)) {
+    int fixed = sample->fixed[at];
+    for (int k = 0; k < 8; k++) g[k] = gradient->slope[label[k] == fixed][label[k]];
+    corner_gradient(piece, i, g, out);
+  } else if (gradient->add) {
+    return;
+  }
+  for (int a = 0; a < 3; a++) {
+    float *dx = gradient->dx + a * voxels + at;
+    *dx = (gradient->add ? *dx : 0) + out[a];
+  }
+}
+
 static void gradient_piece(void *context, const struct sample *sample, const struct piece *piece) {
   const struct gradient *gradient = context;
   const struct shape *s = &sample->shape;
   int64_t at = ((int64_t)piece->d * s->h + piece->h) * s->w + piece->begin;
-  int64_t voxels = shape_voxels(*s);
-  int label[8];
-  for (int i = 0; i < piece->count; i++, at++) {
-    float g[8], out[3] = {0};
-    if (!corner_labels(sample, piece, i, label)) {
-      int fixed = sample->fixed[at];
-      for (int k = 0; k < 8; k++) g[k] = gradient->slope[label[k] == fixed][label[k]];
-      corner_gradient(piece, i, g, out);
-    } else if (gradient->add) {
-      continue;
-    }
-    for (int a = 0; a < 3; a++) {
-      float *dx = gradient->dx + a * voxels + at;
-      *dx = (gradient->add ? *dx : 0) + out[a];
-    }
+  for (int i = 0; i < piece->count; i += SIMD_WIDTH) {
+    simd_int label;
+    if (!uniform_lanes(sample, piece, i, &label))
+      for (int k = i; k < i + SIMD_WIDTH && k < piece->count; k++)
+        gradient_voxel(gradient, sample, piece, k, at + k);
+    else if (!gradient->add)
+      for (int a = 0; a < 3; a++)
+        simd_store(gradient->dx + a * shape_voxels(*s) + at + i, simd_all(0));
   }
 }
 

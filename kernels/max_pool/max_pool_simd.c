@@ -9,32 +9,53 @@ static inline simd choose(simd_int mask, simd yes, simd no) {
   return (simd)((mask & (simd_int)yes) | (~mask & (simd_int)no));
 }
 
-/* Row `row` of one channel block: y and winners from the window's rows in x. */
-static void pool_row(const struct node *node, const float *x, float *y, unsigned char *winner) {
-  const struct max_pool_arguments *a = (const void *)node->arguments;
-  const struct shape *in = &node->x[0].shape;
-  const int64_t row = (int64_t)in->w * CHANNEL_BLOCK, slice = row * in->h;
-  for (int o = 0; o < node->y.shape.w * SIMD_PER_BLOCK; o++) {
-    int lane = o % SIMD_PER_BLOCK * SIMD_WIDTH, w = o / SIMD_PER_BLOCK * a->kernel[2];
+static inline simd_int choose_int(simd_int mask, simd_int yes, simd_int no) {
+  return (mask & yes) | (~mask & no);
+}
+
+/* One row of one channel block: y and winners from the window's rows in x. Inlined with the extents
+ * of common windows, so that their loops are written out. */
+static inline __attribute__((always_inline)) void pool_windows(const float *x, int64_t slice,
+                                                               int64_t row, int count, int kd,
+                                                               int kh, int kw, float *y,
+                                                               unsigned char *winner) {
+  for (int o = 0; o < count * SIMD_PER_BLOCK; o++) {
+    int lane = o % SIMD_PER_BLOCK * SIMD_WIDTH, w = o / SIMD_PER_BLOCK * kw;
     const float *corner = x + (int64_t)w * CHANNEL_BLOCK + lane;
     simd best = simd_load(corner);
     simd_int at = {0}, number = {0};
-    for (int d = 0; d < a->kernel[0]; d++)
-      for (int h = 0; h < a->kernel[1]; h++)
-        for (int k = 0; k < a->kernel[2]; k++, number += 1) {
+    for (int d = 0; d < kd; d++)
+      for (int h = 0; h < kh; h++)
+        for (int k = 0; k < kw; k++, number += 1) {
           simd value = simd_load(corner + d * slice + h * row + k * CHANNEL_BLOCK);
           simd_int wins = (simd_int)(value > best) | (simd_int)(value != value);
           best = choose(wins, value, best);
-          at = (wins & number) | (~wins & at);
+          at = choose_int(wins, number, at);
         }
     simd_store(y + o * SIMD_WIDTH, best);
     *(simd_byte *)(winner + o * SIMD_WIDTH) = __builtin_convertvector(at, simd_byte);
   }
 }
 
-/* One row of dx below `windows` windows: voxel k of a window has number first + k. */
-static inline void unpool_row(const float *dy, const unsigned char *winner, float *dx, int windows,
-                              int kernel, int first, bool add) {
+static void pool_row(const struct node *node, const float *x, float *y, unsigned char *winner) {
+  const struct max_pool_arguments *a = (const void *)node->arguments;
+  const struct shape *in = &node->x[0].shape;
+  const int64_t row = (int64_t)in->w * CHANNEL_BLOCK, slice = row * in->h;
+  const int *k = a->kernel, count = node->y.shape.w;
+  if (k[0] == 2 && k[1] == 2 && k[2] == 2)
+    pool_windows(x, slice, row, count, 2, 2, 2, y, winner);
+  else if (k[0] == 1 && k[1] == 2 && k[2] == 2)
+    pool_windows(x, slice, row, count, 1, 2, 2, y, winner);
+  else
+    pool_windows(x, slice, row, count, k[0], k[1], k[2], y, winner);
+}
+
+/* One row of dx below `windows` windows: voxel k of a window has number first + k. `past`: past the
+ * caches. */
+static inline __attribute__((always_inline)) void unpool_windows(const float *dy,
+                                                                 const unsigned char *winner,
+                                                                 float *dx, int windows, int kernel,
+                                                                 int first, bool add, bool past) {
   for (int o = 0; o < windows; o++)
     for (int lane = 0; lane < CHANNEL_BLOCK; lane += SIMD_WIDTH) {
       int64_t from = (int64_t)o * CHANNEL_BLOCK + lane;
@@ -44,15 +65,28 @@ static inline void unpool_row(const float *dy, const unsigned char *winner, floa
         float *to = dx + ((int64_t)o * kernel + k) * CHANNEL_BLOCK + lane;
         simd value = (simd)((simd_int)(at == first + k) & (simd_int)gradient);
         if (add) value += simd_load(to);
-        simd_store(to, value);
+        if (past)
+          simd_stream(to, value);
+        else
+          simd_store(to, value);
       }
     }
+}
+
+static void unpool_row(const float *dy, const unsigned char *winner, float *dx, int windows,
+                       int kernel, int first, bool add, bool past) {
+  if (add)
+    unpool_windows(dy, winner, dx, windows, kernel, first, true, false);
+  else if (past && kernel == 2)
+    unpool_windows(dy, winner, dx, windows, 2, first, false, true);
+  else
+    unpool_windows(dy, winner, dx, windows, kernel, first, false, false);
 }
 
 static void unpool_slice(const struct node *node, const struct io *io, int64_t plane, int d) {
   const struct max_pool_arguments *a = (const void *)node->arguments;
   const struct shape *in = &node->x[0].shape, *out = &node->y.shape;
-  bool add = io->dx_add[0];
+  bool add = io->dx_add[0], past = tensor_bytes(&node->x[0]) >= SIMD_STREAM_BYTES;
   for (int h = 0; h < in->h; h++) {
     float *dx = (float *)io->dx[0] + ((plane * in->d + d) * in->h + h) * in->w * CHANNEL_BLOCK;
     int od = d / a->kernel[0], oh = h / a->kernel[1], windows = 0;
@@ -60,12 +94,8 @@ static void unpool_slice(const struct node *node, const struct io *io, int64_t p
     if (od < out->d && oh < out->h) {
       int64_t from = ((plane * out->d + od) * out->h + oh) * out->w * CHANNEL_BLOCK;
       windows = out->w;
-      if (add)
-        unpool_row((const float *)io->dy + from, (const unsigned char *)io->saved[0] + from, dx,
-                   windows, a->kernel[2], first, true);
-      else
-        unpool_row((const float *)io->dy + from, (const unsigned char *)io->saved[0] + from, dx,
-                   windows, a->kernel[2], first, false);
+      unpool_row((const float *)io->dy + from, (const unsigned char *)io->saved[0] + from, dx,
+                 windows, a->kernel[2], first, add, past);
     }
     for (int i = windows * a->kernel[2] * CHANNEL_BLOCK; !add && i < in->w * CHANNEL_BLOCK; i++)
       dx[i] = 0;
@@ -104,9 +134,13 @@ static enum status max_pool_backward(const struct node *node, const struct io *i
   const struct shape *in = &node->x[0].shape;
   int64_t planes = (int64_t)in->n * tensor_stored_channels(&node->x[0]) / CHANNEL_BLOCK;
   if (!io->dx[0]) return STATUS_OK;
-#pragma omp parallel for schedule(static)
-  for (int64_t slice = 0; slice < planes * in->d; slice++)
-    unpool_slice(node, io, slice / in->d, (int)(slice % in->d));
+#pragma omp parallel
+  {
+#pragma omp for schedule(static)
+    for (int64_t slice = 0; slice < planes * in->d; slice++)
+      unpool_slice(node, io, slice / in->d, (int)(slice % in->d));
+    simd_flush();
+  }
   return STATUS_OK;
 }
 

@@ -2,10 +2,12 @@
  * synchronous, and an event is the time of its record. */
 #include <errno.h>
 #include <omp.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 #include "base/text.h"
 #include "base/timer.h"
 #include "device/cpu_describe.h"
@@ -27,14 +29,43 @@ static void cpu_close(struct device *device) {
   (void)device;
 }
 
+enum { HUGE_PAGE = 2 << 20, LEAST_PAGE = 4096 };
+
+/* Gives back what is in front of a multiple of HUGE_PAGE and behind the `length` bytes from there
+ * on of `pages`, which have HUGE_PAGE more. */
+static void *trim(char *pages, size_t length) {
+  size_t before = (HUGE_PAGE - (uintptr_t)pages % HUGE_PAGE) % HUGE_PAGE;
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (length + page - 1) / page * page;
+  if (before > 0) munmap(pages, before);
+  if (whole < length + HUGE_PAGE - before)
+    munmap(pages + before + whole, length + HUGE_PAGE - before - whole);
+  return pages + before;
+}
+
+/* The threads that will compute on it touch huge pages in turn: a tensor is then spread evenly over
+ * the memories of all processors that the threads run on, and no page fault is left to a step. */
+static void touch(volatile char *memory, size_t length) {
+  int64_t pages = (int64_t)((length + HUGE_PAGE - 1) / HUGE_PAGE);
+#pragma omp parallel for schedule(static, 1)
+  for (int64_t page = 0; page < pages; page++) {
+    size_t from = (size_t)page * HUGE_PAGE, to = from + HUGE_PAGE;
+    for (size_t i = from; i < length && i < to; i += LEAST_PAGE) memory[i] = 0;
+  }
+}
+
 static enum status cpu_allocate(struct device *device, size_t bytes, void **memory) {
   (void)device;
-  size_t length = bytes ? bytes : 1;
-  void *pages = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  size_t length = bytes ? bytes : 1, more = bytes >= HUGE_PAGE ? HUGE_PAGE : 0;
+  void *pages =
+      mmap(NULL, length + more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   char text[32];
   REQUIRE(pages != MAP_FAILED, STATUS_FAILED, "cannot allocate %s of memory: %s",
           text_bytes((double)bytes, text), strerror(errno));
-  madvise(pages, length, MADV_HUGEPAGE); /* a wish: fewer page faults; refusal costs nothing */
+  if (more) {
+    pages = trim(pages, length);
+    madvise(pages, length, MADV_HUGEPAGE); /* a wish: fewer page faults; refusal costs nothing */
+    touch(pages, length);
+  }
   *memory = pages;
   return STATUS_OK;
 }
