@@ -63,6 +63,9 @@ int winograd_target_points(enum winograd_family family);
 /* The family of the target's gradient where a source has family `family`. */
 enum winograd_family winograd_spread_family(enum winograd_family family);
 
+/* Floats of 16 source channels by 16 target channels. */
+enum { WINOGRAD_PAIR = CHANNEL_BLOCK * CHANNEL_BLOCK };
+
 /* A source of a pass. */
 struct winograd_source {
   const struct tensor *tensor; /* blocked */

@@ -19,6 +19,9 @@ static struct winograd_window find_window(const struct winograd_source *source, 
       window.rows[i][j] =
           inside ? conv_row(source->tensor, source->data, run->n, group, d, h) : zeros;
     }
+  int below = h0 + winograd_window(kh) - 1 + winograd_step(kh);
+  if (h0 >= 0 && below < s.h && d0 >= 0 && d0 + winograd_window(kd) <= s.d)
+    window.below = (int64_t)winograd_step(kh) * s.w * CHANNEL_BLOCK;
   return window;
 }
 

@@ -12,6 +12,5 @@ struct winograd_product {
 
 /* m[block][tile][16] = (add: +=) the sum of `count` products over their channels. Rows of tiles
  * behind `tiles`, up to a multiple of 24 in all, may be read and written. */
-void SIMD_NAME(winograd_multiply)(float *m, size_t block_pitch,
-                                  const struct winograd_product *products, int count, int tiles,
-                                  int blocks, bool add);
+void SIMD_NAME(winograd_multiply)(float *m, size_t m_pitch, const struct winograd_product *products,
+                                  int count, int tiles, int blocks, bool add);

@@ -10,9 +10,19 @@ enum { MOST_TILES = 6, MOST_BLOCKS = 1 };
 enum { MOST_TILES = 3, MOST_BLOCKS = 1 };
 #endif
 
-/* All from `tiles` on are constants to the compiler. */
-WINOGRAD_INLINE void multiply(float *m, size_t block_pitch, const struct winograd_product *products,
-                              int count, bool add, const int tiles, const int blocks) {
+/* What is multiplied: from tile `tile` and block `block` on. */
+struct piece {
+  float *m;
+  size_t m_pitch;
+  const struct winograd_product *products;
+  int count, tile, block;
+  bool add;
+};
+
+/* `tiles` and `blocks` are constants to the compiler. */
+WINOGRAD_INLINE void multiply(const struct piece *piece, const int tiles, const int blocks) {
+  float *m = piece->m + piece->m_pitch * (size_t)piece->block + piece->tile * CHANNEL_BLOCK;
+  const size_t m_pitch = piece->m_pitch;
   simd sum[MOST_BLOCKS][MOST_TILES][SIMD_PER_BLOCK];
   SIMD_UNROLL
   for (int b = 0; b < blocks; b++) {
@@ -20,15 +30,16 @@ WINOGRAD_INLINE void multiply(float *m, size_t block_pitch, const struct winogra
     for (int t = 0; t < tiles; t++) {
       SIMD_UNROLL
       for (int p = 0; p < SIMD_PER_BLOCK; p++) {
-        const float *from = m + block_pitch * (size_t)b + t * CHANNEL_BLOCK + p * SIMD_WIDTH;
-        sum[b][t][p] = add ? simd_load(from) : (simd){0};
+        const float *from = m + m_pitch * (size_t)b + t * CHANNEL_BLOCK + p * SIMD_WIDTH;
+        sum[b][t][p] = piece->add ? simd_load(from) : (simd){0};
       }
     }
   }
-  for (const struct winograd_product *product = products; product < products + count; product++) {
-    const float *w = product->w;
-    for (int group = 0; group < product->groups; group++) {
-      const float *x = product->x + product->group_pitch * (size_t)group;
+  for (int i = 0; i < piece->count; i++) {
+    const struct winograd_product *product = &piece->products[i];
+    const float *w = product->w + product->block_pitch * (size_t)piece->block;
+    const float *x = product->x + piece->tile * CHANNEL_BLOCK;
+    for (int group = 0; group < product->groups; group++, x += product->group_pitch) {
       for (int c = 0; c < CHANNEL_BLOCK; c++, w += CHANNEL_BLOCK) {
         simd weight[MOST_BLOCKS][SIMD_PER_BLOCK];
         SIMD_UNROLL
@@ -55,19 +66,16 @@ WINOGRAD_INLINE void multiply(float *m, size_t block_pitch, const struct winogra
     for (int t = 0; t < tiles; t++) {
       SIMD_UNROLL
       for (int p = 0; p < SIMD_PER_BLOCK; p++)
-        simd_store(m + block_pitch * (size_t)b + t * CHANNEL_BLOCK + p * SIMD_WIDTH, sum[b][t][p]);
+        simd_store(m + m_pitch * (size_t)b + t * CHANNEL_BLOCK + p * SIMD_WIDTH, sum[b][t][p]);
     }
   }
 }
 
-typedef void multiply_function(float *m, size_t block_pitch,
-                               const struct winograd_product *products, int count, bool add);
+typedef void multiply_function(const struct piece *piece);
 
-#define DEFINE(tiles, blocks)                                                                 \
-  static void multiply_##tiles##_##blocks(float *m, size_t block_pitch,                       \
-                                          const struct winograd_product *products, int count, \
-                                          bool add) {                                         \
-    multiply(m, block_pitch, products, count, add, tiles, blocks);                            \
+#define DEFINE(tiles, blocks)                                          \
+  static void multiply_##tiles##_##blocks(const struct piece *piece) { \
+    multiply(piece, tiles, blocks);                                    \
   }
 #define ENTRY(tiles, blocks) {tiles, multiply_##tiles##_##blocks},
 #if defined SIMD_ISA_AVX512
@@ -95,23 +103,15 @@ static const struct width *find_width(int blocks, int tiles) {
   return width;
 }
 
-void SIMD_NAME(winograd_multiply)(float *m, size_t block_pitch,
-                                  const struct winograd_product *products, int count, int tiles,
-                                  int blocks, bool add) {
-  enum { MOST_PRODUCTS = 32 };
-  struct winograd_product moved[MOST_PRODUCTS];
-  for (int b = 0, together; b < blocks; b += together) {
-    together = blocks - b < MOST_BLOCKS ? blocks - b : MOST_BLOCKS;
+void SIMD_NAME(winograd_multiply)(float *m, size_t m_pitch, const struct winograd_product *products,
+                                  int count, int tiles, int blocks, bool add) {
+  struct piece piece = {m, m_pitch, products, count, .add = add};
+  for (int together; piece.block < blocks; piece.block += together) {
+    together = blocks - piece.block < MOST_BLOCKS ? blocks - piece.block : MOST_BLOCKS;
     const struct width *width;
-    for (int t = 0; t < tiles; t += width->tiles) {
-      width = find_width(together, tiles - t);
-      for (int i = 0; i < count; i++) {
-        moved[i] = products[i];
-        moved[i].x += t * CHANNEL_BLOCK;
-        moved[i].w += products[i].block_pitch * (size_t)b;
-      }
-      width->multiply(m + block_pitch * (size_t)b + t * CHANNEL_BLOCK, block_pitch, moved, count,
-                      add);
+    for (piece.tile = 0; piece.tile < tiles; piece.tile += width->tiles) {
+      width = find_width(together, tiles - piece.tile);
+      width->multiply(&piece);
     }
   }
 }

@@ -20,9 +20,9 @@ enum {
   TASK_BLOCKS = 2,
   WANTED_TASKS = 64,
   MOST_CHUNKS = 16,
-  /* After so many batches the sums of points are added to those of taps, lest small products get
+  /* After so many tiles the sums of points are added to those of taps, lest small products get
    * lost in large sums. */
-  BATCHES_TOGETHER = 48,
+  TILES_TOGETHER = 48 * 24,
   MOST_POINTS = 64,
 };
 
@@ -163,16 +163,24 @@ static void run_task(const struct pass *pass, const struct task *task, struct sc
       memset(task->partial + conv_packing_at(pass->packing, no_phase, block, group), 0,
              sizeof(float) * conv_packing_group_size(pass->packing, no_phase));
   memset(scratch->sums, 0, sizeof scratch->sums);
+  const int together = TILES_TOGETHER / pass->batch;
   for (int64_t index = first; index < end; index++) {
     add_batch(pass, task, scratch, index);
-    if ((index - first) % BATCHES_TOGETHER == BATCHES_TOGETHER - 1 || index == end - 1)
-      flush(pass, task, scratch);
+    if ((index - first) % together == together - 1 || index == end - 1) flush(pass, task, scratch);
   }
 }
 
+/* Twice as many tiles as fit one block of channels, where there is but one, or few points: the sums
+ * are loaded and stored half as often. */
+static int batch_of(enum winograd_family family, const struct conv_packing *packing) {
+  bool one = conv_packing_groups(packing) == 1 && conv_packing_lane_blocks(packing) == 1;
+  return winograd_batch(family) * (one || family == WINOGRAD_UP_3D ? 2 : 1);
+}
+
 static struct pass make_pass(const struct tensor *target, const struct winograd_grid *grid,
-                             enum winograd_family family) {
-  struct pass pass = {.target = target, .grid = grid, .batch = winograd_batch(family)};
+                             enum winograd_family family, const struct conv_packing *packing) {
+  struct pass pass = {
+      .target = target, .grid = grid, .packing = packing, .batch = batch_of(family, packing)};
   pass.pitch = winograd_pitch(pass.batch);
   pass.points = winograd_family_points(family);
   pass.tiles = (int64_t)grid->tiles[0] * grid->tiles[1] * grid->tiles[2];
@@ -194,7 +202,7 @@ static struct cut cut_work(const struct pass *pass, const struct conv_packing *p
 size_t SIMD_NAME(winograd_outer_size)(const struct tensor *target, const struct winograd_grid *grid,
                                       enum winograd_family family,
                                       const struct conv_packing *packing) {
-  struct pass pass = make_pass(target, grid, family);
+  struct pass pass = make_pass(target, grid, family, packing);
   return conv_packing_size(packing) * (size_t)cut_work(&pass, packing).chunks;
 }
 
@@ -207,8 +215,8 @@ void SIMD_NAME(winograd_outer)(const struct tensor *target, const float *dy,
                                const struct winograd_source *source,
                                const struct conv_packing *packing, const float *zeros,
                                float *partial) {
-  struct pass pass = make_pass(target, grid, source->family);
-  pass.source = source, pass.packing = packing, pass.zeros = zeros;
+  struct pass pass = make_pass(target, grid, source->family, packing);
+  pass.source = source, pass.zeros = zeros;
   pass.gradient = (struct winograd_source){
       .tensor = target, .data = dy, .family = winograd_spread_family(source->family)};
   memcpy(pass.gradient.first, grid->first, sizeof grid->first);

@@ -31,16 +31,13 @@ struct portion {
   int64_t first;
 };
 
-/* Some groups of a source whose windows are in v. */
+/* Some groups of a source whose windows are in v: their product at point 0, and how far it is to
+ * the next point's. */
 struct part {
   const struct winograd_source *source;
-  int group, groups;
-  const float *v;
+  struct winograd_product product;
+  size_t w_pitch;
 };
-
-static bool is_down(const struct pass *pass) {
-  return pass->sources[0].family == WINOGRAD_DOWN_3D;
-}
 
 static void enter(const struct pass *pass, const struct portion *portion,
                   const struct winograd_source *source, int group, float *v) {
@@ -61,34 +58,39 @@ static int point_in_family(enum winograd_family family, int point) {
   return d < 0 || h < 0 || w < 0 ? -1 : (d * 3 + h) * 3 + w;
 }
 
-static struct winograd_product product_of(const struct pass *pass, const struct portion *portion,
-                                          const struct part *part, int point) {
-  const struct winograd_source *source = part->source;
+static struct part part_of(const struct pass *pass, const struct portion *portion,
+                           const struct winograd_source *source, int group, const float *v) {
   size_t channels = (size_t)tensor_stored_channels(source->tensor);
   size_t points = (size_t)winograd_family_points(source->family);
-  size_t block_pitch = points * channels * CHANNEL_BLOCK;
-  const float *w = source->weights + block_pitch * (size_t)portion->block +
-                   ((size_t)point * channels + (size_t)part->group * CHANNEL_BLOCK) * CHANNEL_BLOCK;
-  return (struct winograd_product){.x = part->v + pass->pitch * (size_t)point,
-                                   .w = w,
-                                   .group_pitch = pass->pitch * points,
-                                   .block_pitch = block_pitch,
-                                   .groups = part->groups};
+  struct part part = {.source = source, .w_pitch = channels * CHANNEL_BLOCK};
+  part.product.x = v;
+  part.product.group_pitch = pass->pitch * points;
+  part.product.block_pitch = part.w_pitch * points;
+  part.product.w = source->weights + part.product.block_pitch * (size_t)portion->block +
+                   (size_t)(group * WINOGRAD_PAIR);
+  return part;
+}
+
+static struct winograd_product product_at(const struct pass *pass, const struct part *part,
+                                          int point) {
+  struct winograd_product product = part->product;
+  product.x += pass->pitch * (size_t)point;
+  product.w += part->w_pitch * (size_t)point;
+  return product;
 }
 
 static void multiply_points(const struct pass *pass, const struct portion *portion,
                             const struct part *parts, int count, bool add, float *m) {
-  for (int point = 0; point < pass->points; point++) {
+  for (int point = 0; point < pass->points; point++, m += pass->pitch) {
     struct winograd_product products[MOST_PARTS];
     int used = 0;
     for (int i = 0; i < count; i++) {
       int own = point_in_family(parts[i].source->family, point);
-      if (own >= 0) products[used++] = product_of(pass, portion, &parts[i], own);
+      if (own >= 0) products[used++] = product_at(pass, &parts[i], own);
     }
     if (used == 0 && add) continue;
     SIMD_NAME(winograd_multiply)
-    (m + pass->pitch * (size_t)point, WINOGRAD_BATCH_FLOATS, products, used, portion->tiles,
-     portion->blocks, add);
+    (m, WINOGRAD_BATCH_FLOATS, products, used, portion->tiles, portion->blocks, add);
   }
 }
 
@@ -97,10 +99,18 @@ static void multiply_down(const struct pass *pass, const struct portion *portion
                           const struct part *part, bool add, float *m) {
   struct winograd_product products[MOST_PRODUCTS];
   int points = winograd_family_points(part->source->family);
-  for (int point = 0; point < points; point++)
-    products[point] = product_of(pass, portion, part, point);
+  for (int point = 0; point < points; point++) products[point] = product_at(pass, part, point);
   SIMD_NAME(winograd_multiply)
   (m, WINOGRAD_BATCH_FLOATS, products, points, portion->tiles, portion->blocks, add);
+}
+
+/* What has been entered so far. */
+static void multiply_parts(const struct pass *pass, const struct portion *portion,
+                           const struct part *parts, int count, bool add, float *m) {
+  if (parts[0].source->family == WINOGRAD_DOWN_3D)
+    multiply_down(pass, portion, parts, add, m);
+  else
+    multiply_points(pass, portion, parts, count, add, m);
 }
 
 /* The sums of all sources at all points, as many groups at a time as v holds. */
@@ -116,22 +126,16 @@ static void compute(const struct pass *pass, const struct portion *portion,
     int groups = tensor_stored_channels(source->tensor) / CHANNEL_BLOCK;
     for (int group = 0; group < groups; group++, used += size) {
       if (used + size > sizeof scratch->v / sizeof(float)) {
-        if (is_down(pass))
-          multiply_down(pass, portion, parts, add, scratch->m);
-        else
-          multiply_points(pass, portion, parts, count, add, scratch->m);
+        multiply_parts(pass, portion, parts, count, add, scratch->m);
         add = true, used = 0, count = 0;
       }
       if (count == 0 || parts[count - 1].source != source)
-        parts[count++] = (struct part){source, group, 0, scratch->v + used};
-      parts[count - 1].groups++;
+        parts[count++] = part_of(pass, portion, source, group, scratch->v + used);
+      parts[count - 1].product.groups++;
       enter(pass, portion, source, group, scratch->v + used);
     }
   }
-  if (is_down(pass))
-    multiply_down(pass, portion, parts, add, scratch->m);
-  else
-    multiply_points(pass, portion, parts, count, add, scratch->m);
+  multiply_parts(pass, portion, parts, count, add, scratch->m);
 }
 
 static void leave(const struct pass *pass, const struct portion *portion, const float *m) {

@@ -46,6 +46,8 @@ struct winograd_window {
   const float *rows[WINOGRAD_MOST_WINDOW][WINOGRAD_MOST_WINDOW]; /* [d][h] */
   const float *zeros[WINOGRAD_MOST_WINDOW][WINOGRAD_MOST_WINDOW];
   int column, columns; /* the first of the run; all of a row */
+  int64_t below; /* floats to the rows that the run of the next tile row will be the first to read;
+                    0: there are none */
 };
 
 #define WINOGRAD_INLINE static inline __attribute__((always_inline))
@@ -89,6 +91,16 @@ WINOGRAD_INLINE void winograd_load_column(simd points[], const struct winograd_w
   for (int ph = 0; ph < winograd_points(kh); ph++) points[ph] = winograd_input(h, kh, ph);
 }
 
+/* Asks for what the tile below will be the first to read of column `at`: rows of window slice `pd`,
+ * so that all are asked for once all pd are computed. */
+WINOGRAD_INLINE void winograd_prefetch(const struct winograd_window *window, int at, const int kd,
+                                       const int kh, const int pd) {
+  if (pd >= winograd_window(kd) || window->below == 0 || at < 0 || at >= window->columns) return;
+  SIMD_UNROLL
+  for (int j = winograd_window(kh) - winograd_step(kh); j < winograd_window(kh); j++)
+    __builtin_prefetch(window->rows[pd][j] + window->below + (int64_t)at * CHANNEL_BLOCK);
+}
+
 /* Points (pd, all ph, all pw) of a run; columns that neighbouring tiles share are kept. */
 WINOGRAD_INLINE void winograd_enter_plane(float *v, size_t pitch,
                                           const struct winograd_window *window, int tiles, int part,
@@ -101,8 +113,10 @@ WINOGRAD_INLINE void winograd_enter_plane(float *v, size_t pitch,
     winograd_load_column(column[i], window, window->column + i, part, kd, kh, pd);
   for (int t = 0; t < tiles; t++, v += CHANNEL_BLOCK) {
     SIMD_UNROLL
-    for (int i = kept; i < length; i++)
+    for (int i = kept; i < length; i++) {
       winograd_load_column(column[i], window, window->column + t * step + i, part, kd, kh, pd);
+      if (part == 0) winograd_prefetch(window, window->column + t * step + i, kd, kh, pd);
+    }
     SIMD_UNROLL
     for (int ph = 0; ph < ph_count; ph++) {
       simd x[WINOGRAD_MOST_WINDOW];

@@ -2,9 +2,6 @@
 #pragma once
 #include "kernels/conv/conv_winograd.h"
 
-/* Floats of 16 source channels by 16 target channels. */
-enum { WINOGRAD_PAIR = CHANNEL_BLOCK * CHANNEL_BLOCK };
-
 /* packed[tap][16 source channels][16] += the taps' gradient for the points' gradient
  * points[point][16][16]. */
 void SIMD_NAME(winograd_add_taps)(enum winograd_family family, const float *points, float *packed);
