@@ -124,9 +124,12 @@ static inline const float *conv_window(const float *row, int extent, int group, 
                                        int length, float *edge) {
   if (from >= 0 && from + length <= extent) return row + (int64_t)from * group;
   int low = from < 0 ? -from : 0, high = extent - from < length ? extent - from : length;
-  memset(edge, 0, sizeof(float) * length * group);
+  if (low > length) low = length;
+  if (high < low) high = low;
+  memset(edge, 0, sizeof(float) * low * group);
   if (high > low)
     memcpy(edge + (int64_t)low * group, row + (int64_t)(from + low) * group,
            sizeof(float) * (high - low) * group);
+  memset(edge + (int64_t)high * group, 0, sizeof(float) * (length - high) * group);
   return edge;
 }

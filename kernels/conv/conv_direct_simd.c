@@ -1,6 +1,7 @@
 /* The direct convolution: forward, and backward as the activation's derivative, one weight-gradient
  * pass per input and one data-gradient pass per input that wants one. */
 #include "kernels/conv/conv_direct.h"
+#include "kernels/conv/conv_image.h"
 
 extern const struct kernel SIMD_NAME(conv_direct);
 
@@ -85,6 +86,12 @@ bool SIMD_NAME(conv_direct_applies)(const struct node *node) {
   return planar_fits(node) && simd_available();
 }
 
+/* The source of an input's weight gradient, its data yet to come. */
+static struct conv_source weight_source(const struct node *node, int input) {
+  const struct tensor *source = node->y.layout == LAYOUT_PLANAR ? &node->y : &node->x[input];
+  return (struct conv_source){source, NULL, weight_packing(node, input), NULL};
+}
+
 static int phases_of(const struct node *node) {
   return any_upsampled(node) ? 2 : 1;
 }
@@ -110,13 +117,33 @@ static size_t output_size(const struct node *node) {
 }
 
 static size_t weights_size(const struct node *node, int input) {
-  struct conv_packing packing = weight_packing(node, input);
-  return conv_round_to_line(SIMD_NAME(conv_outer_size)(weight_target(node, input), &packing));
+  struct conv_source source = weight_source(node, input);
+  const struct tensor *target = weight_target(node, input);
+  if (conv_image_fits(target, &source, 1))
+    return conv_round_to_line(SIMD_NAME(conv_image_size)(target, &source, 1));
+  return conv_round_to_line(SIMD_NAME(conv_outer_size)(target, &source.packing));
 }
 
 static size_t data_size(const struct node *node, int input) {
   struct conv_packing packing = gradient_packing(node, input);
   return conv_round_to_line(conv_packing_size(&packing));
+}
+
+/* Whether one sweep over dy does for backward: only images go in, and nothing but gradients of
+ * weights is wanted. */
+static bool one_sweep(const struct node *node) {
+  struct conv_source sources[OP_MAX_INPUTS];
+  for (int i = 0; i < node->input_count; i++) {
+    if (node->wants_dx[i]) return false;
+    sources[i] = weight_source(node, i);
+  }
+  return conv_image_fits(&node->y, sources, node->input_count);
+}
+
+static size_t sweep_size(const struct node *node) {
+  struct conv_source sources[OP_MAX_INPUTS];
+  for (int i = 0; i < node->input_count; i++) sources[i] = weight_source(node, i);
+  return conv_round_to_line(SIMD_NAME(conv_image_size)(&node->y, sources, node->input_count));
 }
 
 /* --- rows --- */
@@ -157,6 +184,7 @@ void SIMD_NAME(conv_prepare_passes)(const struct conv_passes *passes, struct nod
     if (weights > most) most = weights;
     if (data > most) most = data;
   }
+  if (passes == &SIMD_NAME(conv_direct_passes) && one_sweep(node)) most = sweep_size(node);
   original->forward_workspace =
       sizeof(float) * (SIMD_NAME(conv_bias_size)(&node->y) + passes->output_size(node));
   original->backward_workspace = sizeof(float) * (SIMD_NAME(conv_activation_size)(&node->y) + most);
@@ -173,6 +201,8 @@ static void compute(const struct conv_target *target, const struct conv_source *
                     int count) {
   if (target->tensor->layout == LAYOUT_PLANAR)
     SIMD_NAME(conv_planar)(target, sources, count);
+  else if (conv_image_fits(target->tensor, sources, count))
+    SIMD_NAME(conv_image)(target, sources, count);
   else
     SIMD_NAME(conv_rows)(target, sources, count);
 }
@@ -192,14 +222,40 @@ static void output_pass(const struct node *node, const struct io *io,
 
 static void weights_pass(const struct node *node, const struct io *io, int input,
                          float *workspace) {
-  struct conv_packing packing = weight_packing(node, input);
+  static const struct conv_image_activation none = {.slope = 1};
   bool planar = node->y.layout == LAYOUT_PLANAR;
-  struct conv_source x = {&node->x[input], io->x[input], packing, NULL};
-  struct conv_source dy = {&node->y, io->dy, packing, NULL};
-  SIMD_NAME(conv_outer)
-  (weight_target(node, input), planar ? io->x[input] : io->dy, planar ? &dy : &x, workspace);
-  conv_unpack(&packing, workspace,
+  const struct tensor *target = weight_target(node, input);
+  const float *data = planar ? io->x[input] : io->dy;
+  struct conv_source source = weight_source(node, input);
+  source.data = planar ? io->dy : io->x[input];
+  if (conv_image_fits(target, &source, 1))
+    SIMD_NAME(conv_image_weights)(target, data, &none, &source, 1, workspace);
+  else
+    SIMD_NAME(conv_outer)(target, data, &source, workspace);
+  conv_unpack(&source.packing, workspace,
               (float *)io->dw[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, input));
+}
+
+/* All gradients of a node that one sweep does for; dy is left as it is. */
+static void sweep_once(const struct node *node, const struct io *io, float *bias_partial,
+                       float *partial) {
+  const struct conv_arguments *a = conv_arguments_of(node);
+  struct conv_image_activation activation = {.y = a->slope != 1 ? io->y : NULL,
+                                             .slope = a->slope,
+                                             .bias_partial = a->bias ? bias_partial : NULL};
+  struct conv_source sources[OP_MAX_INPUTS];
+  for (int i = 0; i < node->input_count; i++) {
+    sources[i] = weight_source(node, i);
+    sources[i].data = io->x[i];
+  }
+  SIMD_NAME(conv_image_weights)
+  (&node->y, io->dy, &activation, sources, node->input_count, partial);
+  if (a->bias) SIMD_NAME(conv_bias_gradient)(&node->y, bias_partial, io->dw[CONV_BIAS]);
+  for (int i = 0; i < node->input_count; i++) {
+    conv_unpack(&sources[i].packing, partial,
+                (float *)io->dw[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, i));
+    partial += conv_packing_size(&sources[i].packing);
+  }
 }
 
 static void data_pass(const struct node *node, const struct io *io, int input,
@@ -230,6 +286,10 @@ void SIMD_NAME(conv_run_backward)(const struct conv_passes *passes, const struct
   const struct conv_arguments *a = conv_arguments_of(node);
   float *partial = io->workspace;
   float *workspace = partial + SIMD_NAME(conv_activation_size)(&node->y);
+  if (passes == &SIMD_NAME(conv_direct_passes) && one_sweep(node)) {
+    sweep_once(node, io, partial, workspace);
+    return;
+  }
   SIMD_NAME(conv_activation)
   (&node->y, io->y, io->dy, a->slope, a->bias ? io->dw[CONV_BIAS] : NULL, partial);
   for (int i = 0; i < node->input_count; i++) passes->weights(node, io, i, workspace);

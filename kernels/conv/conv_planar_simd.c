@@ -7,6 +7,8 @@ enum {
   MOST_TILES = 4,                  /* side by side along w, in a strip */
   MOST_CHANNELS = 4,
   MOST_ROWS = 9,
+  CACHE_BYTES = 1 << 19,
+  LEAST_BAND = 4,
   EDGE_VOXELS = TILE + CONV_MOST_TAPS,
 };
 
@@ -54,6 +56,14 @@ static inline __attribute__((always_inline)) void add_across(float *sums, simd s
   for (int t = 0; t < TILE; t++) sums[t] += across[t];
 }
 
+/* In a register: gcc would rather load it for each multiplication. */
+static inline __attribute__((always_inline)) simd keep(simd value) {
+#if defined SIMD_ISA_AVX512
+  __asm__("" : "+v"(value));
+#endif
+  return value;
+}
+
 typedef void accumulate_function(struct strip *strip, const struct gathered *gathered, int count);
 
 /* sums[c][t] += x[t + tap] . w[tap][c] over the lanes from `part` on of all taps; `channels` is a
@@ -68,11 +78,13 @@ static inline __attribute__((always_inline)) void accumulate(float sums[][TILE],
   for (int t = 0; t < TILE; t++) sum[c][t] = (simd){0};
   for (int row = 0; row < gathered->rows; row++) {
     const float *x = gathered->taps[row].x[tile] + part, *w = gathered->taps[row].w + part;
-    for (int i = 0; i < count; i++, x += CHANNEL_BLOCK, w += channels * CHANNEL_BLOCK) SIMD_UNROLL
-    for (int t = 0; t < TILE; t++) {
+    for (int i = 0; i < count; i++, x += CHANNEL_BLOCK, w += channels * CHANNEL_BLOCK) {
       SIMD_UNROLL
-      for (int c = 0; c < channels; c++)
-        sum[c][t] += simd_load(x + t * CHANNEL_BLOCK) * simd_load(w + c * CHANNEL_BLOCK);
+      for (int t = 0; t < TILE; t++) {
+        simd value = keep(simd_load(x + t * CHANNEL_BLOCK));
+        SIMD_UNROLL
+        for (int c = 0; c < channels; c++) sum[c][t] += value * simd_load(w + c * CHANNEL_BLOCK);
+      }
     }
   }
   SIMD_UNROLL
@@ -136,16 +148,30 @@ static void add_source(struct strip *strip, struct gathered *gathered,
   if (gathered->rows > 0) flush(strip, gathered, packing);
 }
 
+static inline __attribute__((always_inline)) void store_tile(const struct conv_target *target,
+                                                             const float sums[TILE], float bias,
+                                                             float *to, const int width) {
+  float values[TILE];
+  for (int t = 0; t < width; t++) {
+    float value = sums[t] + bias;
+    values[t] = value > 0 ? value : value * target->slope;
+  }
+  if (target->add)
+    for (int t = 0; t < width; t++) values[t] += to[t];
+  memcpy(to, values, sizeof(float) * (size_t)width);
+}
+
 static void store_sums(const struct conv_target *target, const struct strip *strip) {
   struct shape s = target->tensor->shape;
-  int left = s.w - strip->w, width = left < strip->tiles * TILE ? left : strip->tiles * TILE;
   for (int c = 0; c < s.c; c++) {
     float *to = target->data + tensor_at(target->tensor, strip->n, c, strip->d, strip->h, strip->w);
     float bias = target->bias ? target->bias[c] : 0;
-    for (int t = 0; t < width; t++) {
-      float value = strip->sums[t / TILE][c][t % TILE] + bias;
-      value = value > 0 ? value : value * target->slope;
-      to[t] = target->add ? to[t] + value : value;
+    for (int tile = 0; tile < strip->tiles; tile++, to += TILE) {
+      int left = s.w - strip->w - tile * TILE;
+      if (left >= TILE)
+        store_tile(target, strip->sums[tile][c], bias, to, TILE);
+      else
+        store_tile(target, strip->sums[tile][c], bias, to, left);
     }
   }
 }
@@ -162,19 +188,32 @@ static void compute_row(const struct conv_target *target, const struct conv_sour
   }
 }
 
+/* So many rows along h that the planes that the next d reads again are still in the cache. */
+static int find_band(const struct conv_source *sources, int count, int height) {
+  int64_t row = 0;
+  for (int i = 0; i < count; i++)
+    row += (int64_t)sources[i].packing.axis[0].taps[0] * sources[i].tensor->shape.w *
+           conv_packing_lane_blocks(&sources[i].packing) * CHANNEL_BLOCK * (int64_t)sizeof(float);
+  int64_t band = CACHE_BYTES / row;
+  if (band < LEAST_BAND) band = LEAST_BAND;
+  return band < height ? (int)band : height;
+}
+
 void SIMD_NAME(conv_planar)(const struct conv_target *target, const struct conv_source *sources,
                             int count) {
   struct shape s = target->tensor->shape;
+  int band = find_band(sources, count, s.h), bands = (s.h + band - 1) / band;
 #pragma omp parallel
   {
     struct gathered gathered;
     gathered.rows = 0;
-#pragma omp for schedule(static) collapse(3)
+#pragma omp for schedule(static) collapse(4)
     for (int n = 0; n < s.n; n++)
-      for (int d = 0; d < s.d; d++)
-        for (int h = 0; h < s.h; h++) {
-          struct strip strip = {.n = n, .d = d, .h = h};
-          compute_row(target, sources, count, &strip, &gathered);
-        }
+      for (int b = 0; b < bands; b++)
+        for (int d = 0; d < s.d; d++)
+          for (int row = 0; row < band; row++) {
+            struct strip strip = {.n = n, .d = d, .h = b * band + row};
+            if (strip.h < s.h) compute_row(target, sources, count, &strip, &gathered);
+          }
   }
 }

@@ -1,0 +1,198 @@
+/* Convolution of planar sources to a blocked target: for a tile of voxels along w all sums stay in
+ * registers while the rows of taps go by; each value is spread over a vector once for several taps.
+ */
+#include "kernels/conv/conv_image.h"
+
+enum {
+  PLANES_TOGETHER = 8,
+  MOST_TAPS = 4,
+#if defined SIMD_ISA_AVX512
+  MOST_WIDTH = 26,
+#elif defined SIMD_ISA_AVX2
+  MOST_WIDTH = 4,
+#else
+  MOST_WIDTH = 2,
+#endif
+};
+
+/* Taps `tap`, `tap` + step, ... of all rows for the voxels of a tile. */
+struct tile {
+  const struct conv_image_row *rows;
+  int count, block, tap;
+  const float *x;    /* of the first voxel in the slab */
+  const float *from; /* sums so far, or the bias of all voxels */
+  int from_step;
+  float *to;
+  float slope;
+  bool add;
+};
+
+static inline __attribute__((always_inline)) simd leaky(simd value, float slope) {
+  simd_int above = value > 0;
+  return (simd)((above & (simd_int)value) | (~above & (simd_int)(value * slope)));
+}
+
+static inline __attribute__((always_inline)) void finish(const struct tile *tile, int at,
+                                                         simd value) {
+  if (tile->slope != 1) value = leaky(value, tile->slope);
+  if (tile->add) value += simd_load(tile->to + at);
+  simd_store(tile->to + at, value);
+}
+
+/* taps, step and width are constants to the compiler. */
+static inline __attribute__((always_inline)) void accumulate(const struct tile *tile,
+                                                             const int taps, const int step,
+                                                             const int width) {
+  simd sum[MOST_WIDTH][SIMD_PER_BLOCK], weight[MOST_TAPS][SIMD_PER_BLOCK];
+  SIMD_UNROLL
+  for (int t = 0; t < width; t++) SIMD_UNROLL
+  for (int p = 0; p < SIMD_PER_BLOCK; p++)
+    sum[t][p] = simd_load(tile->from + t * tile->from_step + p * SIMD_WIDTH);
+  for (const struct conv_image_row *row = tile->rows; row < tile->rows + tile->count; row++) {
+    const float *x = tile->x + row->at + tile->tap;
+    const float *w = row->w + row->block_stride * tile->block + tile->tap * CHANNEL_BLOCK;
+    SIMD_UNROLL
+    for (int k = 0; k < taps; k++) SIMD_UNROLL
+    for (int p = 0; p < SIMD_PER_BLOCK; p++)
+      weight[k][p] = simd_load(w + k * step * CHANNEL_BLOCK + p * SIMD_WIDTH);
+    SIMD_UNROLL
+    for (int v = 0; v < width + taps - 1; v++) {
+      simd value = simd_all(x[v * step]);
+      SIMD_UNROLL
+      for (int k = 0; k < taps; k++) SIMD_UNROLL
+      for (int p = 0; p < SIMD_PER_BLOCK; p++)
+        if (v >= k && v - k < width) sum[v - k][p] += value * weight[k][p];
+    }
+  }
+  SIMD_UNROLL
+  for (int t = 0; t < width; t++) SIMD_UNROLL
+  for (int p = 0; p < SIMD_PER_BLOCK; p++)
+    finish(tile, t * CHANNEL_BLOCK + p * SIMD_WIDTH, sum[t][p]);
+}
+
+// clang-format off
+#define DEFINE(k, s, t)                                                                           \
+  static void accumulate_##k##_##s##_##t(const struct tile *tile) { accumulate(tile, k, s, t); }
+#define NAME(k, s, t) [k - 1][s - 1][t - 1] = accumulate_##k##_##s##_##t,
+#define WIDTHS_TO_2(DO, k, s) DO(k, s, 1) DO(k, s, 2)
+#define WIDTHS_TO_4(DO, k, s) WIDTHS_TO_2(DO, k, s) DO(k, s, 3) DO(k, s, 4)
+#define WIDTHS_TO_26(DO, k, s)                                                                    \
+  WIDTHS_TO_4(DO, k, s) DO(k, s, 5) DO(k, s, 6) DO(k, s, 7) DO(k, s, 8) DO(k, s, 10)              \
+  DO(k, s, 12) DO(k, s, 14) DO(k, s, 16) DO(k, s, 18) DO(k, s, 20) DO(k, s, 22) DO(k, s, 24)      \
+  DO(k, s, 26)
+#if defined SIMD_ISA_AVX512
+#define WIDTHS(DO, k, s) WIDTHS_TO_26(DO, k, s)
+#elif defined SIMD_ISA_AVX2
+#define WIDTHS(DO, k, s) WIDTHS_TO_4(DO, k, s)
+#else
+#define WIDTHS(DO, k, s) WIDTHS_TO_2(DO, k, s)
+#endif
+#define ALL(DO)                                                                                   \
+  WIDTHS(DO, 1, 1) WIDTHS(DO, 2, 1) WIDTHS(DO, 3, 1) WIDTHS(DO, 4, 1)                             \
+  WIDTHS(DO, 1, 2) WIDTHS(DO, 2, 2) WIDTHS(DO, 3, 2) WIDTHS(DO, 4, 2)
+ALL(DEFINE)
+typedef void accumulate_function(const struct tile *tile);
+static accumulate_function *const functions[MOST_TAPS][2][MOST_WIDTH] = {ALL(NAME)};
+// clang-format on
+
+/* The width of the first tile of so many voxels: above 8 even ones are there. */
+static int tile_width(int voxels) {
+  int tiles = (voxels + MOST_WIDTH - 1) / MOST_WIDTH, width = (voxels + tiles - 1) / tiles;
+  if (width <= 8 || width % 2 == 0) return width;
+  return tiles > 1 ? width + 1 : width - 7;
+}
+
+/* Runs of taps that share values: neighbours at step 1, every second one at step 2. */
+struct runs {
+  int count, tap[CONV_IMAGE_TAPS], taps[CONV_IMAGE_TAPS];
+};
+
+static struct runs find_runs(int taps, int step) {
+  struct runs runs = {0};
+  for (int parity = 0; parity < step; parity++)
+    for (int left = (taps - parity + step - 1) / step, tap = parity; left > 0;) {
+      int most = left > MOST_TAPS && left < 2 * MOST_TAPS ? (left + 1) / 2 : MOST_TAPS;
+      int now = left < most ? left : most;
+      runs.tap[runs.count] = tap;
+      runs.taps[runs.count++] = now;
+      tap += now * step;
+      left -= now;
+    }
+  return runs;
+}
+
+/* What all tiles of a pass have in common. */
+struct pass {
+  const struct conv_target *target;
+  struct conv_image image;
+  struct runs runs;
+  int blocks, chunk; /* chunk: planes that share a ring */
+};
+
+static void compute_tile(const struct pass *pass, struct tile tile, int width, float *to) {
+  float sums[MOST_WIDTH * CHANNEL_BLOCK];
+  const struct runs *runs = &pass->runs;
+  for (int i = 0; i < runs->count; i++) {
+    bool last = i == runs->count - 1;
+    tile.tap = runs->tap[i];
+    tile.to = last ? to : sums;
+    tile.slope = last ? pass->target->slope : 1;
+    tile.add = last && pass->target->add;
+    functions[runs->taps[i] - 1][pass->image.step[2] - 1][width - 1](&tile);
+    tile.from = sums;
+    tile.from_step = CHANNEL_BLOCK;
+  }
+}
+
+static void compute_row(const struct pass *pass, const struct conv_image_row *rows, const float *x,
+                        int n, int d, int h) {
+  static const float zeros[CHANNEL_BLOCK];
+  const struct conv_target *target = pass->target;
+  struct tile tile = {.rows = rows, .count = pass->image.row_count};
+  int extent = target->tensor->shape.w;
+  for (int w = 0, width; w < extent; w += width) {
+    width = tile_width(extent - w);
+    tile.x = x + w * pass->image.step[2];
+    for (tile.block = 0; tile.block < pass->blocks; tile.block++) {
+      tile.from = target->bias ? target->bias + tile.block * CHANNEL_BLOCK : zeros;
+      tile.from_step = 0;
+      compute_tile(
+          pass, tile, width,
+          target->data + tensor_at(target->tensor, n, tile.block * CHANNEL_BLOCK, d, h, w));
+    }
+  }
+}
+
+/* One band of the planes of a chunk. */
+static void compute_band(const struct pass *pass, float *slab, int n, int first, int band) {
+  const struct conv_image *image = &pass->image;
+  struct conv_image_row rows[CONV_IMAGE_ROWS];
+  int last = first + pass->chunk < image->target.d ? first + pass->chunk : image->target.d;
+  for (int d = first; d < last; d++) {
+    conv_image_fill(image, slab, n, d, band, d == first);
+    conv_image_find_rows(image, d, rows);
+    for (int h = 0; h < conv_image_band_rows(image, band); h++)
+      compute_row(pass, rows, slab + (int64_t)h * image->step[1] * image->width, n, d,
+                  band * image->band + h);
+  }
+}
+
+void SIMD_NAME(conv_image)(const struct conv_target *target, const struct conv_source *sources,
+                           int count) {
+  struct shape s = target->tensor->shape;
+  struct pass pass = {.target = target,
+                      .image = conv_image_open(target->tensor, sources, count),
+                      .blocks = tensor_stored_channels(target->tensor) / CHANNEL_BLOCK,
+                      .chunk = PLANES_TOGETHER};
+  pass.runs = find_runs(pass.image.taps[2], pass.image.step[2]);
+  int chunks = (s.d + pass.chunk - 1) / pass.chunk;
+#pragma omp parallel
+  {
+    float slab[CONV_IMAGE_FLOATS];
+#pragma omp for schedule(static) collapse(3)
+    for (int n = 0; n < s.n; n++)
+      for (int chunk = 0; chunk < chunks; chunk++)
+        for (int band = 0; band < pass.image.bands; band++)
+          compute_band(&pass, slab, n, chunk * pass.chunk, band);
+  }
+}
