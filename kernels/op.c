@@ -52,8 +52,14 @@ bool op_kernel_fits(const struct kernel *kernel, const struct node *node) {
          (!kernel->applies || kernel->applies(node));
 }
 
+static bool is_called(const struct kernel *kernel, const char *name) {
+  size_t length = strlen(name);
+  return strncmp(name, kernel->name, length) == 0 &&
+         (kernel->name[length] == '\0' || kernel->name[length] == '_');
+}
+
 bool op_kernel_eligible(const struct kernel *kernel, const struct node *node, const char *name) {
-  if (name && strcmp(name, kernel->name) != 0) return false;
+  if (name && !is_called(kernel, name)) return false;
   return op_kernel_fits(kernel, node) && (name || !kernel->pays || kernel->pays(node));
 }
 

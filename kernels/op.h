@@ -154,13 +154,13 @@ CHECKED enum status node_infer(struct node *node);
 extern const struct op *const ops[];
 CHECKED enum status op_find(const char *name, const struct op **op);
 
-/* The best kernel for a node's device and dtype, or the best called `name` (NULL: no choice).
+/* The best eligible kernel for a node's device and dtype.
  * STATUS_USAGE with the names there are when there is no such kernel or it does not apply. */
 CHECKED enum status op_choose_kernel(const struct node *node, const char *name,
                                      const struct kernel **kernel);
 
 /* Whether a kernel computes a node; whether it may be chosen for it, where kernels called `name`
- * (NULL: no choice) are wanted. */
+ * are wanted: "direct" is also direct_avx512, direct_avx2 and so on; NULL: no choice. */
 bool op_kernel_fits(const struct kernel *kernel, const struct node *node);
 bool op_kernel_eligible(const struct kernel *kernel, const struct node *node, const char *name);
 
