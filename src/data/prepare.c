@@ -175,6 +175,7 @@ static enum status run_stages(struct preparation *preparation, int *lock) {
 }
 
 static void close_all(struct preparation *preparation) {
+  prepare_forget(preparation);
   for (int i = 0; preparation->records && i < preparation->source_count; i++)
     free(preparation->records[i].reason);
   for (int i = 0; i < preparation->existing_count; i++) shard_close(&preparation->existing[i]);

@@ -6,13 +6,16 @@
 #include "data/prepare.h"
 #include "data/shard.h"
 #include "data/structures.h"
+#include "data/subject.h"
 
 /* What the survey found out about a subject. */
 struct survey_record {
   char *reason; /* why it cannot be used; NULL when it can */
+  bool failed;  /* it cannot be used; also when there was no memory for the reason */
   uint32_t source_checksum, label_source_checksum;
   int extent[3]; /* of its target grid, without padding */
   int largest_label;
+  struct subject_volumes kept; /* as they were read, where they were kept in memory; else zeroed */
 };
 
 struct preparation {
@@ -32,6 +35,7 @@ struct preparation {
   int shard_count;
   bool *stale; /* which of them must be written */
   int stale_count;
+  size_t room; /* bytes of volumes that this rank may still keep in memory */
 };
 
 /* Reads the shards that the master's folder holds from an earlier run; unreadable ones count as
@@ -42,6 +46,21 @@ CHECKED enum status prepare_find_existing(struct preparation *preparation);
  * why it cannot be used. What an existing shard holds of the same bytes and settings is not read
  * again. */
 CHECKED enum status prepare_survey(struct preparation *preparation);
+
+/* Collective. How much memory prepare_keep may use. */
+void prepare_find_room(struct preparation *preparation);
+
+/* Keeps a subject's volumes, or closes them where there is no room. Any thread may call this. */
+void prepare_keep(struct preparation *preparation, struct survey_record *record,
+                  struct subject_volumes *volumes);
+
+/* The volumes of a subject: those that the survey kept, else read again. They are the caller's
+ * (subject_close). */
+CHECKED enum status prepare_take(const struct preparation *preparation, int source,
+                                 struct subject_volumes *volumes);
+
+/* Frees what the survey kept. */
+void prepare_forget(struct preparation *preparation);
 
 /* Gives a reason to subjects whose extent differs from that of most, on axes where data.grid does
  * not let it;

@@ -38,7 +38,7 @@ static const struct shard_subject *find_known(const struct preparation *preparat
   return NULL;
 }
 
-static enum status look(const struct preparation *preparation, const struct subject_source *source,
+static enum status look(struct preparation *preparation, const struct subject_source *source,
                         struct survey_record *record) {
   TRY(subject_checksum_image(source, &record->source_checksum));
   const struct structure_list *structures = &preparation->structures;
@@ -58,7 +58,10 @@ static enum status look(const struct preparation *preparation, const struct subj
   enum status status =
       source->masks ? subject_check_masks(preparation->config, source, structures, &volumes.image)
                     : STATUS_OK;
-  subject_close(&volumes);
+  if (status)
+    subject_close(&volumes);
+  else
+    prepare_keep(preparation, record, &volumes);
   return status;
 }
 
@@ -100,21 +103,41 @@ static enum status parse_record(struct preparation *preparation, const char *lin
   return STATUS_OK;
 }
 
-static enum status look_at_share(struct preparation *preparation, FILE *out) {
-  const struct prepare_team *team = preparation->team;
+/* In the calling thread, whose trace is cleared. */
+static void find_out(struct preparation *preparation, int index) {
+  struct survey_record *record = &preparation->records[index];
+  if (look(preparation, &preparation->sources[index], record) == STATUS_OK) return;
+  record->reason = strdup(status_message());
+  record->failed = true;
+  status_clear();
+}
+
+/* One file per thread: a file is unpacked by one thread, the others would wait. */
+static void look_at_files(struct preparation *preparation, int first, int next) {
   struct progress progress = {0};
-  progress_start(&progress, "check", preparation->source_count);
-  for (int i = team->rank; i < preparation->source_count; i += team->size) {
-    struct survey_record *record = &preparation->records[i];
-    if (look(preparation, &preparation->sources[i], record) != STATUS_OK) {
-      record->reason = strdup(status_message());
-      status_clear();
-      REQUIRE(record->reason, STATUS_FAILED, "out of memory");
-    }
-    TRY(print_record(out, i, record));
-    progress_update(&progress, i + 1, preparation->sources[i].id);
+  progress_start(&progress, "check", next - first);
+#pragma omp parallel for schedule(dynamic, 1) if (next - first > 1)
+  for (int i = first; i < next; i++) {
+    find_out(preparation, i);
+#pragma omp critical(prepare_progress)
+    progress_update(&progress, progress.done + 1, preparation->sources[i].id);
   }
   progress_finish(&progress, "");
+}
+
+/* Subjects that lie beside each other in the list, since they will lie beside each other in the
+ * shards: as prepare_write divides those among ranks, if all subjects are good. */
+static enum status look_at_share(struct preparation *preparation, FILE *out) {
+  const struct prepare_team *team = preparation->team;
+  int64_t count = preparation->source_count;
+  int first = (int)(count * team->rank / team->size);
+  int next = (int)(count * (team->rank + 1) / team->size);
+  look_at_files(preparation, first, next);
+  for (int i = first; i < next; i++) {
+    const struct survey_record *record = &preparation->records[i];
+    REQUIRE(!record->failed || record->reason, STATUS_FAILED, "out of memory");
+    TRY(print_record(out, i, record));
+  }
   return STATUS_OK;
 }
 
@@ -144,6 +167,7 @@ enum status prepare_survey(struct preparation *preparation) {
   const struct prepare_team *team = preparation->team;
   char *mine = NULL, *all = NULL;
   size_t bytes;
+  prepare_find_room(preparation);
   FILE *out = open_memstream(&mine, &bytes);
   enum status status = out ? look_at_share(preparation, out)
                            : status_fail(STATUS_FAILED, __FILE__, __LINE__, "out of memory");

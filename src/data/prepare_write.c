@@ -123,9 +123,10 @@ static const struct subject_source *find_source(const struct preparation *prepar
 static enum status process(const struct preparation *preparation, const struct shard *shard,
                            int row, struct voxels *voxels, struct outcome *outcome) {
   const struct subject_source *source = find_source(preparation, shard->subjects[row].id);
-  const int *extent = preparation->records[source - preparation->sources].extent;
+  int number = (int)(source - preparation->sources);
+  const int *extent = preparation->records[number].extent;
   struct subject_volumes volumes;
-  TRY(subject_read(preparation->config, source, &volumes));
+  TRY(prepare_take(preparation, number, &volumes));
   enum status status = STATUS_OK;
   if (memcmp(volumes.target.extent, extent, sizeof volumes.target.extent) != 0 ||
       (volumes.label.values && volumes.largest_label >= shard->counted))
@@ -174,6 +175,17 @@ static enum status share_outcomes(const struct group *group, struct shard *shard
   return STATUS_OK;
 }
 
+static enum status put(struct shard_writer *writer, int row, const struct voxels *voxels) {
+  const void *const values[SHARD_ARRAY_COUNT] = {[SHARD_IMAGE] = voxels->image,
+                                                 [SHARD_LABEL] = voxels->label,
+                                                 [SHARD_MASK] = voxels->masks.bits,
+                                                 [SHARD_SLICE_VOXELS] = counts_of(voxels),
+                                                 [SHARD_SLICE_STRUCTURES] = voxels->masks.slices,
+                                                 [SHARD_SLICE_CHECKSUM] = voxels->slice_checksum,
+                                                 [SHARD_STRUCTURE_VOXELS] = voxels->masks.voxels};
+  return shard_writer_put(writer, row, values);
+}
+
 /* Subjects first .. first + size - 1, one per rank. *stop: some rank of the group failed. */
 static enum status write_round(const struct preparation *preparation, const struct group *group,
                                struct shard_writer *writer, struct shard *shard, int first,
@@ -186,14 +198,7 @@ static enum status write_round(const struct preparation *preparation, const stru
   enum status status = row < 0 ? STATUS_OK : process(preparation, shard, row, &voxels, outcome);
   *stop = !agree(group, status);
   if (!*stop) {
-    const void *const values[SHARD_ARRAY_COUNT] = {[SHARD_IMAGE] = voxels.image,
-                                                   [SHARD_LABEL] = voxels.label,
-                                                   [SHARD_MASK] = voxels.masks.bits,
-                                                   [SHARD_SLICE_VOXELS] = counts_of(&voxels),
-                                                   [SHARD_SLICE_STRUCTURES] = voxels.masks.slices,
-                                                   [SHARD_SLICE_CHECKSUM] = voxels.slice_checksum,
-                                                   [SHARD_STRUCTURE_VOXELS] = voxels.masks.voxels};
-    status = shard_writer_put(writer, row, values);
+    status = put(writer, row, &voxels);
     *stop = !agree(group, status);
   }
   free_voxels(&voxels);
@@ -203,19 +208,72 @@ static enum status write_round(const struct preparation *preparation, const stru
   return status;
 }
 
-static enum status write_rounds(const struct preparation *preparation, const struct group *group,
-                                struct shard_writer *writer, struct shard *shard,
-                                struct progress *progress) {
+/* Round by round, the ranks of a group in step. */
+static enum status write_together(const struct preparation *preparation, const struct group *group,
+                                  struct shard_writer *writer, struct shard *shard,
+                                  struct progress *progress) {
   enum status status = STATUS_OK;
   bool stop = false;
   for (int first = 0; first < shard->subject_count && !stop; first += group->size) {
     status = write_round(preparation, group, writer, shard, first, &stop);
     progress_update(progress, progress->done + group->size, shard->subjects[first].id);
   }
-  if (stop)
-    shard_writer_abandon(writer);
-  else
-    status = shard_writer_finish(writer);
+  return status;
+}
+
+/* The first failure of several threads, with its trace. */
+struct failure {
+  enum status status;
+  char *trace;
+};
+
+static void keep_failure(struct failure *failure, enum status status) {
+  if (!status || failure->status) return;
+  failure->status = status;
+  failure->trace = strdup(status_trace());
+}
+
+static void write_row(const struct preparation *preparation, struct shard_writer *writer,
+                      struct shard *shard, int row, struct progress *progress,
+                      struct failure *failure) {
+  struct voxels voxels = {0};
+  struct outcome outcome = {0};
+  enum status status = process(preparation, shard, row, &voxels, &outcome);
+#pragma omp critical(prepare_writer)
+  {
+    if (!status && !failure->status) status = put(writer, row, &voxels);
+    if (!status) status = keep_outcome(&shard->subjects[row], &outcome);
+    keep_failure(failure, status);
+    progress_update(progress, progress->done + 1, shard->subjects[row].id);
+  }
+  free_voxels(&voxels);
+}
+
+/* By this rank alone: one subject per thread, of which one at a time writes. */
+static enum status write_by_threads(const struct preparation *preparation,
+                                    struct shard_writer *writer, struct shard *shard,
+                                    struct progress *progress) {
+  struct failure failure = {STATUS_OK, NULL};
+#pragma omp parallel for schedule(dynamic, 1) if (shard->subject_count > 1)
+  for (int row = 0; row < shard->subject_count; row++) {
+    enum status before;
+#pragma omp critical(prepare_writer)
+    before = failure.status;
+    if (!before) write_row(preparation, writer, shard, row, progress, &failure);
+  }
+  if (!failure.status) return STATUS_OK;
+  status_restore(failure.trace ? failure.trace : "out of memory");
+  free(failure.trace);
+  return failure.status;
+}
+
+static enum status write_rows(const struct preparation *preparation, const struct group *group,
+                              struct shard_writer *writer, struct shard *shard,
+                              struct progress *progress) {
+  enum status status = group->size > 1 ? write_together(preparation, group, writer, shard, progress)
+                                       : write_by_threads(preparation, writer, shard, progress);
+  if (agree(group, status)) return shard_writer_finish(writer);
+  shard_writer_abandon(writer);
   return status;
 }
 
@@ -227,7 +285,7 @@ static enum status write_shard(const struct preparation *preparation, const stru
   bool opened = agree(group, status);
   if (!opened && !status) shard_writer_abandon(&writer);
   if (!opened) return status;
-  return write_rounds(preparation, group, &writer, shard, progress);
+  return write_rows(preparation, group, &writer, shard, progress);
 }
 
 /* The subjects of the stale shards that this rank's group writes: every `step`th, from `first`. */

@@ -39,13 +39,7 @@ static float *channel_of(const struct volume *image, int channel) {
 
 /* range: lowest, highest */
 static void find_range(const struct volume *image, int channel, float range[2]) {
-  size_t count = volume_count(image);
-  const float *values = channel_of(image, channel);
-  range[0] = range[1] = values[0];
-  for (size_t i = 1; i < count; i++) {
-    if (values[i] < range[0]) range[0] = values[i];
-    if (values[i] > range[1]) range[1] = values[i];
-  }
+  volume_find_range(channel_of(image, channel), volume_count(image), range);
 }
 
 static enum status normalise(const struct config *config, struct volume *image, int channel) {

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 #include "volume/vector.h"
+#include "volume/volume.h"
 
 enum { LANES = 16, GROUP = 4, BLOCK = 1 << 20 };
 typedef float floats __attribute__((vector_size(4 * LANES)));
@@ -41,6 +42,12 @@ struct scan scan_values(const float *values, size_t count) {
     scan.nonfinite += !isfinite(values[n]);
   }
   return scan;
+}
+
+void volume_find_range(const float *values, size_t count, float range[2]) {
+  struct scan scan = scan_values(values, count);
+  range[0] = scan.low;
+  range[1] = scan.high;
 }
 
 VECTOR_LOOP bool scan_is_whole(const float *values, size_t count) {

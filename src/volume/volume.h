@@ -122,6 +122,9 @@ struct grid volume_get_grid(const struct volume *volume);
 /* extent[0] * extent[1] * extent[2], the voxels of one channel. */
 size_t volume_count(const struct volume *volume);
 
+/* The lowest and the highest of count values; NaN is passed over. */
+void volume_find_range(const float *values, size_t count, float range[2]);
+
 /* Permutes and flips the axes so that the orientation is `code` ("RAS", "LPS", ...): exact, no
  * interpolation; the affine follows. */
 CHECKED enum status volume_reorient(struct volume *volume, const char *code);
