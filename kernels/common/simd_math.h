@@ -19,11 +19,14 @@ static inline simd_int simd_from_bytes(const unsigned char *from) {
   return __builtin_convertvector(*(const simd_bytes *)from, simd_int);
 }
 
-/* The lanes one after another. */
+/* The lanes in double: halves are added until one is left. */
 static inline double simd_total(simd value) {
-  double sum = 0;
-  for (int lane = 0; lane < SIMD_WIDTH; lane++) sum += value[lane];
-  return sum;
+  double lanes[SIMD_WIDTH];
+  for (int lane = 0; lane < SIMD_WIDTH; lane++) lanes[lane] = value[lane];
+  SIMD_UNROLL
+  for (int half = SIMD_WIDTH / 2; half > 0; half /= 2)
+    for (int lane = 0; lane < half; lane++) lanes[lane] += lanes[lane + half];
+  return lanes[0];
 }
 
 /* Coefficients of S. Moshier's Cephes library (expf, logf), netlib.org/cephes. */
