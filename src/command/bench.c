@@ -4,15 +4,15 @@
 #include "command/options.h"
 
 struct request {
-  const char *steps, *largest;
-  bool all;
+  const char *steps, *largest, *seconds;
+  bool all, whole;
 };
 
 static enum status measure_steps(const struct config *config, struct comm *comm,
                                  const struct request *request) {
   long steps = 5;
   if (request->steps) TRY(options_number("--steps", request->steps, 1, BENCH_MOST_STEPS, &steps));
-  return bench_steps(config, comm, (int)steps);
+  return bench_steps(config, comm, (int)steps, request->whole);
 }
 
 static enum status measure_operators(const struct config *config, struct comm *comm,
@@ -27,11 +27,21 @@ static enum status measure_comm(const struct config *config, struct comm *comm,
   return bench_comm(config, comm, (int64_t)largest << 20);
 }
 
+static enum status measure_data(const struct config *config, struct comm *comm,
+                                const struct request *request) {
+  double seconds = 0;
+  TRY(options_real("--seconds", request->seconds, false, &seconds));
+  return bench_data(config, comm, seconds);
+}
+
 /* The word before the config; the first needs none. */
 static const struct benchmark {
   const char *word;
   enum status (*run)(const struct config *config, struct comm *comm, const struct request *request);
-} benchmarks[] = {{"", measure_steps}, {"ops", measure_operators}, {"comm", measure_comm}};
+} benchmarks[] = {{"", measure_steps},
+                  {"ops", measure_operators},
+                  {"comm", measure_comm},
+                  {"data", measure_data}};
 
 static const struct benchmark *find_benchmark(struct invocation *invocation) {
   for (size_t i = 1; i < sizeof benchmarks / sizeof *benchmarks && invocation->count > 0; i++) {
@@ -45,10 +55,10 @@ static const struct benchmark *find_benchmark(struct invocation *invocation) {
 
 static enum status bench_command(const struct invocation *invocation) {
   struct request request = {0};
-  const struct option options[] = {{"--steps", &request.steps, NULL},
-                                   {"--all", NULL, &request.all},
-                                   {"--largest", &request.largest, NULL},
-                                   {0}};
+  const struct option options[] = {
+      {"--steps", &request.steps, NULL},     {"--all", NULL, &request.all},
+      {"--whole", NULL, &request.whole},     {"--largest", &request.largest, NULL},
+      {"--seconds", &request.seconds, NULL}, {0}};
   struct invocation rest = *invocation;
   const struct benchmark *benchmark = find_benchmark(&rest);
   struct config config;
@@ -62,11 +72,13 @@ static enum status bench_command(const struct invocation *invocation) {
 extern const struct command command_bench;
 const struct command command_bench = {
     .name = "bench",
-    .usage = "[ops|comm] CONFIG [--steps N] [--all] [--largest MIB] [key=value ...]",
+    .usage =
+        "[ops|comm|data] CONFIG [--steps N] [--whole] [--all] [--largest MIB] [--seconds S] "
+        "[key=value ...]",
     .help =
         "time of training steps on random images, by operator, and one line of JSON; "
         "ops: each kind of layer against the machine's peak; comm: the reduction over several "
-        "ranks, by size",
+        "ranks, by size; data: loading, and whether slots of S seconds would wait for it",
     .run = bench_command,
     .parallel = true,
 };

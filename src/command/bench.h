@@ -11,8 +11,10 @@
 enum { BENCH_MOST_STEPS = 1000 };
 
 /* Training steps on random images: seconds, the share of each operator, memory; with several ranks
- * also what the reduction costs. */
-CHECKED enum status bench_steps(const struct config *config, struct comm *comm, int steps);
+ * also what the reduction costs; `whole`: also steps of all slots with all that ranks do together.
+ */
+CHECKED enum status bench_steps(const struct config *config, struct comm *comm, int steps,
+                                bool whole);
 
 /* One slot of training on random images. */
 struct bench_slot {
@@ -36,6 +38,11 @@ CHECKED enum status bench_operators(const struct config *config, struct comm *co
  * network's own size, exact and fast: seconds of the slowest rank, bytes per second, the straight
  * line through them. Several ranks. */
 CHECKED enum status bench_comm(const struct config *config, struct comm *comm, int64_t largest);
+
+/* Copying memory, subjects from mapped shards, loading samples, each in bytes per second; and what
+ * share of its time training would wait for samples with slots of so many seconds (0: measured
+ * here, too). For a config whose data have been prepared. One process only. */
+CHECKED enum status bench_data(const struct config *config, struct comm *comm, double slot_seconds);
 
 /* The machine of this rank as JSON; peak may be NULL. NULL without memory. */
 json_t *bench_machine(const struct device *device, const struct peak *peak);

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include "base/random.h"
 #include "command/bench.h"
+#include "command/bench_whole.h"
 #include "command/machine.h"
 #include "command/reduction.h"
 #include "command/sketch.h"
@@ -24,7 +25,8 @@ struct bench {
   size_t block_bytes, free_before; /* bytes of the device's memory that were free at first */
   double *row;                     /* what the batch adds to sums */
   double seconds[BENCH_MOST_STEPS];
-  json_t *kinds; /* of steps, with their shares */
+  const struct run_hooks *hooks; /* of backward; NULL: none */
+  json_t *kinds;                 /* of steps, with their shares */
 };
 
 /* Images of uniform noise, labels of every class: the time does not depend on what they show. */
@@ -135,7 +137,7 @@ static enum status one_slot(struct bench *bench) {
     TRY(sums_give(sums, &run->stream, bench->row, 1));
   }
   TRY(run_forward(run));
-  return run_backward(run, 1.0, NULL);
+  return run_backward(run, 1.0, bench->hooks);
 }
 
 static enum status update(struct bench *bench) {
@@ -242,10 +244,10 @@ static json_t *describe_steps(const struct bench *bench, int steps) {
                    flops * 1e-9 / median);
 }
 
-static enum status print_json(struct bench *bench, int steps, json_t *reduction) {
+static enum status print_json(struct bench *bench, int steps, json_t *more) {
   json_t *result = describe_steps(bench, steps), *memory = describe_memory(bench);
   if (result && memory) json_object_update(result, memory);
-  if (result && reduction) json_object_update(result, reduction);
+  if (result && more) json_object_update(result, more);
   json_decref(memory);
   if (result) json_object_set(result, "kinds", bench->kinds);
   if (result) json_object_set_new(result, "machine", describe_machine(bench));
@@ -268,20 +270,49 @@ static enum status measure(struct bench *bench, int steps) {
   return run_timing(run, false);
 }
 
-static enum status measure_and_print(struct bench *bench, int steps) {
-  json_t *reduction = NULL;
-  TRY(measure(bench, steps));
-  if (bench->comm->size > 1) TRY(measure_reduction(bench, &reduction));
-  enum status status = bench->comm->rank == 0 ? print_json(bench, steps, reduction) : STATUS_OK;
-  json_decref(reduction);
+static enum status slot_with_hooks(void *context, const struct run_hooks *hooks) {
+  struct bench *bench = context;
+  bench->hooks = hooks;
+  enum status status = one_slot(bench);
+  bench->hooks = NULL;
   return status;
 }
 
-enum status bench_steps(const struct config *config, struct comm *comm, int steps) {
+static enum status update_whole(void *context) {
+  return update(context);
+}
+
+static enum status measure_whole(struct bench *bench, int steps, json_t **result) {
+  const struct bench_whole whole = {.config = bench->config,
+                                    .comm = bench->comm,
+                                    .run = &bench->sketch.training.run,
+                                    .gradients = bench->gradients,
+                                    .slot = slot_with_hooks,
+                                    .update = update_whole,
+                                    .context = bench};
+  json_t *figures = NULL;
+  TRY(bench_whole(&whole, steps, &figures));
+  if (!*result) *result = json_object();
+  json_object_set_new(*result, "whole", figures);
+  return STATUS_OK;
+}
+
+static enum status measure_and_print(struct bench *bench, int steps, bool whole) {
+  json_t *more = NULL;
+  TRY(measure(bench, steps));
+  enum status status = STATUS_OK;
+  if (bench->comm->size > 1) status = measure_reduction(bench, &more);
+  if (!status && whole) status = measure_whole(bench, steps, &more);
+  if (!status && bench->comm->rank == 0) status = print_json(bench, steps, more);
+  json_decref(more);
+  return status;
+}
+
+enum status bench_steps(const struct config *config, struct comm *comm, int steps, bool whole) {
   struct bench *bench = calloc(1, sizeof *bench);
   REQUIRE(bench, STATUS_FAILED, "bench: out of memory");
   enum status status = comm_agree(comm, bench_open(bench, config, comm));
-  if (!status) status = measure_and_print(bench, steps);
+  if (!status) status = measure_and_print(bench, steps, whole);
   bench_close(bench);
   free(bench);
   return status;

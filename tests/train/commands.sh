@@ -104,6 +104,9 @@ for part in '"ranks": 3' '"latency_seconds"' '"what": "gradient", "bytes": 12224
   tail -1 comm.txt | grep -qF "$part" || { cat comm.txt; fail "bench comm: expected $part"; }
 done
 expect_status 2 "$program" bench comm tiny.cfg 2> message
+shows '"waiting_share": ' "$program" bench data tiny.cfg --seconds 0.02
+for part in "of memcpy" "with 0.02 s per slot of 1 samples waits"; do grep -q "$part" output || { cat output; fail "bench data"; }; done
+expect_status 1 "$program" bench data tiny.cfg data.shards=nothing.h5 2> message
 shows "at once (comm.txt)" "$program" plan tiny.cfg --ranks 3 --measure 2 --comm comm.txt
 grep -q "(measured now, 2 slots" output || fail "plan: measured slots"
 echo "ok   bench"
