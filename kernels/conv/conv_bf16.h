@@ -1,5 +1,6 @@
 /* Convolution between blocked bfloat16 tensors by the processor's own products of pairs
- * (vdpbf16ps), summed in float32. Weights are rounded to bfloat16. There is code for AVX-512 only;
+ * (vdpbf16ps), summed in float32; it takes subnormal numbers for zeros. Weights are rounded to
+ * bfloat16. There is code for AVX-512 only;
  * whether the processor has the extension is asked at run time. */
 #pragma once
 #include "kernels/conv/conv_accumulate.h"
