@@ -28,30 +28,44 @@ struct piece {
   struct places axis[3];
 };
 
-/* As warp_axis_split; the voxels' indices run from `start` by `step`. */
-static void place_split(struct places *places, const float *u, int start, int step, int count) {
-  const float far = 1 << 28;
-  for (int i = 0; i < count; i++) {
-    float by = u[i] > -far ? u[i] : -far;
-    by = by < far ? by : far;
-    int whole = (int)by;
-    whole -= by < (float)whole;
-    places->low[i] = start + step * i + whole;
-    places->fraction[i] = by - (float)whole;
-    places->live[i] = 1;
-  }
+static const int lane_numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+/* As warp_axis_split, of a vector of voxels; their indices are `index`. */
+static inline void place_split(struct places *places, int i, simd by, simd_int index) {
+  const simd far = simd_all(1 << 28);
+  by = simd_select(by > -far, by, -far);
+  by = simd_select(by < far, by, far);
+  simd_int whole = __builtin_convertvector(by, simd_int);
+  whole += (simd_int)(by < __builtin_convertvector(whole, simd)); /* -1 where true */
+  *(simd_int *)(places->low + i) = index + whole;
+  simd_store(places->fraction + i, by - __builtin_convertvector(whole, simd));
+  simd_store(places->live + i, simd_all(1));
 }
 
 /* As warp_axis_clamp. */
-static void place_clamp(struct places *places, int extent, int count) {
-  for (int i = 0; i < count; i++) {
-    int low = places->low[i], last = extent - 1;
-    bool before = (low < 0) | ((low == 0) & (places->fraction[i] <= 0)), after = low >= last;
-    bool clamped = before | after;
-    low = after ? last : low;
-    places->low[i] = before ? 0 : low;
-    places->fraction[i] = clamped ? 0 : places->fraction[i];
-    places->live[i] = clamped ? 0 : 1;
+static inline void place_clamp(struct places *places, int i, int extent) {
+  simd_int low = *(const simd_int *)(places->low + i);
+  simd fraction = simd_load(places->fraction + i), none = {0};
+  simd_int before = (low < 0) | ((low == 0) & (simd_int)(fraction <= 0)), after = low >= extent - 1;
+  low = (after & (extent - 1)) | (~after & low);
+  *(simd_int *)(places->low + i) = ~before & low;
+  simd_store(places->fraction + i, simd_select(before | after, none, fraction));
+  simd_store(places->live + i, simd_select(before | after, none, simd_all(1)));
+}
+
+/* The voxels' indices run from `start` by `step`. Of a last part of a vector the rest is as if u
+ * were 0. */
+static void place(struct places *places, const float *u, int start, int step, int count, int extent,
+                  bool clamped) {
+  const simd_int numbers = *(const simd_int *)lane_numbers;
+  for (int i = 0; i < count; i += SIMD_WIDTH) {
+    simd by = {0};
+    if (count - i >= SIMD_WIDTH)
+      by = simd_load(u + i);
+    else
+      memcpy(&by, u + i, sizeof(float) * (size_t)(count - i));
+    place_split(places, i, by, start + step * (i + numbers));
+    if (clamped) place_clamp(places, i, extent);
   }
 }
 
@@ -61,8 +75,8 @@ static void piece_place(struct piece *piece, const struct sample *sample) {
   int64_t at = ((int64_t)piece->d * s->h + piece->h) * s->w + piece->begin;
   for (int a = 0; a < 3; a++) {
     const float *u = sample->u + a * shape_voxels(*s) + at;
-    place_split(&piece->axis[a], u, start[a], a == 2, piece->count);
-    if (sample->padding == WARP_BORDER) place_clamp(&piece->axis[a], extent[a], piece->count);
+    place(&piece->axis[a], u, start[a], a == 2, piece->count, extent[a],
+          sample->padding == WARP_BORDER);
   }
 }
 
