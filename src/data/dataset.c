@@ -8,6 +8,12 @@
 #include "base/file.h"
 #include "data/dataset_parts.h"
 
+#if !defined MADV_POPULATE_READ && defined __linux__
+#define MADV_POPULATE_READ 22 /* Linux 5.14; older ones refuse it */
+#endif
+
+enum { SMALL_BYTES = 256 << 20 };
+
 size_t dataset_array_bytes(const struct dataset *dataset, enum shard_array array) {
   size_t voxels =
       (size_t)dataset->extent[0] * (size_t)dataset->extent[1] * (size_t)dataset->extent[2];
@@ -134,9 +140,30 @@ uint64_t dataset_manifest(const struct dataset *dataset) {
   return dataset->manifest;
 }
 
+static size_t page_bytes(void) {
+  return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+void dataset_map_pages(const void *values, size_t bytes) {
+#ifdef MADV_POPULATE_READ
+  size_t inside = (uintptr_t)values % page_bytes();
+  madvise((unsigned char *)(uintptr_t)values - inside, bytes + inside, MADV_POPULATE_READ);
+#else
+  (void)values;
+  (void)bytes;
+#endif
+}
+
+/* What may stay mapped for good. */
+static bool is_small(const struct dataset *dataset) {
+  size_t bytes = 0;
+  for (int i = 0; i < dataset->map_count; i++) bytes += dataset->maps[i].bytes;
+  return bytes <= SMALL_BYTES;
+}
+
 /* Pages at the ends may hold a neighbour's voxels too: those are read again when touched. */
 static void release(const struct dataset_map *map, const void *data, size_t bytes) {
-  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  size_t page = page_bytes();
   size_t first = (size_t)((const unsigned char *)data - map->memory) / page * page;
   size_t next = (size_t)((const unsigned char *)data - map->memory) + bytes;
   madvise(map->memory + first, next - first, MADV_DONTNEED);
@@ -144,6 +171,7 @@ static void release(const struct dataset_map *map, const void *data, size_t byte
 
 void dataset_release_pages(const struct dataset *dataset, int subject) {
   const struct dataset_map *map = &dataset->maps[dataset->subjects[subject].map];
+  if (is_small(dataset)) return;
   for (int i = 0; i < SHARD_MAPPED_COUNT; i++) {
     enum shard_array array = (enum shard_array)i;
     const void *values = dataset_find_array(dataset, subject, array);

@@ -47,6 +47,7 @@ static size_t voxels_of(const struct dataset *dataset) {
 static enum status put(struct task_run *run, enum purpose purpose, int subject, const void *volume,
                        size_t bytes, void *const *inputs, int input) {
   bool keeps = run->kept && purpose == PURPOSE_TRAINING;
+  if (!keeps) dataset_map_pages(volume, bytes);
   TRY(dataset_verify(&run->dataset, subject));
   if (keeps) run->kept[input] = subject;
   if (keeps) return STATUS_OK;

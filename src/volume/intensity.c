@@ -66,8 +66,9 @@ static enum status apply_percentile(float *values, size_t count,
   REQUIRE(options->low < options->high, STATUS_USAGE,
           "percentile: expected low below high, found %g and %g", options->low, options->high);
   TRY(find_range(values, count, source, &low, &high));
-  TRY(intensity_percentile(values, count, options->low, options->nonzero, &low));
-  TRY(intensity_percentile(values, count, options->high, options->nonzero, &high));
+  const struct scan scan = {.low = (float)low, .high = (float)high};
+  TRY(percentile_of(values, count, &scan, options->low, options->nonzero, &low));
+  TRY(percentile_of(values, count, &scan, options->high, options->nonzero, &high));
   return map_range(values, count, low, high, source);
 }
 

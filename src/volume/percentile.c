@@ -130,15 +130,14 @@ static enum status finder_open(struct finder *finder) {
   return STATUS_OK;
 }
 
-enum status intensity_percentile(const float *values, size_t count, double percent, bool nonzero,
-                                 double *result) {
+enum status percentile_of(const float *values, size_t count, const struct scan *scan,
+                          double percent, bool nonzero, double *result) {
   REQUIRE(percent >= 0 && percent <= 100, STATUS_USAGE, "percentile: expected 0 to 100, found %g",
           percent);
   uint64_t used = 0;
-  struct scan scan = scan_values(values, count);
-  TRY(count_used(values, count, nonzero || scan.nonfinite, nonzero, &used));
+  TRY(count_used(values, count, nonzero || scan->nonfinite, nonzero, &used));
   if (!nonzero && (percent == 0 || percent == 100)) {
-    *result = (percent == 0 ? scan.low : scan.high) + 0.0f;
+    *result = (percent == 0 ? scan->low : scan->high) + 0.0f;
     return STATUS_OK;
   }
   struct finder finder = {.values = values, .count = count, .nonzero = nonzero};
@@ -151,4 +150,10 @@ enum status intensity_percentile(const float *values, size_t count, double perce
   double from = low, to = high;
   *result = weight < 0.5 ? from + (to - from) * weight : to - (to - from) * (1 - weight);
   return STATUS_OK;
+}
+
+enum status intensity_percentile(const float *values, size_t count, double percent, bool nonzero,
+                                 double *result) {
+  struct scan scan = scan_values(values, count);
+  return percentile_of(values, count, &scan, percent, nonzero, result);
 }

@@ -103,6 +103,13 @@ static enum status describe(struct reader *reader, const char *path,
   return header_place(header, policy, volume);
 }
 
+/* Whole numbers as they are in the file have no NaN among them. */
+static enum status clean(const struct reader *reader, const struct volume_policy *policy,
+                         struct volume *volume) {
+  bool plain = reader->header.type->is_integer && reader->slope == 1 && reader->inter == 0;
+  return plain && !policy->labels ? STATUS_OK : volume_clean(volume, policy);
+}
+
 static unsigned char *unpack(struct header *header) {
   return stream_unpack(&header->stream, (uint64_t)header->fields.vox_offset,
                        header->count * (size_t)header->type->bytes);
@@ -117,12 +124,12 @@ static enum status read_voxels(struct reader *reader, const struct volume_policy
   reader->content = unpack(header);
   if (reader->content) {
     turn_content(reader, volume);
-    return volume_clean(volume, policy);
+    return clean(reader, policy, volume);
   }
   TRY(allocate_slab(reader, volume));
   TRY(stream_skip(&header->stream, (uint64_t)header->fields.vox_offset, "voxel data"));
   TRY(read_slabs(reader, volume));
-  return volume_clean(volume, policy);
+  return clean(reader, policy, volume);
 }
 
 /* Past the last voxel to the end of the file. */

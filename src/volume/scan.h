@@ -2,6 +2,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
+#include "base/status.h"
 
 struct scan {
   float low, high;  /* of the numbers; INFINITY and -INFINITY without any */
@@ -18,3 +19,7 @@ bool scan_is_whole(const float *values, size_t count);
  * less. */
 size_t scan_between(const float *values, size_t count, float low, float high, float *between,
                     size_t room, size_t *below);
+
+/* intensity_percentile of values that were scanned before. */
+CHECKED enum status percentile_of(const float *values, size_t count, const struct scan *scan,
+                                  double percent, bool nonzero, double *result);
