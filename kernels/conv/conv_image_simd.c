@@ -24,7 +24,7 @@ struct tile {
   int from_step;
   float *to;
   float slope;
-  bool add;
+  bool add, stream; /* stream: past the caches */
 };
 
 static inline __attribute__((always_inline)) simd leaky(simd value, float slope) {
@@ -36,7 +36,10 @@ static inline __attribute__((always_inline)) void finish(const struct tile *tile
                                                          simd value) {
   if (tile->slope != 1) value = leaky(value, tile->slope);
   if (tile->add) value += simd_load(tile->to + at);
-  simd_store(tile->to + at, value);
+  if (tile->stream)
+    simd_stream(tile->to + at, value);
+  else
+    simd_store(tile->to + at, value);
 }
 
 /* taps, step and width are constants to the compiler. */
@@ -127,6 +130,7 @@ struct pass {
   struct conv_image image;
   struct runs runs;
   int blocks, chunk; /* chunk: planes that share a ring */
+  bool stream;
 };
 
 static void compute_tile(const struct pass *pass, struct tile tile, int width, float *to) {
@@ -138,6 +142,7 @@ static void compute_tile(const struct pass *pass, struct tile tile, int width, f
     tile.to = last ? to : sums;
     tile.slope = last ? pass->target->slope : 1;
     tile.add = last && pass->target->add;
+    tile.stream = last && pass->stream;
     functions[runs->taps[i] - 1][pass->image.step[2] - 1][width - 1](&tile);
     tile.from = sums;
     tile.from_step = CHANNEL_BLOCK;
@@ -177,13 +182,20 @@ static void compute_band(const struct pass *pass, float *slab, int n, int first,
   }
 }
 
+/* Whether the target is far larger than the caches and nothing but written. */
+static bool streams(const struct conv_target *target) {
+  return !target->add && tensor_bytes(target->tensor) >= SIMD_STREAM_BYTES &&
+         (uintptr_t)target->data % sizeof(float[CHANNEL_BLOCK]) == 0;
+}
+
 void SIMD_NAME(conv_image)(const struct conv_target *target, const struct conv_source *sources,
                            int count) {
   struct shape s = target->tensor->shape;
   struct pass pass = {.target = target,
                       .image = conv_image_open(target->tensor, sources, count),
                       .blocks = tensor_stored_channels(target->tensor) / CHANNEL_BLOCK,
-                      .chunk = PLANES_TOGETHER};
+                      .chunk = PLANES_TOGETHER,
+                      .stream = streams(target)};
   pass.runs = find_runs(pass.image.taps[2], pass.image.step[2]);
   int chunks = (s.d + pass.chunk - 1) / pass.chunk;
 #pragma omp parallel
@@ -194,5 +206,6 @@ void SIMD_NAME(conv_image)(const struct conv_target *target, const struct conv_s
       for (int chunk = 0; chunk < chunks; chunk++)
         for (int band = 0; band < pass.image.bands; band++)
           compute_band(&pass, slab, n, chunk * pass.chunk, band);
+    if (pass.stream) simd_flush();
   }
 }

@@ -4,7 +4,7 @@
 
 enum {
   TILE = SIMD_WIDTH == 16 ? 8 : 4, /* voxels; a power of two, at most SIMD_WIDTH */
-  MOST_TILES = 4,                  /* side by side along w, in a strip */
+  MOST_TILES = 6,                  /* side by side along w, in a strip */
   MOST_CHANNELS = 4,
   MOST_ROWS = 9,
   CACHE_BYTES = 1 << 19,
@@ -31,6 +31,10 @@ struct gathered {
   float edges[MOST_ROWS][MOST_TILES][EDGE_VOXELS * CHANNEL_BLOCK];
 };
 
+/* The voxels of a tile. */
+typedef float lanes __attribute__((vector_size(4 * TILE), aligned(4), may_alias));
+typedef int lane_masks __attribute__((vector_size(4 * TILE), aligned(4), may_alias));
+
 /* [a0 + a1, a2 + a3, ..., b0 + b1, ...] */
 static inline simd add_neighbours(simd a, simd b) {
 #if defined SIMD_ISA_AVX512
@@ -53,7 +57,7 @@ static inline __attribute__((always_inline)) void add_across(float *sums, simd s
   for (int width = TILE; width < SIMD_WIDTH; width *= 2) sum[0] = add_neighbours(sum[0], sum[0]);
   float across[SIMD_WIDTH];
   simd_store(across, sum[0]);
-  for (int t = 0; t < TILE; t++) sums[t] += across[t];
+  *(lanes *)sums += *(const lanes *)across;
 }
 
 /* In a register: gcc would rather load it for each multiplication. */
@@ -111,15 +115,38 @@ static void flush(struct strip *strip, struct gathered *gathered,
   gathered->rows = 0;
 }
 
-static void gather(struct strip *strip, struct gathered *gathered, const struct conv_source *source,
-                   const float *row, const float *w) {
+/* Tile `tile` of the taps of a row, copied with zeros around; returns whether it reaches outside.
+ */
+static bool gather_edge(const struct strip *strip, struct gathered *gathered, const float *row,
+                        int extent, int first, int length, int tile) {
+  int index = gathered->rows, from = strip->w + tile * TILE + first;
+  if (from >= 0 && from + length <= extent) return false;
+  gathered->taps[index].x[tile] =
+      conv_window(row, extent, CHANNEL_BLOCK, from, length, gathered->edges[index][tile]);
+  return true;
+}
+
+static void gather(const struct strip *strip, struct gathered *gathered,
+                   const struct conv_source *source, const float *row, const float *w) {
   const struct conv_axis *axis = &source->packing.axis[2];
-  int index = gathered->rows++;
-  gathered->taps[index].w = w;
-  for (int tile = 0; tile < strip->tiles; tile++)
-    gathered->taps[index].x[tile] = conv_window(
-        row, source->tensor->shape.w, CHANNEL_BLOCK, strip->w + tile * TILE + axis->first[0],
-        TILE - 1 + axis->taps[0], gathered->edges[index][tile]);
+  int extent = source->tensor->shape.w, first = axis->first[0], length = TILE - 1 + axis->taps[0];
+  struct taps *taps = &gathered->taps[gathered->rows];
+  const float *x = row + ((int64_t)strip->w + first) * CHANNEL_BLOCK;
+  taps->w = w;
+  for (int tile = 0; tile < strip->tiles; tile++) taps->x[tile] = x + tile * TILE * CHANNEL_BLOCK;
+  int left = 0, right = strip->tiles - 1;
+  while (left <= right && gather_edge(strip, gathered, row, extent, first, length, left)) left++;
+  while (right > left && gather_edge(strip, gathered, row, extent, first, length, right)) right--;
+  gathered->rows++;
+}
+
+/* Asks for the row below `row`, which the strip below will be the first to read. Inlined by force:
+ * gcc 12 removes calls of functions that do nothing but prefetch. */
+static inline __attribute__((always_inline)) void prefetch_below(const struct strip *strip,
+                                                                 int extent, const float *row) {
+  int end = strip->w + strip->tiles * TILE < extent ? strip->w + strip->tiles * TILE : extent;
+  for (int w = strip->w; w < end; w++)
+    __builtin_prefetch(row + ((int64_t)extent + w) * CHANNEL_BLOCK);
 }
 
 static void add_block(struct strip *strip, struct gathered *gathered,
@@ -133,8 +160,9 @@ static void add_block(struct strip *strip, struct gathered *gathered,
       int d = strip->d + a[0].first[0] + td, h = strip->h + a[1].first[0] + th;
       if (d < 0 || d >= s.d || h < 0 || h >= s.h) continue;
       if (gathered->rows == MOST_ROWS) flush(strip, gathered, packing);
-      gather(strip, gathered, source, conv_row(source->tensor, source->data, strip->n, block, d, h),
-             w);
+      const float *row = conv_row(source->tensor, source->data, strip->n, block, d, h);
+      if (th == a[1].taps[0] - 1 && h + 1 < s.h) prefetch_below(strip, s.w, row);
+      gather(strip, gathered, source, row, w);
     }
 }
 
@@ -148,17 +176,16 @@ static void add_source(struct strip *strip, struct gathered *gathered,
   if (gathered->rows > 0) flush(strip, gathered, packing);
 }
 
+/* `width` voxels, a constant to the compiler where it is TILE. */
 static inline __attribute__((always_inline)) void store_tile(const struct conv_target *target,
                                                              const float sums[TILE], float bias,
-                                                             float *to, const int width) {
-  float values[TILE];
-  for (int t = 0; t < width; t++) {
-    float value = sums[t] + bias;
-    values[t] = value > 0 ? value : value * target->slope;
-  }
-  if (target->add)
-    for (int t = 0; t < width; t++) values[t] += to[t];
-  memcpy(to, values, sizeof(float) * (size_t)width);
+                                                             float *to, int width) {
+  lanes value = *(const lanes *)sums + bias, before = {0};
+  lane_masks above = value > 0;
+  value = (lanes)((above & (lane_masks)value) | (~above & (lane_masks)(value * target->slope)));
+  if (target->add) memcpy(&before, to, sizeof(float) * (size_t)width);
+  value += before;
+  memcpy(to, &value, sizeof(float) * (size_t)width);
 }
 
 static void store_sums(const struct conv_target *target, const struct strip *strip) {
@@ -182,7 +209,8 @@ static void compute_row(const struct conv_target *target, const struct conv_sour
   for (int first = 0; first < tiles; first += MOST_TILES) {
     strip->w = first * TILE;
     strip->tiles = tiles - first < MOST_TILES ? tiles - first : MOST_TILES;
-    memset(strip->sums, 0, sizeof strip->sums);
+    for (int tile = 0; tile < strip->tiles; tile++)
+      for (int c = 0; c < MOST_CHANNELS; c++) *(lanes *)strip->sums[tile][c] = (lanes){0};
     for (int i = 0; i < count; i++) add_source(strip, gathered, &sources[i]);
     store_sums(target, strip);
   }
