@@ -71,6 +71,7 @@ static enum status plan_with(const struct config *config, const struct request *
   struct slot_range own;
   const struct device_ops *device;
   if (request->ranks) TRY(options_number("--ranks", request->ranks, 1, 1000000, &ranks));
+  TRY(plan_ranks_check(&request->words));
   if (!plan_ranks_wanted(&request->words))
     TRY(comm_slots((int)config->train.slots, 0, (int)ranks, &own));
   TRY(device_find(config->root.device, &device));

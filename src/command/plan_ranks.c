@@ -87,6 +87,16 @@ static enum status find_link(struct prediction *prediction, const struct plan_ra
   return STATUS_OK;
 }
 
+enum status plan_ranks_check(const struct plan_ranks_words *words) {
+  struct prediction unused = {0};
+  double seconds;
+  long slots;
+  TRY(find_link(&unused, words));
+  TRY(options_real("--seconds", words->seconds, false, &seconds));
+  if (!words->measure) return STATUS_OK;
+  return options_number("--measure", words->measure, 1, BENCH_MOST_STEPS, &slots);
+}
+
 /* --- the computation ------------------------------------------------------------------------- */
 
 static enum status find_seconds(struct prediction *prediction, const struct plan_ranks_words *words,
@@ -184,6 +194,10 @@ static void print_assumptions(const struct prediction *prediction) {
       "of backward (by %s)\n",
       work->bucket_count, work->bucket_count == 1 ? "" : "s", first, last,
       prediction->measured_slots > 0 ? "measured steps" : "the arithmetic of steps");
+  printf(
+      "               what moves meanwhile costs no computation, as between nodes; within one it "
+      "is "
+      "the ranks that copy\n");
   printf("  slots        %d of %g samples; on more ranks one slot each: the batch grows\n",
          work->slots, work->samples);
   printf("  not counted  waiting for data, validation, checkpoints, ranks that are late\n");

@@ -16,6 +16,9 @@ struct plan_ranks_words {
 /* Whether a prediction is wanted: there are seconds of a slot, given or to be measured. */
 bool plan_ranks_wanted(const struct plan_ranks_words *words);
 
+/* Refuses what cannot be read. */
+CHECKED enum status plan_ranks_check(const struct plan_ranks_words *words);
+
 /* Prints the table for 1, 2, 4, ... and `ranks` ranks, and before it what it assumes. */
 CHECKED enum status plan_ranks_print(const struct plan_ranks_words *words,
                                      const struct sketch *sketch, const struct config *config,
