@@ -148,30 +148,6 @@ const struct conv_passes SIMD_NAME(conv_bf16_passes) = {
     .data = compute_data,
 };
 
-static void prepare(struct node *node) {
-  SIMD_NAME(conv_prepare_passes)(&SIMD_NAME(conv_bf16_passes), node);
-}
-
-static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
-  (void)stream;
-  SIMD_NAME(conv_run_forward)(&SIMD_NAME(conv_bf16_passes), node, io);
-  return STATUS_OK;
-}
-
-static enum status backward(const struct node *node, const struct io *io, struct stream *stream) {
-  (void)stream;
-  SIMD_NAME(conv_run_backward)(&SIMD_NAME(conv_bf16_passes), node, io);
-  return STATUS_OK;
-}
-
-const struct kernel SIMD_NAME(conv_bf16) = {
-    .name = SIMD_LABEL("bf16"),
-    .device = DEVICE_CPU,
-    .dtype = DTYPE_BF16,
-    .training = true,
-    .applies = SIMD_NAME(conv_bf16_applies),
-    .prepare = prepare,
-    .forward = forward,
-    .backward = backward,
-};
+CONV_PASSES_KERNEL(conv_bf16, SIMD_NAME(conv_bf16_passes), .name = SIMD_LABEL("bf16"),
+                   .dtype = DTYPE_BF16, .applies = SIMD_NAME(conv_bf16_applies));
 #endif

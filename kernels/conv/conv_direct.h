@@ -19,7 +19,7 @@ struct conv_source {
 /* What a pass computes: leaky(bias + the sum over all sources). All sources have its phases. */
 struct conv_target {
   const struct tensor *tensor;
-  float *data; /* conv_rows: or bfloat16, as the tensor says */
+  float *data;       /* conv_rows: or bfloat16, as the tensor says */
   const float *bias; /* padded to the stored channels; NULL: none */
   float slope;       /* 1: no activation */
   bool add;          /* to what is there */
@@ -79,6 +79,31 @@ void SIMD_NAME(conv_run_forward)(const struct conv_passes *passes, const struct 
                                  const struct io *io);
 void SIMD_NAME(conv_run_backward)(const struct conv_passes *passes, const struct node *node,
                                   const struct io *io);
+
+/* Defines the CPU kernel SIMD_NAME(kernel_name) that consists of `passes`; its other members
+ * follow. */
+#define CONV_PASSES_KERNEL(kernel_name, passes, ...)                        \
+  static void prepare(struct node *node) {                                  \
+    SIMD_NAME(conv_prepare_passes)(&(passes), node);                        \
+  }                                                                         \
+  static enum status forward(const struct node *node, const struct io *io,  \
+                             struct stream *stream) {                       \
+    (void)stream;                                                           \
+    SIMD_NAME(conv_run_forward)(&(passes), node, io);                       \
+    return STATUS_OK;                                                       \
+  }                                                                         \
+  static enum status backward(const struct node *node, const struct io *io, \
+                              struct stream *stream) {                      \
+    (void)stream;                                                           \
+    SIMD_NAME(conv_run_backward)(&(passes), node, io);                      \
+    return STATUS_OK;                                                       \
+  }                                                                         \
+  const struct kernel SIMD_NAME(kernel_name) = {.device = DEVICE_CPU,       \
+                                                .training = true,           \
+                                                .prepare = prepare,         \
+                                                .forward = forward,         \
+                                                .backward = backward,       \
+                                                __VA_ARGS__}
 
 /* How the weights between an input and the output are stored, for a pass whose lanes are output
  * channels or input channels; axes and group are left to the caller. */

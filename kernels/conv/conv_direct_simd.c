@@ -308,29 +308,5 @@ const struct conv_passes SIMD_NAME(conv_direct_passes) = {
     .data = data_pass,
 };
 
-static void prepare(struct node *node) {
-  SIMD_NAME(conv_prepare_passes)(&SIMD_NAME(conv_direct_passes), node);
-}
-
-static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
-  (void)stream;
-  SIMD_NAME(conv_run_forward)(&SIMD_NAME(conv_direct_passes), node, io);
-  return STATUS_OK;
-}
-
-static enum status backward(const struct node *node, const struct io *io, struct stream *stream) {
-  (void)stream;
-  SIMD_NAME(conv_run_backward)(&SIMD_NAME(conv_direct_passes), node, io);
-  return STATUS_OK;
-}
-
-const struct kernel SIMD_NAME(conv_direct) = {
-    .name = SIMD_LABEL("direct"),
-    .device = DEVICE_CPU,
-    .dtype = DTYPE_F32,
-    .training = true,
-    .applies = SIMD_NAME(conv_direct_applies),
-    .prepare = prepare,
-    .forward = forward,
-    .backward = backward,
-};
+CONV_PASSES_KERNEL(conv_direct, SIMD_NAME(conv_direct_passes), .name = SIMD_LABEL("direct"),
+                   .dtype = DTYPE_F32, .applies = SIMD_NAME(conv_direct_applies));

@@ -230,30 +230,5 @@ static bool pays(const struct node *node) {
   return find_family(node, &family) && winograd_pays(node, family);
 }
 
-static void prepare(struct node *node) {
-  SIMD_NAME(conv_prepare_passes)(&SIMD_NAME(conv_winograd_passes), node);
-}
-
-static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
-  (void)stream;
-  SIMD_NAME(conv_run_forward)(&SIMD_NAME(conv_winograd_passes), node, io);
-  return STATUS_OK;
-}
-
-static enum status backward(const struct node *node, const struct io *io, struct stream *stream) {
-  (void)stream;
-  SIMD_NAME(conv_run_backward)(&SIMD_NAME(conv_winograd_passes), node, io);
-  return STATUS_OK;
-}
-
-const struct kernel SIMD_NAME(conv_winograd) = {
-    .name = SIMD_LABEL("winograd"),
-    .device = DEVICE_CPU,
-    .dtype = DTYPE_F32,
-    .training = true,
-    .applies = applies,
-    .pays = pays,
-    .prepare = prepare,
-    .forward = forward,
-    .backward = backward,
-};
+CONV_PASSES_KERNEL(conv_winograd, SIMD_NAME(conv_winograd_passes), .name = SIMD_LABEL("winograd"),
+                   .dtype = DTYPE_F32, .applies = applies, .pays = pays);
