@@ -14,6 +14,7 @@ enum {
 /* A tile of target voxels: where it is and its sums so far. */
 struct tile {
   int n, block, blocks, phase[3], at[3], width;
+  bool stream; /* past the caches */
   float sums[BLOCKS_TOGETHER][CONV_BLOCK_SUMS];
 };
 
@@ -151,7 +152,8 @@ static void start_sums(const struct conv_target *target, struct tile *tile, cons
     float *sums = tile->sums[b];
     const float *bias = target->bias ? target->bias + (tile->block + b) * CHANNEL_BLOCK : zeros;
     for (int t = 0; t < tile->width; t++) {
-      __builtin_prefetch(to + t * phases[2] * CHANNEL_BLOCK * element_bytes(target), 1);
+      if (!tile->stream)
+        __builtin_prefetch(to + t * phases[2] * CHANNEL_BLOCK * element_bytes(target), 1);
       memcpy(sums + t * CHANNEL_BLOCK, bias, sizeof(float[CHANNEL_BLOCK]));
     }
   }
@@ -162,17 +164,17 @@ static inline simd leaky(simd value, float slope) {
   return (simd)((above & (simd_int)value) | (~above & (simd_int)(value * slope)));
 }
 
-/* The voxels of a tile in one block; `dtype` is a constant to the compiler. */
+/* The voxels of a tile in one block; `dtype` and `stream` are constants to the compiler. */
 static inline __attribute__((always_inline)) void store_block(const struct conv_target *target,
                                                               const float *sums, int width,
                                                               int step, enum dtype dtype,
-                                                              void *to) {
+                                                              bool stream, void *to) {
   for (int t = 0; t < width; t++, sums += CHANNEL_BLOCK)
     for (int p = 0; p < CHANNEL_BLOCK; p += SIMD_WIDTH) {
       int at = t * step * CHANNEL_BLOCK + p;
       simd value = leaky(simd_load(sums + p), target->slope);
       if (target->add) value += simd_get(dtype, to, at);
-      simd_put(dtype, to, at, value, false);
+      simd_put(dtype, to, at, value, stream);
     }
 }
 
@@ -181,9 +183,11 @@ static void store_sums(const struct conv_target *target, const struct tile *tile
   for (int b = 0; b < tile->blocks; b++) {
     void *to = target_at(target, tile, b, phases);
     if (target->tensor->dtype == DTYPE_BF16)
-      store_block(target, tile->sums[b], tile->width, phases[2], DTYPE_BF16, to);
+      store_block(target, tile->sums[b], tile->width, phases[2], DTYPE_BF16, false, to);
+    else if (tile->stream)
+      store_block(target, tile->sums[b], tile->width, phases[2], DTYPE_F32, true, to);
     else
-      store_block(target, tile->sums[b], tile->width, phases[2], DTYPE_F32, to);
+      store_block(target, tile->sums[b], tile->width, phases[2], DTYPE_F32, false, to);
   }
 }
 
@@ -254,6 +258,13 @@ static bool find_row(const struct rows *rows, struct shape s, int64_t index, str
          tile->at[1] < conv_axis_length(s.h, phases[1], tile->phase[1]);
 }
 
+/* Whether the target is far larger than the caches and nothing but written. */
+static bool streams(const struct conv_target *target) {
+  return target->tensor->dtype == DTYPE_F32 && !target->add &&
+         tensor_bytes(target->tensor) >= SIMD_STREAM_BYTES &&
+         (uintptr_t)target->data % sizeof(float[CHANNEL_BLOCK]) == 0;
+}
+
 void SIMD_NAME(conv_rows_of_pairs)(const struct conv_target *target,
                                    const struct conv_source *sources, int count,
                                    conv_accumulator *pairs) {
@@ -266,10 +277,12 @@ void SIMD_NAME(conv_rows_of_pairs)(const struct conv_target *target,
     struct gathered gathered;
     gathered.rows = 0;
     gathered.pairs = pairs;
+    tile.stream = streams(target);
 #pragma omp for schedule(static)
     for (int64_t index = 0; index < total; index++)
       if (find_row(&rows, target->tensor->shape, index, &tile))
         compute_row(target, sources, count, &tile, &gathered);
+    if (tile.stream) simd_flush();
   }
 }
 
