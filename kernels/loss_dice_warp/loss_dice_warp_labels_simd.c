@@ -161,13 +161,13 @@ static inline bool uniform_lanes(const struct sample *sample, const struct piece
   simd_int at = within & ((d * s->h + h) * s->w + w), first, other, apart = {0};
   if (!all_lanes(within & (at <= (int)last))) return false;
   if (!gather(sample->moving, at, &first)) return false;
+  if (!all_lanes(((first ^ first >> 8) & 0xff) == 0)) return false;
   for (int k = 1; k < 4; k++) {
     gather(sample->moving + k / 2 * slice + k % 2 * s->w, at, &other);
     apart |= first ^ other;
   }
-  apart = (apart & 0xffff) | ((first ^ first >> 8) & 0xff);
   *label = first & 0xff;
-  return all_lanes(apart == 0);
+  return all_lanes((apart & 0xffff) == 0);
 }
 
 /* Calls each(context, sample, piece) for all pieces of a slice. */
