@@ -22,9 +22,9 @@ CASES = {
     "pose_128": ("pose_small.cfg", ["pose.size=[128,128,128]", "pose.spacing=[1.5,1.5,1.5]", "train.slot_samples=1"],
                  "resnet_pose_torch.py", ["--size", "128", "128", "128", "--batch", "1"]),
     "resnet_seg": ("segmentation_volumetric.cfg",
-                   ["data.resample=[128,256,0]", "data.size=[0,0,32]", "train.slot_samples=2"],
+                   ["data.resample=[128,256,0]", "data.size=[0,0,32]", "train.slot_samples=2", "train.recompute=on"],
                    "resnet_seg_torch.py", ["--size", "128", "256", "32", "--batch", "2"]),
-    "unet": ("segmentation_planar.cfg", ["data.size=[0,256,256]", "train.slot_samples=8", "augment.rotation=[]",
+    "unet": ("segmentation_planar.cfg", ["data.size=[0,256,256]", "train.slot_samples=8", "train.memory=1.5", "augment.rotation=[]",
                                          "augment.scaling=[]", "augment.brightness=[]"],
              "unet_torch.py", ["--size", "256", "256", "--batch", "8"]),
 }
