@@ -34,6 +34,12 @@ static enum status measure_data(const struct config *config, struct comm *comm,
   return bench_data(config, comm, seconds);
 }
 
+static enum status measure_import(const struct config *config, struct comm *comm,
+                                  const struct request *request) {
+  (void)request;
+  return bench_import(config, comm);
+}
+
 /* The word before the config; the first needs none. */
 static const struct benchmark {
   const char *word;
@@ -41,7 +47,8 @@ static const struct benchmark {
 } benchmarks[] = {{"", measure_steps},
                   {"ops", measure_operators},
                   {"comm", measure_comm},
-                  {"data", measure_data}};
+                  {"data", measure_data},
+                  {"import", measure_import}};
 
 static const struct benchmark *find_benchmark(struct invocation *invocation) {
   for (size_t i = 1; i < sizeof benchmarks / sizeof *benchmarks && invocation->count > 0; i++) {
@@ -73,12 +80,13 @@ extern const struct command command_bench;
 const struct command command_bench = {
     .name = "bench",
     .usage =
-        "[ops|comm|data] CONFIG [--steps N] [--whole] [--all] [--largest MIB] [--seconds S] "
+        "[ops|comm|data|import] CONFIG [--steps N] [--whole] [--all] [--largest MIB] [--seconds S] "
         "[key=value ...]",
     .help =
         "time of training steps on random images, by operator, and one line of JSON; "
         "ops: each kind of layer against the machine's peak; comm: the reduction over several "
-        "ranks, by size; data: loading, and whether slots of S seconds would wait for it",
+        "ranks, by size; data: loading, and whether slots of S seconds would wait for it; "
+        "import: reading the images of data.source",
     .run = bench_command,
     .parallel = true,
 };

@@ -44,6 +44,10 @@ CHECKED enum status bench_comm(const struct config *config, struct comm *comm, i
  * here, too). For a config whose data have been prepared. One process only. */
 CHECKED enum status bench_data(const struct config *config, struct comm *comm, double slot_seconds);
 
+/* Reading every image that prepare would find, as prepare reads it, one file per thread: files and
+ * bytes per second, packed and as float32. Nothing is written. One process only. */
+CHECKED enum status bench_import(const struct config *config, struct comm *comm);
+
 /* The machine of this rank as JSON; peak may be NULL. NULL without memory. */
 json_t *bench_machine(const struct device *device, const struct peak *peak);
 

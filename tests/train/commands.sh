@@ -107,6 +107,11 @@ expect_status 2 "$program" bench comm tiny.cfg 2> message
 shows '"waiting_share": ' "$program" bench data tiny.cfg --seconds 0.02
 for part in "of memcpy" "with 0.02 s per slot of 1 samples waits"; do grep -q "$part" output || { cat output; fail "bench data"; }; done
 expect_status 1 "$program" bench data tiny.cfg data.shards=nothing.h5 2> message
+shows '"files_per_second": ' "$program" bench import tiny.cfg
+grep -qE "^volumes: [1-9][0-9]* files, .* as float32, read in .* s by [0-9]+ threads" output || { cat output; fail "bench import"; }
+tail -1 output | grep -qF "\"files\": $(ls volumes/images | wc -l)," || { cat output; fail "bench import: files"; }
+expect_status 2 ranks 3 bench import tiny.cfg 2> message
+expect_status 1 "$program" bench import tiny.cfg data.source=nothing 2> message
 shows "at once (comm.txt)" "$program" plan tiny.cfg --ranks 3 --measure 2 --comm comm.txt
 grep -q "(measured now, 2 slots" output || fail "plan: measured slots"
 echo "ok   bench"
