@@ -34,6 +34,12 @@ void SIMD_NAME(conv_rows_of_pairs)(const struct conv_target *target,
                                    const struct conv_source *sources, int count,
                                    conv_accumulator *pairs);
 
+/* The same for targets with short rows. */
+bool SIMD_NAME(conv_flat_pays)(const struct tensor *target, const struct conv_source *sources,
+                               int count);
+void SIMD_NAME(conv_flat)(const struct conv_target *target, const struct conv_source *sources,
+                          int count);
+
 /* A planar target of 1 to 4 channels from blocked sources: 1 phase, step 1; packed with the
  * sources' channels as lanes and the target's as one group. */
 void SIMD_NAME(conv_planar)(const struct conv_target *target, const struct conv_source *sources,

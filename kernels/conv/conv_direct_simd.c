@@ -203,6 +203,8 @@ static void compute(const struct conv_target *target, const struct conv_source *
     SIMD_NAME(conv_planar)(target, sources, count);
   else if (conv_image_fits(target->tensor, sources, count))
     SIMD_NAME(conv_image)(target, sources, count);
+  else if (SIMD_NAME(conv_flat_pays)(target->tensor, sources, count))
+    SIMD_NAME(conv_flat)(target, sources, count);
   else
     SIMD_NAME(conv_rows)(target, sources, count);
 }

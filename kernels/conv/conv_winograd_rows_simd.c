@@ -1,6 +1,7 @@
 /* Convolution to a blocked target through the transformed domain: batches of tiles, whose windows,
  * products and results stay in a core's second-level cache. */
-#include "kernels/conv/conv_winograd_multiply.h"
+#include "kernels/conv/conv_multiply.h"
+#include "kernels/conv/conv_winograd_transform.h"
 
 enum {
   MOST_GROUPS = 3, /* blocks of source channels that are multiplied together */
@@ -35,7 +36,7 @@ struct portion {
  * the next point's. */
 struct part {
   const struct winograd_source *source;
-  struct winograd_product product;
+  struct conv_product product;
   size_t w_pitch;
 };
 
@@ -71,9 +72,8 @@ static struct part part_of(const struct pass *pass, const struct portion *portio
   return part;
 }
 
-static struct winograd_product product_at(const struct pass *pass, const struct part *part,
-                                          int point) {
-  struct winograd_product product = part->product;
+static struct conv_product product_at(const struct pass *pass, const struct part *part, int point) {
+  struct conv_product product = part->product;
   product.x += pass->pitch * (size_t)point;
   product.w += part->w_pitch * (size_t)point;
   return product;
@@ -82,14 +82,14 @@ static struct winograd_product product_at(const struct pass *pass, const struct 
 static void multiply_points(const struct pass *pass, const struct portion *portion,
                             const struct part *parts, int count, bool add, float *m) {
   for (int point = 0; point < pass->points; point++, m += pass->pitch) {
-    struct winograd_product products[MOST_PARTS];
+    struct conv_product products[MOST_PARTS];
     int used = 0;
     for (int i = 0; i < count; i++) {
       int own = point_in_family(parts[i].source->family, point);
       if (own >= 0) products[used++] = product_at(pass, &parts[i], own);
     }
     if (used == 0 && add) continue;
-    SIMD_NAME(winograd_multiply)
+    SIMD_NAME(conv_multiply)
     (m, WINOGRAD_BATCH_FLOATS, products, used, portion->tiles, portion->blocks, add);
   }
 }
@@ -97,10 +97,10 @@ static void multiply_points(const struct pass *pass, const struct portion *porti
 /* Of a DOWN source the target is the sum over all points. */
 static void multiply_down(const struct pass *pass, const struct portion *portion,
                           const struct part *part, bool add, float *m) {
-  struct winograd_product products[MOST_PRODUCTS];
+  struct conv_product products[MOST_PRODUCTS];
   int points = winograd_family_points(part->source->family);
   for (int point = 0; point < points; point++) products[point] = product_at(pass, part, point);
-  SIMD_NAME(winograd_multiply)
+  SIMD_NAME(conv_multiply)
   (m, WINOGRAD_BATCH_FLOATS, products, points, portion->tiles, portion->blocks, add);
 }
 

@@ -59,6 +59,7 @@ static const struct op_case cases[] = {
     CONV("8 to 72", 1, SAME(72, 0.2F, 0), {2, 8, 1, 2, 3}),
     CONV("40 to 40", 1, SAME(40, 0.2F, 0), {1, 40, 2, 1, 3}),
     CONV("stride 2, past borders", 1, PLAIN(3, 3, 3, 2, 2, 2, 1, 1, 1, 24), {1, 8, 5, 9, 35}),
+    CONV("stride 2, many short rows", 1, PLAIN(3, 3, 3, 2, 2, 2, 1, 1, 1, 32), {1, 16, 9, 13, 7}),
     CONV("4x4x4, stride 2", 1, PLAIN(4, 4, 4, 2, 2, 2, 1, 1, 1, 8), {1, 16, 4, 4, 6}),
     CONV("1x3x3, past borders", 1, PLAIN(1, 3, 3, 1, 1, 1, 0, 1, 1, 8), {2, 8, 1, 35, 18}),
     CONV("1x1x1, 32 to 40", 1, PLAIN(1, 1, 1, 1, 1, 1, 0, 0, 0, 40), {1, 32, 2, 2, 19}),

@@ -1,33 +1,34 @@
-/* All sums of some tiles and one or two blocks of 16 target channels stay in registers. */
-#include "kernels/conv/conv_winograd_multiply.h"
+/* All sums of some places and one or two blocks of 16 target channels stay in registers. */
+#include "kernels/conv/conv_multiply.h"
 
-/* Tiles whose sums, the weights and a value fit the registers, for one block and for two. */
+/* Places whose sums, the weights and a value fit the registers, for one block and for two. */
 #if defined SIMD_ISA_AVX512
-enum { MOST_TILES = 24, MOST_BLOCKS = 2 };
+enum { MOST_PLACES = 24, MOST_BLOCKS = 2 };
 #elif defined SIMD_ISA_AVX2
-enum { MOST_TILES = 6, MOST_BLOCKS = 1 };
+enum { MOST_PLACES = 6, MOST_BLOCKS = 1 };
 #else
-enum { MOST_TILES = 3, MOST_BLOCKS = 1 };
+enum { MOST_PLACES = 3, MOST_BLOCKS = 1 };
 #endif
 
-/* What is multiplied: from tile `tile` and block `block` on. */
+/* What is multiplied: from place `place` and block `block` on. */
 struct piece {
   float *m;
   size_t m_pitch;
-  const struct winograd_product *products;
-  int count, tile, block;
+  const struct conv_product *products;
+  int count, place, block;
   bool add;
 };
 
-/* `tiles` and `blocks` are constants to the compiler. */
-WINOGRAD_INLINE void multiply(const struct piece *piece, const int tiles, const int blocks) {
-  float *m = piece->m + piece->m_pitch * (size_t)piece->block + piece->tile * CHANNEL_BLOCK;
+/* `places` and `blocks` are constants to the compiler. */
+static inline __attribute__((always_inline)) void multiply(const struct piece *piece,
+                                                           const int places, const int blocks) {
+  float *m = piece->m + piece->m_pitch * (size_t)piece->block + piece->place * CHANNEL_BLOCK;
   const size_t m_pitch = piece->m_pitch;
-  simd sum[MOST_BLOCKS][MOST_TILES][SIMD_PER_BLOCK];
+  simd sum[MOST_BLOCKS][MOST_PLACES][SIMD_PER_BLOCK];
   SIMD_UNROLL
   for (int b = 0; b < blocks; b++) {
     SIMD_UNROLL
-    for (int t = 0; t < tiles; t++) {
+    for (int t = 0; t < places; t++) {
       SIMD_UNROLL
       for (int p = 0; p < SIMD_PER_BLOCK; p++) {
         const float *from = m + m_pitch * (size_t)b + t * CHANNEL_BLOCK + p * SIMD_WIDTH;
@@ -36,9 +37,9 @@ WINOGRAD_INLINE void multiply(const struct piece *piece, const int tiles, const 
     }
   }
   for (int i = 0; i < piece->count; i++) {
-    const struct winograd_product *product = &piece->products[i];
+    const struct conv_product *product = &piece->products[i];
     const float *w = product->w + product->block_pitch * (size_t)piece->block;
-    const float *x = product->x + piece->tile * CHANNEL_BLOCK;
+    const float *x = product->x + piece->place * CHANNEL_BLOCK;
     for (int group = 0; group < product->groups; group++, x += product->group_pitch) {
       for (int c = 0; c < CHANNEL_BLOCK; c++, w += CHANNEL_BLOCK) {
         simd weight[MOST_BLOCKS][SIMD_PER_BLOCK];
@@ -49,7 +50,7 @@ WINOGRAD_INLINE void multiply(const struct piece *piece, const int tiles, const 
             weight[b][p] = simd_load(w + product->block_pitch * (size_t)b + p * SIMD_WIDTH);
         }
         SIMD_UNROLL
-        for (int t = 0; t < tiles; t++) {
+        for (int t = 0; t < places; t++) {
           simd value = simd_all(x[t * CHANNEL_BLOCK + c]);
           SIMD_UNROLL
           for (int b = 0; b < blocks; b++) {
@@ -63,7 +64,7 @@ WINOGRAD_INLINE void multiply(const struct piece *piece, const int tiles, const 
   SIMD_UNROLL
   for (int b = 0; b < blocks; b++) {
     SIMD_UNROLL
-    for (int t = 0; t < tiles; t++) {
+    for (int t = 0; t < places; t++) {
       SIMD_UNROLL
       for (int p = 0; p < SIMD_PER_BLOCK; p++)
         simd_store(m + m_pitch * (size_t)b + t * CHANNEL_BLOCK + p * SIMD_WIDTH, sum[b][t][p]);
@@ -73,11 +74,11 @@ WINOGRAD_INLINE void multiply(const struct piece *piece, const int tiles, const 
 
 typedef void multiply_function(const struct piece *piece);
 
-#define DEFINE(tiles, blocks)                                          \
-  static void multiply_##tiles##_##blocks(const struct piece *piece) { \
-    multiply(piece, tiles, blocks);                                    \
+#define DEFINE(places, blocks)                                          \
+  static void multiply_##places##_##blocks(const struct piece *piece) { \
+    multiply(piece, places, blocks);                                    \
   }
-#define ENTRY(tiles, blocks) {tiles, multiply_##tiles##_##blocks},
+#define ENTRY(places, blocks) {places, multiply_##places##_##blocks},
 #if defined SIMD_ISA_AVX512
 #define ONE_BLOCK(DO) DO(24, 1) DO(16, 1) DO(8, 1)
 #define TWO_BLOCKS(DO) DO(12, 2) DO(8, 2) DO(4, 2)
@@ -93,24 +94,24 @@ TWO_BLOCKS(DEFINE)
 
 /* Widest first. */
 static const struct width {
-  int tiles;
+  int places;
   multiply_function *multiply;
 } widths[][4] = {{ONE_BLOCK(ENTRY)}, {TWO_BLOCKS(ENTRY)}};
 
-static const struct width *find_width(int blocks, int tiles) {
+static const struct width *find_width(int blocks, int places) {
   const struct width *width = widths[blocks - 1];
-  while (width[1].tiles >= tiles) width++;
+  while (width[1].places >= places) width++;
   return width;
 }
 
-void SIMD_NAME(winograd_multiply)(float *m, size_t m_pitch, const struct winograd_product *products,
-                                  int count, int tiles, int blocks, bool add) {
+void SIMD_NAME(conv_multiply)(float *m, size_t m_pitch, const struct conv_product *products,
+                              int count, int places, int blocks, bool add) {
   struct piece piece = {m, m_pitch, products, count, .add = add};
   for (int together; piece.block < blocks; piece.block += together) {
     together = blocks - piece.block < MOST_BLOCKS ? blocks - piece.block : MOST_BLOCKS;
     const struct width *width;
-    for (piece.tile = 0; piece.tile < tiles; piece.tile += width->tiles) {
-      width = find_width(together, tiles - piece.tile);
+    for (piece.place = 0; piece.place < places; piece.place += width->places) {
+      width = find_width(together, places - piece.place);
       width->multiply(&piece);
     }
   }
