@@ -14,6 +14,7 @@ enum { MOST_VALUES = 3 };
 enum {
   WANTED_TASKS = 64,
   MOST_CHUNKS = 16,
+  FEW_TAPS = 8,
   VOXELS_TOGETHER = 192, /* a few rows, so that the sums are seldom loaded and stored */
 };
 
@@ -105,8 +106,9 @@ struct task {
   const struct tensor *target;
   const float *vectors;
   const struct conv_source *source;
-  int block, group, n, d, phase[3]; /* d: target position */
-  float *partial;                   /* of the chunk */
+  int first_block, blocks, first_group, groups; /* that go over a few rows together */
+  int block, group, n, d, phase[3];             /* d: target position */
+  float *partial;                               /* of the chunk */
 };
 
 /* Fills in the addresses of source row (d, h + ...) for target rows `h` and voxels `w`. */
@@ -245,6 +247,14 @@ static void add_rows(const struct task *task, struct range rows) {
   }
 }
 
+static void add_pairs(struct task *task, struct range rows) {
+  for (task->block = task->first_block; task->block < task->first_block + task->blocks;
+       task->block++)
+    for (task->group = task->first_group; task->group < task->first_group + task->groups;
+         task->group++)
+      add_rows(task, rows);
+}
+
 /* All phases go over a few rows together: they share the lines of the target. */
 static void add_plane(struct task *task, int phases) {
   const struct conv_packing *packing = &task->source->packing;
@@ -258,14 +268,26 @@ static void add_plane(struct task *task, int phases) {
       conv_packing_split_phase(packing, phase, task->phase);
       int most = conv_axis_length(s.h, a[1].phases, task->phase[1]);
       if (task->d < conv_axis_length(s.d, a[0].phases, task->phase[0]))
-        add_rows(task, (struct range){h, h + together < most ? h + together : most});
+        add_pairs(task, (struct range){h, h + together < most ? h + together : most});
     }
 }
 
 /* How the work is cut: depends on shapes alone. */
 struct cut {
-  int chunks, phases, blocks, groups, planes; /* planes: of all samples of a phase */
+  int chunks, phases, planes;   /* planes: of all samples of a phase */
+  int together, blocks, groups; /* blocks and groups: each of so many together */
 };
+
+/* With few taps most of the time goes into reading rows, which blocks and groups then share. */
+static int find_together(const struct conv_packing *packing) {
+  const struct conv_axis *a = packing->axis;
+  int taps = conv_axis_most_taps(&a[0]) * conv_axis_most_taps(&a[1]) * conv_axis_most_taps(&a[2]);
+  return packing->group > 1 && taps <= FEW_TAPS ? 2 : 1;
+}
+
+static int at_most(int value, int limit) {
+  return value < limit ? value : limit;
+}
 
 static struct cut cut_work(const struct tensor *target, const struct conv_packing *packing) {
   const struct conv_axis *a = packing->axis;
@@ -273,6 +295,9 @@ static struct cut cut_work(const struct tensor *target, const struct conv_packin
                     .blocks = conv_packing_lane_blocks(packing),
                     .groups = conv_packing_groups(packing),
                     .planes = target->shape.n * conv_axis_length(target->shape.d, a[0].phases, 0)};
+  cut.together = find_together(packing);
+  cut.blocks = (cut.blocks + cut.together - 1) / cut.together;
+  cut.groups = (cut.groups + cut.together - 1) / cut.together;
   cut.chunks = WANTED_TASKS / (cut.blocks * cut.groups);
   if (cut.chunks > MOST_CHUNKS) cut.chunks = MOST_CHUNKS;
   if (cut.chunks > cut.planes) cut.chunks = cut.planes;
@@ -288,8 +313,10 @@ static void run_task(struct task *task, const struct cut *cut, int chunk) {
   const struct conv_packing *packing = &task->source->packing;
   for (int phase = 0; phase < cut->phases; phase++) {
     conv_packing_split_phase(packing, phase, task->phase);
-    memset(task->partial + conv_packing_at(packing, task->phase, task->block, task->group), 0,
-           sizeof(float) * conv_packing_group_size(packing, task->phase));
+    for (int block = 0; block < task->blocks; block++)
+      memset(task->partial + conv_packing_at(packing, task->phase, task->first_block + block,
+                                             task->first_group),
+             0, sizeof(float) * conv_packing_group_size(packing, task->phase) * task->groups);
   }
   int depth = cut->planes / task->target->shape.n;
   int first = (int)((int64_t)cut->planes * chunk / cut->chunks);
@@ -319,8 +346,10 @@ void SIMD_NAME(conv_outer)(const struct tensor *target, const float *data,
 #pragma omp parallel for schedule(static)
   for (int index = 0; index < tasks; index++) {
     struct task task = {.target = target, .vectors = data, .source = source};
-    task.group = index % cut.groups;
-    task.block = index / cut.groups % cut.blocks;
+    task.first_group = index % cut.groups * cut.together;
+    task.first_block = index / cut.groups % cut.blocks * cut.together;
+    task.groups = at_most(conv_packing_groups(packing) - task.first_group, cut.together);
+    task.blocks = at_most(conv_packing_lane_blocks(packing) - task.first_block, cut.together);
     int chunk = index / cut.groups / cut.blocks;
     task.partial = partial + size * chunk;
     run_task(&task, &cut, chunk);
