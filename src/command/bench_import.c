@@ -123,5 +123,6 @@ enum status bench_import(const struct config *config, struct comm *comm) {
   if (!status) print_table(&import);
   if (!status) status = bench_print(describe(&import, &device));
   discover_free(import.sources, import.source_count);
+  volume_forget_memory();
   return status;
 }

@@ -67,4 +67,5 @@ enum status prepare_take(const struct preparation *preparation, int source,
 void prepare_forget(struct preparation *preparation) {
   for (int i = 0; preparation->records && i < preparation->source_count; i++)
     subject_close(&preparation->records[i].kept);
+  volume_forget_memory();
 }

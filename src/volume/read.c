@@ -20,7 +20,7 @@ struct reader {
 };
 
 static void reader_close(struct reader *reader) {
-  free(reader->content);
+  memory_return(reader->content);
   free(reader->slab);
   header_close(&reader->header);
 }

@@ -5,39 +5,38 @@
 #include "nifti2_io.h"
 
 /* A full row has a known length, so that compilers make vectors of it. */
-#define EACH_SAMPLE(type, expression)                                   \
-  for (int k = 0; k < rows; k++, raw += step) {                         \
-    float row[SAMPLE_TILE];                                             \
-    type from[SAMPLE_TILE];                                             \
-    if (count == SAMPLE_TILE)                                           \
-      memcpy(from, raw, sizeof from);                                   \
-    else {                                                              \
-      memset(from, 0, sizeof from);                                     \
-      memcpy(from, raw, (size_t)count * sizeof *from);                  \
-    }                                                                   \
-    for (int i = 0; i < SAMPLE_TILE; i++) row[i] = (float)(expression); \
-    for (int i = 0; i < SAMPLE_TILE; i++) tile[i][k] = row[i];          \
+#define EACH_SAMPLE(type, expression)                                       \
+  for (int k = 0; k < rows; k++, raw += step) {                             \
+    type from[SAMPLE_TILE];                                                 \
+    if (count == SAMPLE_TILE)                                               \
+      memcpy(from, raw, sizeof from);                                       \
+    else {                                                                  \
+      memset(from, 0, sizeof from);                                         \
+      memcpy(from, raw, (size_t)count * sizeof *from);                      \
+    }                                                                       \
+    for (int i = 0; i < SAMPLE_TILE; i++) tile[k][i] = (float)(expression); \
   }
 
-#define DECODER(type)                                                                  \
+/* wide: where -0 becomes 0; float32 for what it holds exactly. */
+#define DECODER(type, wide)                                                            \
   static void widen_##type(const unsigned char *raw, size_t step, int rows, int count, \
                            sample_tile tile) {                                         \
-    EACH_SAMPLE(type, (double)from[i] + 0.0)                                           \
+    EACH_SAMPLE(type, (wide)from[i] + (wide)0)                                         \
   }                                                                                    \
   static void scale_##type(const unsigned char *raw, size_t step, int rows, int count, \
                            double slope, double inter, sample_tile tile) {             \
     EACH_SAMPLE(type, slope *(double)from[i] + inter)                                  \
   }
-DECODER(uint8_t)
-DECODER(int8_t)
-DECODER(int16_t)
-DECODER(uint16_t)
-DECODER(int32_t)
-DECODER(uint32_t)
-DECODER(int64_t)
-DECODER(uint64_t)
-DECODER(float)
-DECODER(double)
+DECODER(uint8_t, float)
+DECODER(int8_t, float)
+DECODER(int16_t, float)
+DECODER(uint16_t, float)
+DECODER(int32_t, double)
+DECODER(uint32_t, double)
+DECODER(int64_t, double)
+DECODER(uint64_t, double)
+DECODER(float, float)
+DECODER(double, double)
 
 static const struct sample_type types[] = {
     {NIFTI_TYPE_UINT8, "uint8", 1, true, widen_uint8_t, scale_uint8_t},

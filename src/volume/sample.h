@@ -11,8 +11,8 @@ struct sample_type {
   const char *name;
   int bytes;
   bool is_integer;
-  /* Native-endian samples, of which a file has any alignment, to columns of a tile: sample i of the
-   * row that is k * step bytes behind raw becomes tile[i][k]. widen: as they are; scale: slope *
+  /* Native-endian samples, of which a file has any alignment, to rows of a tile: sample i of the
+   * row that is k * step bytes behind raw becomes tile[k][i]. widen: as they are; scale: slope *
    * sample + inter, in double. -0 becomes 0. */
   void (*widen)(const unsigned char *raw, size_t step, int rows, int count, sample_tile tile);
   void (*scale)(const unsigned char *raw, size_t step, int rows, int count, double slope,

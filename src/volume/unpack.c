@@ -54,7 +54,7 @@ static bool inflate_all(const struct stream *stream, unsigned char *content, siz
   unsigned char *packed = inflater ? memory_large(packed_bytes) : NULL;
   bool good = packed && load(stream, packed, packed_bytes) &&
               inflate_members(inflater, packed, packed_bytes, content, bytes);
-  free(packed);
+  memory_return(packed);
   libdeflate_free_decompressor(inflater);
   return good;
 }
@@ -86,6 +86,6 @@ unsigned char *stream_unpack(struct stream *stream, uint64_t position, size_t by
   bool good = content && (stream->compressed ? inflate_all(stream, content, whole)
                                              : load(stream, content, whole));
   if (good) return content;
-  free(content);
+  memory_return(content);
   return NULL;
 }

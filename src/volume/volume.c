@@ -29,7 +29,7 @@ enum status volume_create(struct volume *volume, const struct grid *grid, int ch
 }
 
 void volume_close(struct volume *volume) {
-  free(volume->values);
+  memory_return(volume->values);
   free(volume->source);
   free(volume->warnings);
   *volume = (struct volume){0};

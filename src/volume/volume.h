@@ -117,6 +117,10 @@ CHECKED enum status volume_create(struct volume *volume, const struct grid *grid
 /* Frees what the volume owns and zeroes it. Accepts a zeroed one. */
 void volume_close(struct volume *volume);
 
+/* Frees what was kept of closed volumes for the next ones: at most 8 pieces of 64 MiB. For who has
+ * no more volumes to read. */
+void volume_forget_memory(void);
+
 struct grid volume_get_grid(const struct volume *volume);
 
 /* extent[0] * extent[1] * extent[2], the voxels of one channel. */

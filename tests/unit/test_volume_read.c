@@ -388,6 +388,33 @@ TEST(a_file_is_described) {
   free(path);
 }
 
+/* As large as memory that is used again, and no multiple of any tile; each read after another that
+ * left other numbers there. */
+TEST(large_volumes_with_odd_extents) {
+  const int extent[3] = {131, 83, 115};
+  const int types[][2] = {{4, 16}, {16, 32}};
+  size_t count = (size_t)extent[0] * (size_t)extent[1] * (size_t)extent[2];
+  double *samples = malloc(count * sizeof *samples);
+  for (int round = 0; samples && round < 4; round++) {
+    struct bytes_plan plan = bytes_default(types[round % 2][0], types[round % 2][1]);
+    for (int a = 0; a < 3; a++) plan.dim[a + 1] = extent[a];
+    for (size_t n = 0; n < count; n++) samples[n] = (double)((n + (size_t)round) * 7919 % 30011);
+    char *path = bytes_store(folder, "large.nii", &plan, samples, count);
+    struct volume volume;
+    size_t wrong = 0, n = 0;
+    CHECK_OK(volume_read(&volume, path, &strict));
+    for (int k = 0; k < extent[2] && volume.values; k++)
+      for (int j = 0; j < extent[1]; j++)
+        for (int i = 0; i < extent[0]; i++) wrong += value_at(&volume, i, j, k) != samples[n++];
+    CHECK_SAY(wrong == 0 && n == count, ": %zu of %zu voxels in round %d", wrong, n, round);
+    volume_close(&volume);
+    free(path);
+    if (round == 2) volume_forget_memory();
+  }
+  free(samples);
+  volume_forget_memory();
+}
+
 int main(void) {
   folder = check_make_folder();
   RUN(every_type_in_both_orders_and_versions);
@@ -406,6 +433,7 @@ int main(void) {
   RUN(a_header_alone_can_be_read);
   RUN(extensions_are_passed_over);
   RUN(a_file_is_described);
+  RUN(large_volumes_with_odd_extents);
   check_remove_folder(folder);
   return check_result();
 }
