@@ -111,7 +111,11 @@ shows '"files_per_second": ' "$program" bench import tiny.cfg
 grep -qE "^volumes: [1-9][0-9]* files, .* as float32, read in .* s by [0-9]+ threads" output || { cat output; fail "bench import"; }
 tail -1 output | grep -qF "\"files\": $(ls volumes/images | wc -l)," || { cat output; fail "bench import: files"; }
 expect_status 2 ranks 3 bench import tiny.cfg 2> message
-expect_status 1 "$program" bench import tiny.cfg data.source=nothing 2> message
+expect_status 2 "$program" bench import tiny.cfg data.source=nothing 2> message
+cp -r volumes damaged
+head -c 1000 volumes/images/phantom_004.nii.gz > damaged/images/phantom_004.nii.gz
+expect_status 1 "$program" bench import tiny.cfg data.source=damaged 2> message
+grep -q "phantom_004.nii.gz: the compressed file is truncated" message || { cat message; fail "bench import: a damaged file"; }
 shows "at once (comm.txt)" "$program" plan tiny.cfg --ranks 3 --measure 2 --comm comm.txt
 grep -q "(measured now, 2 slots" output || fail "plan: measured slots"
 echo "ok   bench"
