@@ -77,7 +77,7 @@ static inline __attribute__((always_inline)) FACTOR_TARGET void accumulate(
     accumulate(sums, rows, count, offset, stride, g, k, s, t, b);                                 \
   }
 #define NAME(g, k, s, t, b)                                                                       \
-  [b / 2][k - 1][g > 1][s - 1][t - 1] = accumulate_##g##_##k##_##s##_##t##_##b,
+  .with[b / 2][k - 1][g > 1][s - 1][t - 1] = accumulate_##g##_##k##_##s##_##t##_##b,
 #define WIDTHS_TO_3(DO, g, k, s, b) DO(g, k, s, 1, b) DO(g, k, s, 2, b) DO(g, k, s, 3, b)
 #define WIDTHS_TO_6(DO, g, k, s, b)                                                               \
   WIDTHS_TO_3(DO, g, k, s, b) DO(g, k, s, 4, b) DO(g, k, s, 5, b) DO(g, k, s, 6, b)
@@ -100,7 +100,8 @@ enum { WIDTH_OF_PAIRS = 0, WIDTH_OF_FOURS = 0 };
 #endif
 ALL(DEFINE)
 /* [blocks / 2][taps - 1][blocked][step - 1][width - 1] */
-static conv_accumulate *const functions[MOST_BLOCKS / 2 + 1][CONV_TAPS_TOGETHER][2][2][CONV_TILE] =
-    {ALL(NAME)};
+static const struct {
+  conv_accumulate *with[MOST_BLOCKS / 2 + 1][CONV_TAPS_TOGETHER][2][2][CONV_TILE];
+} functions = {ALL(NAME)};
 // clang-format on
 

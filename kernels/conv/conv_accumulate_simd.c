@@ -26,12 +26,12 @@ static inline void multiply_add(simd *sum, factor a, factor b) {
 
 conv_accumulate *SIMD_NAME(conv_accumulator)(int taps, bool blocked, int step, int width,
                                              int blocks) {
-  return functions[blocks / 2][taps - 1][blocked][step - 1][width - 1];
+  return functions.with[blocks / 2][taps - 1][blocked][step - 1][width - 1];
 }
 
 int SIMD_NAME(conv_taps_together)(int taps, bool blocked, int step) {
   int together = taps < CONV_TAPS_TOGETHER ? taps : CONV_TAPS_TOGETHER;
-  while (!functions[0][together - 1][blocked][step - 1][0]) together--;
+  while (!functions.with[0][together - 1][blocked][step - 1][0]) together--;
   return together;
 }
 

@@ -28,6 +28,6 @@ static inline FACTOR_TARGET void multiply_add(simd *sum, factor a, factor b) {
 
 conv_accumulate *SIMD_NAME(conv_bf16_accumulator)(int taps, bool blocked, int step, int width,
                                                   int blocks) {
-  return functions[blocks / 2][taps - 1][blocked][step - 1][width - 1];
+  return functions.with[blocks / 2][taps - 1][blocked][step - 1][width - 1];
 }
 #endif
