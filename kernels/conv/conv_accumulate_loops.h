@@ -104,4 +104,3 @@ static const struct {
   conv_accumulate *with[MOST_BLOCKS / 2 + 1][CONV_TAPS_TOGETHER][2][2][CONV_TILE];
 } functions = {ALL(NAME)};
 // clang-format on
-
