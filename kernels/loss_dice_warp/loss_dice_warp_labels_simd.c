@@ -158,7 +158,8 @@ static inline bool uniform_lanes(const struct sample *sample, const struct piece
   simd_int w = *(const simd_int *)(piece->axis[2].low + i);
   simd_int within =
       inside_lanes(d, s->d - 1) & inside_lanes(h, s->h - 1) & inside_lanes(w, s->w - 1);
-  simd_int at = within & ((d * s->h + h) * s->w + w), first, other, apart = {0};
+  simd_int at = ((d & within) * s->h + (h & within)) * s->w + (w & within);
+  simd_int first, other, apart = {0};
   if (!all_lanes(within & (at <= (int)last))) return false;
   if (!gather(sample->moving, at, &first)) return false;
   if (!all_lanes(((first ^ first >> 8) & 0xff) == 0)) return false;

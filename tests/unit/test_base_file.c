@@ -7,7 +7,7 @@
 TEST(checksums_do_not_depend_on_the_pieces) {
   enum { COUNT = 50000 };
   static unsigned char bytes[COUNT];
-  for (int i = 0; i < COUNT; i++) bytes[i] = (unsigned char)(i * i / 7 + i);
+  for (uint32_t i = 0; i < COUNT; i++) bytes[i] = (unsigned char)(i * i / 7 + i);
   uint32_t whole = file_checksum(0, bytes, COUNT);
   for (size_t piece = 1; piece < 20000; piece = piece * 5 + 2) {
     uint32_t crc = 0;
