@@ -89,7 +89,7 @@ static const struct op_case cases[] = {
 #define TOLERANCE 4e-6 /* a value of dx is the sum of 20,000 products */
     CONV("in slabs, up(2)+1 to 20", 2,
          SET(.kernel = {5, 5, 5}, .stride = {1, 1, 1}, .padding = {2, 2, 2}, .out_channels = 20,
-             .bias = true, .slope = 0.2F, .upsample = {true}),
+             .bias = true, .slope = 1, .upsample = {true}),
          {1, 2, 6, 3, 4}, {1, 1, 12, 6, 8}),
 };
 
