@@ -35,9 +35,9 @@ static enum status work(struct stream *stream, enum dtype dtype, void *out, doub
 }
 
 static void triad(float *a, const float *b, const float *c, int64_t count) {
-  simd factor = simd_all(3);
 #pragma omp parallel
   {
+    const simd factor = simd_all(3);
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < count; i += SIMD_WIDTH)
       simd_stream(a + i, simd_load(b + i) + factor * simd_load(c + i));
