@@ -50,7 +50,7 @@ void volume_find_range(const float *values, size_t count, float range[2]) {
   range[1] = scan.high;
 }
 
-VECTOR_LOOP bool scan_is_whole(const float *values, size_t count) {
+VECTOR_LOOP static bool is_whole_block(const float *values, size_t count) {
   int others = 0;
   for (size_t n = 0; n < count; n++) {
     float value = values[n];
@@ -59,6 +59,10 @@ VECTOR_LOOP bool scan_is_whole(const float *values, size_t count) {
     others |= (float)(int32_t)guarded != value;
   }
   return !others;
+}
+
+bool scan_is_whole(const float *values, size_t count) {
+  return is_whole_block(values, count);
 }
 
 /* As scan_between, for whole groups of vectors. */

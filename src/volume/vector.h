@@ -1,6 +1,7 @@
 /* Loops over whole volumes, compiled for several instruction sets, one of which is chosen when the
  * program starts. The numbers are the same in all of them: nothing is contracted or reordered.
- * Private to the volume room. */
+ * Private to the volume room, and for static functions: clang gives clones other files' callers do
+ * not find. */
 #pragma once
 
 #if defined __has_feature
