@@ -197,11 +197,10 @@ static bool fold(struct node *node, int input, const struct node *producer) {
   return false;
 }
 
-static bool is_upsampled(const struct node *node) {
-  bool upsampled = false;
+bool conv_any_upsampled(const struct node *node) {
   for (int i = 0; i < node->input_count; i++)
-    upsampled = upsampled || conv_arguments_of(node)->upsample[i];
-  return upsampled;
+    if (conv_arguments_of(node)->upsample[i]) return true;
+  return false;
 }
 
 /* The padding along d becomes slices of the inputs. Those of upsampled inputs are taken in pairs,
@@ -213,7 +212,7 @@ static void slab(const struct node *node, struct slices wanted, struct slab *sla
   int kernel = a->kernel[0], stride = a->stride[0], padding = a->padding[0];
   int first = wanted.first * stride - padding;
   int end = (wanted.first + wanted.count - 1) * stride - padding + kernel;
-  if (is_upsampled(node)) {
+  if (conv_any_upsampled(node)) {
     first -= first & 1;
     end += end & 1;
   }

@@ -38,3 +38,6 @@ struct shape conv_input_shape(const struct node *node, int i);
 
 /* Channels of all inputs together. */
 int conv_input_channels(const struct node *node);
+
+/* Whether any input is read through an upsampling. */
+bool conv_any_upsampled(const struct node *node);

@@ -142,6 +142,11 @@ static inline int conv_words_of(const struct tensor *tensor) {
   return conv_group_of(tensor) / (tensor->dtype == DTYPE_BF16 ? 2 : 1);
 }
 
+static inline __attribute__((always_inline)) simd conv_leaky(simd value, float slope) {
+  simd_int above = value > 0;
+  return (simd)((above & (simd_int)value) | (~above & (simd_int)(value * slope)));
+}
+
 /* Group `group` of a tensor at the start of row (d, h). */
 static inline const float *conv_row(const struct tensor *tensor, const float *data, int n,
                                     int group, int d, int h) {

@@ -11,12 +11,6 @@ static struct conv_extent extent_of(const struct node *node, int input, int axis
                               a->upsample[input]};
 }
 
-static bool any_upsampled(const struct node *node) {
-  for (int i = 0; i < node->input_count; i++)
-    if (conv_arguments_of(node)->upsample[i]) return true;
-  return false;
-}
-
 struct conv_packing SIMD_NAME(conv_packing_of)(const struct node *node, int input,
                                                bool lanes_are_outputs) {
   const struct conv_arguments *a = conv_arguments_of(node);
@@ -93,7 +87,7 @@ static struct conv_source weight_source(const struct node *node, int input) {
 }
 
 static int phases_of(const struct node *node) {
-  return any_upsampled(node) ? 2 : 1;
+  return conv_any_upsampled(node) ? 2 : 1;
 }
 
 /* --- sizes --- */
@@ -154,7 +148,7 @@ static bool sees_one_voxel(const struct node *node) {
   const struct conv_arguments *a = conv_arguments_of(node);
   for (int i = 0; i < 3; i++)
     if (a->kernel[i] != 1 || a->stride[i] != 1 || a->padding[i] != 0) return false;
-  return !any_upsampled(node);
+  return !conv_any_upsampled(node);
 }
 
 static void merge_axes(struct shape *s) {

@@ -99,11 +99,6 @@ static void add_group(const struct conv_source *source, int group, const struct 
   (scratch->sums, PITCH, products, taps, batch->count, batch->blocks, add);
 }
 
-static inline simd leaky(simd value, float slope) {
-  simd_int above = value > 0;
-  return (simd)((above & (simd_int)value) | (~above & (simd_int)(value * slope)));
-}
-
 static void store_block(const struct conv_target *target, const struct conv_axis *axis,
                         const struct batch *batch, int block, const float *sums) {
   static const float no_bias[CHANNEL_BLOCK];
@@ -118,7 +113,7 @@ static void store_block(const struct conv_target *target, const struct conv_axis
     for (int t = 0; t < run.count;
          t++, sums += CHANNEL_BLOCK, to += (int64_t)axis[2].phases * CHANNEL_BLOCK)
       for (int p = 0; p < CHANNEL_BLOCK; p += SIMD_WIDTH) {
-        simd value = leaky(simd_load(sums + p) + simd_load(bias + p), target->slope);
+        simd value = conv_leaky(simd_load(sums + p) + simd_load(bias + p), target->slope);
         if (target->add) value += simd_load(to + p);
         simd_store(to + p, value);
       }

@@ -27,14 +27,9 @@ struct tile {
   bool add, stream; /* stream: past the caches */
 };
 
-static inline __attribute__((always_inline)) simd leaky(simd value, float slope) {
-  simd_int above = value > 0;
-  return (simd)((above & (simd_int)value) | (~above & (simd_int)(value * slope)));
-}
-
 static inline __attribute__((always_inline)) void finish(const struct tile *tile, int at,
                                                          simd value) {
-  if (tile->slope != 1) value = leaky(value, tile->slope);
+  if (tile->slope != 1) value = conv_leaky(value, tile->slope);
   if (tile->add) value += simd_load(tile->to + at);
   if (tile->stream)
     simd_stream(tile->to + at, value);

@@ -285,10 +285,6 @@ static int find_together(const struct conv_packing *packing) {
   return packing->group > 1 && taps <= FEW_TAPS ? 2 : 1;
 }
 
-static int at_most(int value, int limit) {
-  return value < limit ? value : limit;
-}
-
 static struct cut cut_work(const struct tensor *target, const struct conv_packing *packing) {
   const struct conv_axis *a = packing->axis;
   struct cut cut = {.phases = conv_packing_phases(packing),
@@ -348,8 +344,8 @@ void SIMD_NAME(conv_outer)(const struct tensor *target, const float *data,
     struct task task = {.target = target, .vectors = data, .source = source};
     task.first_group = index % cut.groups * cut.together;
     task.first_block = index / cut.groups % cut.blocks * cut.together;
-    task.groups = at_most(conv_packing_groups(packing) - task.first_group, cut.together);
-    task.blocks = at_most(conv_packing_lane_blocks(packing) - task.first_block, cut.together);
+    task.groups = conv_at_most(conv_packing_groups(packing) - task.first_group, cut.together);
+    task.blocks = conv_at_most(conv_packing_lane_blocks(packing) - task.first_block, cut.together);
     int chunk = index / cut.groups / cut.blocks;
     task.partial = partial + size * chunk;
     run_task(&task, &cut, chunk);

@@ -101,10 +101,6 @@ static void find_places(const struct conv_packing *packing, const int phase[3],
       }
 }
 
-static int at_most(int value, int limit) {
-  return value < limit ? value : limit;
-}
-
 static int kernel_size(const struct conv_packing *packing) {
   return packing->kernel[0] * packing->kernel[1] * packing->kernel[2];
 }
@@ -128,14 +124,14 @@ static void pack_group(const struct conv_packing *packing, const float *w, float
                        const int phase[3], int block, int group) {
   struct places places;
   float *to = packed + conv_packing_at(packing, phase, block, group);
-  int channels = at_most(packing->channels - group * packing->group, packing->group);
+  int channels = conv_at_most(packing->channels - group * packing->group, packing->group);
   find_places(packing, phase, &places);
   memset(to, 0, sizeof(float) * conv_packing_group_size(packing, phase));
   for (int c = 0; c < channels; c++)
     pack_channel(packing, &places,
                  w + packing->lane_stride * block * LANES +
                      packing->channel_stride * (group * packing->group + c),
-                 to + c * LANES, at_most(packing->lanes - block * LANES, LANES));
+                 to + c * LANES, conv_at_most(packing->lanes - block * LANES, LANES));
 }
 
 /* All phases of a group together: they share the weights' lines. */
@@ -160,7 +156,7 @@ static void unpack_phase(const struct conv_packing *packing, const float *packed
 
 static void unpack_channel(const struct conv_packing *packing, const float *packed, float *dw,
                            int block, int channel) {
-  int lanes = at_most(packing->lanes - block * LANES, LANES);
+  int lanes = conv_at_most(packing->lanes - block * LANES, LANES);
   for (int lane = 0; lane < lanes; lane++)
     memset(dw + packing->lane_stride * lane, 0, sizeof(float) * kernel_size(packing));
   for (int index = 0; index < conv_packing_phases(packing); index++) {

@@ -13,6 +13,11 @@ struct conv_packing {
   int64_t lane_stride, channel_stride; /* in the weights as PyTorch stores them */
 };
 
+/* How many of `value` things left fit into `limit`. */
+static inline int conv_at_most(int value, int limit) {
+  return value < limit ? value : limit;
+}
+
 /* Sizes in floats. Phases without own taps (all alike) share one copy. */
 bool conv_packing_shares_phases(const struct conv_packing *packing);
 int conv_packing_phases(const struct conv_packing *packing); /* copies */

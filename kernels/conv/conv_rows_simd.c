@@ -159,11 +159,6 @@ static void start_sums(const struct conv_target *target, struct tile *tile, cons
   }
 }
 
-static inline simd leaky(simd value, float slope) {
-  simd_int above = value > 0;
-  return (simd)((above & (simd_int)value) | (~above & (simd_int)(value * slope)));
-}
-
 /* The voxels of a tile in one block; `dtype` and `stream` are constants to the compiler. */
 static inline __attribute__((always_inline)) void store_block(const struct conv_target *target,
                                                               const float *sums, int width,
@@ -172,7 +167,7 @@ static inline __attribute__((always_inline)) void store_block(const struct conv_
   for (int t = 0; t < width; t++, sums += CHANNEL_BLOCK)
     for (int p = 0; p < CHANNEL_BLOCK; p += SIMD_WIDTH) {
       int at = t * step * CHANNEL_BLOCK + p;
-      simd value = leaky(simd_load(sums + p), target->slope);
+      simd value = conv_leaky(simd_load(sums + p), target->slope);
       if (target->add) value += simd_get(dtype, to, at);
       simd_put(dtype, to, at, value, stream);
     }

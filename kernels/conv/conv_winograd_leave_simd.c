@@ -52,13 +52,8 @@ WINOGRAD_INLINE void leave_plane(simd y[MOST_OUTPUTS][MOST_OUTPUTS][MOST_OUTPUTS
   }
 }
 
-WINOGRAD_INLINE simd leaky(simd value, float slope) {
-  simd_int above = value > 0;
-  return (simd)((above & (simd_int)value) | (~above & (simd_int)(value * slope)));
-}
-
 WINOGRAD_INLINE void store(const struct conv_target *target, float *to, simd value) {
-  value = leaky(value, target->slope);
+  value = conv_leaky(value, target->slope);
   if (target->add) value += simd_load(to);
   simd_store(to, value);
 }

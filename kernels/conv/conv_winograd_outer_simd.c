@@ -206,10 +206,6 @@ size_t SIMD_NAME(winograd_outer_size)(const struct tensor *target, const struct 
   return conv_packing_size(packing) * (size_t)cut_work(&pass, packing).chunks;
 }
 
-static int at_most(int value, int limit) {
-  return value < limit ? value : limit;
-}
-
 void SIMD_NAME(winograd_outer)(const struct tensor *target, const float *dy,
                                const struct winograd_grid *grid,
                                const struct winograd_source *source,
@@ -232,8 +228,8 @@ void SIMD_NAME(winograd_outer)(const struct tensor *target, const float *dy,
       struct task task = {.group = index % cut.groups * TASK_GROUPS,
                           .block = index / cut.groups % cut.blocks * TASK_BLOCKS,
                           .partial = partial + size * (size_t)chunk};
-      task.groups = at_most(conv_packing_groups(packing) - task.group, TASK_GROUPS);
-      task.blocks = at_most(conv_packing_lane_blocks(packing) - task.block, TASK_BLOCKS);
+      task.groups = conv_at_most(conv_packing_groups(packing) - task.group, TASK_GROUPS);
+      task.blocks = conv_at_most(conv_packing_lane_blocks(packing) - task.block, TASK_BLOCKS);
       run_task(&pass, &task, &scratch, batches * chunk / cut.chunks,
                batches * (chunk + 1) / cut.chunks);
     }

@@ -8,12 +8,6 @@ enum { MOST_PADDING = 2 };
 
 /* --- what fits --- */
 
-static bool any_upsampled(const struct node *node) {
-  for (int i = 0; i < node->input_count; i++)
-    if (conv_arguments_of(node)->upsample[i]) return true;
-  return false;
-}
-
 static bool all_blocked(const struct node *node) {
   for (int i = 0; i < node->input_count; i++)
     if (node->x[i].layout != LAYOUT_BLOCKED) return false;
@@ -27,7 +21,7 @@ static bool find_family(const struct node *node, enum winograd_family *family) {
   for (int i = 0; i < 3; i++)
     if (a->stride[i] != 1 || a->padding[i] > MOST_PADDING) return false;
   for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
-    bool fits = families[f] == WINOGRAD_FULL_3D || !any_upsampled(node);
+    bool fits = families[f] == WINOGRAD_FULL_3D || !conv_any_upsampled(node);
     for (int i = 0; i < 3; i++)
       fits = fits && a->kernel[i] == (winograd_axis_kind(families[f], i) == WINOGRAD_ONE ? 1 : 3);
     *family = families[f];
@@ -47,7 +41,7 @@ static enum winograd_family family_of(const struct node *node, bool upsampled,
 
 /* Where an upsampled input is read, tiles begin at odd voxels of it. */
 static int first_target(const struct node *node, int axis) {
-  return any_upsampled(node) && conv_arguments_of(node)->padding[axis] % 2 == 0 ? -1 : 0;
+  return conv_any_upsampled(node) && conv_arguments_of(node)->padding[axis] % 2 == 0 ? -1 : 0;
 }
 
 static struct winograd_grid grid_of(const struct tensor *target, enum winograd_family family,

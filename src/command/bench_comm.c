@@ -68,7 +68,7 @@ static enum status time_messages(struct comm *comm, char *memory, size_t bytes, 
   for (int i = 0; i < rounds && (comm->rank == 0 || comm->rank == comm->size - 1); i++) {
     bool first = comm->rank == 0;
     double started = timer_now();
-    TRY(pass_messages(comm, first, first ? memory : memory, bytes, count));
+    TRY(pass_messages(comm, first, memory, bytes, count));
     TRY(pass_messages(comm, !first, &answer, 1, 1));
     *best = fmin(*best, timer_now() - started);
   }
