@@ -1,22 +1,36 @@
 /* Walks over logits and bits on the CPU in pieces, for any of the layouts there. Compiled once per
  * instruction set. */
 #pragma once
+#include <stdint.h>
 #include "kernels/common/bits.h"
 #include "kernels/common/simd.h"
 
-enum { BITS_PIECE = 1024 /* floats */ };
+enum { BITS_PIECE = 4096 /* floats */ };
 
-/* `count` logits, a multiple of 16, with the truth (1 or 0). Number i is one of channel
- * channel + i % lanes, lanes 1 or 16. Those that make a piece whole are BITS_NOTHING, of truth 0: a
- * probability, a loss and slopes of exactly 0. */
+/* `count` logits, a multiple of 16, with the truth, bit i % 16 of number i / 16. Logit i is one of
+ * channel channel + i % lanes, lanes 1 or 16. Those that make a piece whole are BITS_NOTHING, of
+ * truth 0: a probability, a loss and slopes of exactly 0. */
 #define BITS_NOTHING (-200.0F)
 struct bits_piece {
   int n, channel, lanes, count;
-  const float *z, *truth;
+  const float *z;
+  const uint16_t *truth;
   double *sums;  /* forward: of the block that the piece is in */
   float *slopes; /* backward: where the gradient goes by bits_give */
   bool past;     /* past the caches */
 };
+
+/* The truth of logits i, i + 1, ...: all ones where the class is there, else 0. */
+static inline simd_int bits_truth(const struct bits_piece *piece, int i) {
+  int word = piece->truth[i / CHANNEL_BLOCK];
+#if defined SIMD_ISA_AVX512
+  return (simd_int)_mm512_movm_epi32((__mmask16)word);
+#else
+  simd_int place;
+  for (int lane = 0; lane < SIMD_WIDTH; lane++) place[lane] = 1 << (i % CHANNEL_BLOCK + lane);
+  return (word & place) == place;
+#endif
+}
 
 static inline void bits_give(const struct bits_piece *piece, int i, simd slope) {
   if (piece->past)

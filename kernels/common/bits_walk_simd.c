@@ -17,7 +17,8 @@ struct walk {
 };
 
 struct room {
-  alignas(64) float z[BITS_PIECE], truth[BITS_PIECE], slopes[BITS_PIECE];
+  alignas(64) float z[BITS_PIECE], slopes[BITS_PIECE];
+  uint16_t truth[BITS_PIECE / CHANNEL_BLOCK];
 };
 
 static int lanes_of(const struct tensor *x) {
@@ -44,27 +45,53 @@ static const unsigned char *bytes_at(const struct walk *walk, int n, int c, int6
   return walk->map + tensor_at(bits, n, c / 8, 0, 0, 0) + v * tensor_voxel_stride(bits);
 }
 
-static void unpack_planar(const struct walk *walk, int n, int c, int64_t v, int count,
-                          float *truth) {
-  const unsigned char *bytes = bytes_at(walk, n, c, v);
-  int64_t step = tensor_voxel_stride(walk->bits);
-  for (int i = 0; i < count; i++) truth[i] = (float)(bytes[i * step] >> c % 8 & 1);
+/* Bit `bit` of 8 bytes, that of the first byte lowest. */
+static inline int gather_bits(const unsigned char *bytes, int64_t step, int bit) {
+  uint64_t gathered = 0;
+  for (int i = 0; i < 8; i++) gathered |= (uint64_t)bytes[i * step] << 8 * i;
+  return (int)((gathered >> bit & 0x0101010101010101U) * 0x0102040810204080U >> 56);
 }
 
-static const int places[CHANNEL_BLOCK] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static inline __attribute__((always_inline)) void gather_words(const unsigned char *bytes,
+                                                               int64_t step, int bit, int count,
+                                                               uint16_t *truth) {
+  for (int i = 0; i < count; i++, bytes += CHANNEL_BLOCK * step)
+    truth[i] =
+        (uint16_t)(gather_bits(bytes, step, bit) | gather_bits(bytes + 8 * step, step, bit) << 8);
+}
+
+static void unpack_planar(const struct walk *walk, int n, int c, int64_t v, int count,
+                          uint16_t *truth) {
+  const unsigned char *bytes = bytes_at(walk, n, c, v);
+  int64_t step = tensor_voxel_stride(walk->bits);
+  int whole = count / CHANNEL_BLOCK, rest = count % CHANNEL_BLOCK;
+  unsigned char last[CHANNEL_BLOCK] = {0};
+  if (step == 1)
+    gather_words(bytes, 1, c % 8, whole, truth);
+  else
+    gather_words(bytes, step, c % 8, whole, truth);
+  for (int i = 0; i < rest; i++) last[i] = bytes[(whole * CHANNEL_BLOCK + i) * step];
+  if (rest > 0) gather_words(last, 1, c % 8, 1, truth + whole);
+}
+
+static inline __attribute__((always_inline)) void join_bytes(const unsigned char *low,
+                                                             const unsigned char *high, int mask,
+                                                             int64_t step, int count,
+                                                             uint16_t *truth) {
+  for (int i = 0; i < count; i++)
+    truth[i] = (uint16_t)((low[i * step] | high[i * step] << 8) & mask);
+}
 
 static void unpack_blocked(const struct walk *walk, int n, int c, int64_t v, int voxels,
-                           float *truth) {
+                           uint16_t *truth) {
   const unsigned char *low = bytes_at(walk, n, c, v), *high = bytes_at(walk, n, c + 8, v);
   int64_t step = tensor_voxel_stride(walk->bits);
   int left = walk->x->shape.c - c, mask = left < CHANNEL_BLOCK ? (1 << left) - 1 : 0xffff;
-  for (int i = 0; i < voxels; i++) {
-    int word = (low[i * step] | (high ? high[i * step] << 8 : 0)) & mask;
-    for (int lane = 0; lane < CHANNEL_BLOCK; lane += SIMD_WIDTH) {
-      simd_int bits = (word - (simd_int){0}) >> *(const simd_int *)(places + lane) & 1;
-      simd_store(truth + i * CHANNEL_BLOCK + lane, __builtin_convertvector(bits, simd));
-    }
-  }
+  if (!high) high = low; /* of which the mask leaves nothing */
+  if (step == 1)
+    join_bytes(low, high, mask, 1, voxels, truth);
+  else
+    join_bytes(low, high, mask, step, voxels, truth);
 }
 
 static int own_lanes(const struct walk *walk, int c) {
@@ -72,15 +99,18 @@ static int own_lanes(const struct walk *walk, int c) {
   return left < lanes ? left : lanes;
 }
 
-/* What a whole piece has beyond the logits: padding channels, or voxels. */
-static void fill_up(const struct walk *walk, int c, int voxels, int count, struct room *room) {
+/* Copies logits, and fills up what a whole piece has beyond them: padding channels, or voxels. */
+static void fill_up(const struct walk *walk, const float *from, int c, int voxels, int count,
+                    float *z) {
   int lanes = lanes_of(walk->x), own = own_lanes(walk, c);
-  for (int i = 0; i < voxels; i++)
-    for (int lane = own; lane < lanes; lane++) room->z[i * lanes + lane] = BITS_NOTHING;
-  for (int i = voxels * lanes; i < count; i++) {
-    room->z[i] = BITS_NOTHING;
-    room->truth[i] = 0;
-  }
+  float filled[CHANNEL_BLOCK];
+  for (int lane = 0; lane < CHANNEL_BLOCK; lane++) filled[lane] = lane < own ? 0 : BITS_NOTHING;
+  memcpy(z, from, sizeof(float) * (size_t)(voxels * lanes));
+  for (int i = voxels * lanes; i < count; i++) z[i] = BITS_NOTHING;
+  if (own == lanes) return;
+  for (int i = 0; i < count; i += CHANNEL_BLOCK)
+    for (int lane = 0; lane < CHANNEL_BLOCK; lane++)
+      z[i + lane] = filled[lane] < 0 ? filled[lane] : z[i + lane];
 }
 
 static void give(float *to, const float *from, int count, bool add) {
@@ -90,7 +120,7 @@ static void give(float *to, const float *from, int count, bool add) {
     memcpy(to, from, sizeof(float) * (size_t)count);
 }
 
-static void unpack(const struct walk *walk, int n, int c, int64_t v, int voxels, float *truth) {
+static void unpack(const struct walk *walk, int n, int c, int64_t v, int voxels, uint16_t *truth) {
   if (lanes_of(walk->x) == 1)
     unpack_planar(walk, n, c, v, voxels, truth);
   else
@@ -108,8 +138,7 @@ static void visit_piece(const struct walk *walk, int n, int group, int64_t v, in
   bool whole = own == count && own_lanes(walk, c) == lanes, direct = whole && !walk->add;
   unpack(walk, n, c, v, voxels, room.truth);
   if (!whole) {
-    memcpy(room.z, walk->from + at, sizeof(float) * (size_t)own);
-    fill_up(walk, c, voxels, count, &room);
+    fill_up(walk, walk->from + at, c, voxels, count, room.z);
     piece.z = room.z;
   }
   if (walk->dx) {

@@ -8,16 +8,17 @@ struct logits_softmax {
   simd largest, sum, power[LOGITS_MOST_CLASSES];
 };
 
-static inline struct logits_softmax logits_softmax(const struct logits_piece *piece, int v) {
-  struct logits_softmax softmax;
+static inline __attribute__((always_inline)) void logits_softmax(const struct logits_piece *piece,
+                                                                 int v,
+                                                                 struct logits_softmax *softmax) {
   const float *z = piece->z + v;
-  softmax.largest = simd_load(z);
-  softmax.sum = simd_all(0);
-  for (int k = 1; k < piece->classes; k++)
-    softmax.largest = simd_max(softmax.largest, simd_load(z + k * LOGITS_ROOM));
-  for (int k = 0; k < piece->classes; k++) {
-    softmax.power[k] = simd_exp(simd_load(z + k * LOGITS_ROOM) - softmax.largest);
-    softmax.sum += softmax.power[k];
-  }
-  return softmax;
+  int classes = piece->classes, whole = classes / SIMD_TOGETHER * SIMD_TOGETHER;
+  simd largest = simd_load(z), sum = {0};
+  for (int k = 1; k < classes; k++) largest = simd_max(largest, simd_load(z + k * LOGITS_ROOM));
+  for (int k = 0; k < classes; k++) softmax->power[k] = simd_load(z + k * LOGITS_ROOM) - largest;
+  for (int k = 0; k < whole; k += SIMD_TOGETHER) simd_exps(softmax->power + k, SIMD_TOGETHER);
+  for (int k = whole; k < classes; k++) simd_exps(softmax->power + k, 1);
+  for (int k = 0; k < classes; k++) sum += softmax->power[k];
+  softmax->largest = largest;
+  softmax->sum = sum;
 }

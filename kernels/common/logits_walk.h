@@ -4,10 +4,10 @@
 #include "kernels/common/logits.h"
 #include "kernels/common/simd.h"
 
-enum { LOGITS_ROOM = 96 };
+enum { LOGITS_ROOM = 288 };
 
-/* A piece of a row of labels with its logits: z[class * LOGITS_ROOM + voxel]. `count` is a multiple
- * of SIMD_WIDTH; what is more than the row has is labelled LOGITS_IGNORED. */
+/* Labels of some rows, in any order, with their logits: z[class * LOGITS_ROOM + voxel]. `count` is a
+ * multiple of SIMD_WIDTH; what makes it one is labelled LOGITS_IGNORED. */
 struct logits_piece {
   int n, classes, count;
   float *z;

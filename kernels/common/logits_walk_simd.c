@@ -1,16 +1,24 @@
 /* Blocks of BLOCK_D x BLOCK_H rows of logits are walked over independently; for the gradient also
- * the labels around them that read them, so that every block owns its part of dx. */
+ * the labels around them that read them, so that every block owns its part of dx.
+ *
+ * Within a block, logits of a slice of labels are interpolated along d once per row and kept by
+ * class (a strip) for the up to four rows of labels that read them; there they are interpolated
+ * along h and w at once. Where labels are twice as many along w, those at even places come first in
+ * a piece, then those at odd places: neighbours in a vector are then neighbours among the logits.
+ * Gradients go the same way back. */
 #include "kernels/common/logits_walk.h"
-#include <stdalign.h>
 #include <string.h>
 
 enum {
-  BLOCK_D = 4,
+  BLOCK_D = 8,
   BLOCK_H = 16,
-  PIECE = 64, /* logits of a piece where labels are as many; labels of a piece where they are not */
+  ROW = 64,   /* labels of a row in a piece, at most */
+  STRIPS = 4, /* a power of 2; three are in use at a time */
+  STRIP = ROW + 2 * SIMD_WIDTH,
   MOST_SUMS = 3 * LOGITS_MOST_CLASSES,
-  CORNERS = 4,
+  QUAD = 4,
 };
+typedef float quad __attribute__((vector_size(4 * QUAD), aligned(4), may_alias));
 
 struct walk {
   struct logits logits;
@@ -23,225 +31,301 @@ struct walk {
   const void *context;
 };
 
-/* A block: logits [from, to) of sample n along d and h; and where in it the walk is. */
+/* A block: logits [from, to) of sample n along d and h. */
 struct block {
   int n;
   struct logits_range d, h;
   double *sums;
 };
 
-/* The up to four rows of logits that a row of labels lies between. */
-struct corners {
-  int count, d[CORNERS], h[CORNERS];
-  float weight[CORNERS];
+/* Row h of logits, interpolated along d, or of their gradients. Logit from + i of class k is
+ * row[k][1 + i]; what is past the ends repeats them. */
+struct strip {
+  int h; /* -1: none */
+  float row[LOGITS_MOST_CLASSES][STRIP];
 };
 
-/* The logits [from, to) of a piece, its labels, and the room that both are kept in: position i of
- * `row` is logit from - 1 + i, position i of `fine` label 2 from - 1 + i where labels are twice as
- * many, and label from + i where not. */
+/* Where the walk is: the logits [from, to) of a row, whether labels around them are in it, its
+ * place along d, and strips by their h modulo STRIPS. */
 struct room {
   struct logits_range w;
-  float row[LOGITS_MOST_CLASSES][LOGITS_ROOM], fine[LOGITS_MOST_CLASSES * LOGITS_ROOM];
+  int low, high, even, odd; /* even, odd: how many labels of either kind, made whole vectors */
+  struct logits_tap d;
+  struct strip logits[STRIPS], slopes[STRIPS];
+  float z[LOGITS_MOST_CLASSES * LOGITS_ROOM + SIMD_WIDTH];
   unsigned char labels[LOGITS_ROOM];
 };
-
-static struct corners corners_of(const struct logits *logits, int d, int h) {
-  struct logits_tap at_d = logits_tap_of(d, logits->factor[0], logits->coarse[0]);
-  struct logits_tap at_h = logits_tap_of(h, logits->factor[1], logits->coarse[1]);
-  struct corners corners = {.count = 0};
-  for (int i = 0; i < CORNERS; i++) {
-    float weight =
-        (i / 2 ? at_d.high_weight : at_d.low_weight) * (i % 2 ? at_h.high_weight : at_h.low_weight);
-    if (weight == 0) continue;
-    corners.d[corners.count] = i / 2 ? at_d.high : at_d.low;
-    corners.h[corners.count] = i % 2 ? at_h.high : at_h.low;
-    corners.weight[corners.count++] = weight;
-  }
-  return corners;
-}
-
-/* --- the logits of a row of labels --- */
-
-static void load_row(const struct walk *walk, int n, const struct corners *corners, int w,
-                     int count, int k, float *to) {
-  int64_t stride = tensor_voxel_stride(walk->x);
-  for (int i = 0; i < corners->count; i++) {
-    const float *from = walk->from + tensor_at(walk->x, n, k, corners->d[i], corners->h[i], w);
-    float weight = corners->weight[i];
-    if (i == 0)
-      for (int v = 0; v < count; v++) to[v] = weight * from[v * stride];
-    else
-      for (int v = 0; v < count; v++) to[v] += weight * from[v * stride];
-  }
-}
-
-/* The same for a block of channels from class k on: voxels as vectors, then turned. */
-static void load_block(const struct walk *walk, int n, const struct corners *corners, int w,
-                       int count, int k, float *to, int step) {
-  alignas(64) float turned[LOGITS_ROOM][CHANNEL_BLOCK];
-  int classes = walk->logits.classes - k < CHANNEL_BLOCK ? walk->logits.classes - k : CHANNEL_BLOCK;
-  const float *from[CORNERS];
-  for (int i = 0; i < corners->count; i++)
-    from[i] = walk->from + tensor_at(walk->x, n, k, corners->d[i], corners->h[i], w);
-  for (int v = 0; v < count; v++)
-    for (int lane = 0; lane < classes; lane += SIMD_WIDTH) {
-      simd sum = corners->weight[0] * simd_load(from[0] + v * CHANNEL_BLOCK + lane);
-      for (int i = 1; i < corners->count; i++)
-        sum += corners->weight[i] * simd_load(from[i] + v * CHANNEL_BLOCK + lane);
-      simd_store(&turned[v][lane], sum);
-    }
-  for (int c = 0; c < classes; c++)
-    for (int v = 0; v < count; v++) to[c * step + v] = turned[v][c];
-}
-
-static void repeat_ends(const struct walk *walk, const struct room *room, float *row) {
-  int count = room->w.to - room->w.from;
-  if (room->w.from == 0) row[0] = row[1];
-  if (room->w.to == walk->logits.coarse[2]) row[count + 1] = row[count];
-}
-
-static void interpolate(const float *row, int count, float *fine) {
-  for (int i = 0; i <= count; i++) {
-    fine[2 * i] = 0.75F * row[i] + 0.25F * row[i + 1];
-    fine[2 * i + 1] = 0.25F * row[i] + 0.75F * row[i + 1];
-  }
-}
-
-/* The adjoint: the ends count for what was repeated. */
-static void collapse(const float *fine, int count, float *row) {
-  for (int i = 0; i < count; i++)
-    row[i] = 0.25F * fine[2 * i] + 0.75F * fine[2 * i + 1] + 0.75F * fine[2 * i + 2] +
-             0.25F * fine[2 * i + 3];
-}
 
 static bool is_double(const struct walk *walk) {
   return walk->logits.factor[2] == 2;
 }
 
-/* Rows of all classes, `step` floats apart. */
-static void load_rows(const struct walk *walk, int n, const struct corners *corners, int w,
-                      int count, float *to, int step) {
-  bool blocked = walk->x->layout == LAYOUT_BLOCKED;
-  for (int k = 0; k < walk->logits.classes; k += blocked ? CHANNEL_BLOCK : 1)
-    if (blocked)
-      load_block(walk, n, corners, w, count, k, to + k * step, step);
-    else
-      load_row(walk, n, corners, w, count, k, to + k * step);
+static int count_of(const struct room *room) {
+  return room->w.to - room->w.from;
 }
 
-static void load(const struct walk *walk, int n, const struct corners *corners, struct room *room) {
-  int count = room->w.to - room->w.from;
-  if (!is_double(walk)) {
-    load_rows(walk, n, corners, room->w.from, count, room->fine, LOGITS_ROOM);
-    return;
+static int whole_vectors(int count) {
+  return (count + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
+}
+
+/* --- strips of logits --- */
+
+static inline void turn(quad q[QUAD]) {
+  quad a = __builtin_shufflevector(q[0], q[1], 0, 4, 1, 5);
+  quad b = __builtin_shufflevector(q[2], q[3], 0, 4, 1, 5);
+  quad c = __builtin_shufflevector(q[0], q[1], 2, 6, 3, 7);
+  quad d = __builtin_shufflevector(q[2], q[3], 2, 6, 3, 7);
+  q[0] = __builtin_shufflevector(a, b, 0, 1, 4, 5);
+  q[1] = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+  q[2] = __builtin_shufflevector(c, d, 0, 1, 4, 5);
+  q[3] = __builtin_shufflevector(c, d, 2, 3, 6, 7);
+}
+
+/* Classes k to k + 3 of `count` voxels that are stored in blocks of channels: four voxels at a
+ * time, then one by one. */
+static void load_quads(const float *low, const float *high, const struct logits_tap *tap, int count,
+                       float *to) {
+  int v = 0;
+  for (; v + QUAD <= count; v += QUAD) {
+    quad q[QUAD];
+    for (int i = 0; i < QUAD; i++)
+      q[i] = tap->low_weight * *(const quad *)(low + (v + i) * CHANNEL_BLOCK) +
+             tap->high_weight * *(const quad *)(high + (v + i) * CHANNEL_BLOCK);
+    turn(q);
+    for (int i = 0; i < QUAD; i++) *(quad *)(to + i * STRIP + v) = q[i];
   }
-  int low = room->w.from > 0, high = room->w.to < walk->logits.coarse[2];
-  load_rows(walk, n, corners, room->w.from - low, count + low + high, room->row[0] + 1 - low,
-            LOGITS_ROOM);
-  for (int k = 0; k < walk->logits.classes; k++) {
-    repeat_ends(walk, room, room->row[k]);
-    interpolate(room->row[k], count, room->fine + k * LOGITS_ROOM);
-  }
+  for (; v < count; v++)
+    for (int i = 0; i < QUAD; i++)
+      to[i * STRIP + v] = tap->low_weight * low[v * CHANNEL_BLOCK + i] +
+                          tap->high_weight * high[v * CHANNEL_BLOCK + i];
 }
 
-/* Whether row (d, h) of dx is the block's. */
-static bool owns(const struct block *block, int d, int h) {
-  return d >= block->d.from && d < block->d.to && h >= block->h.from && h < block->h.to;
+static void load_row(const float *low, const float *high, const struct logits_tap *tap, int count,
+                     int64_t stride, float *to) {
+  for (int v = 0; v < count; v++)
+    to[v] = tap->low_weight * low[v * stride] + tap->high_weight * high[v * stride];
 }
 
-/* Gives a row of one class to dx. */
-static void store_row(const struct walk *walk, const struct block *block,
-                      const struct corners *corners, const struct room *room, int k,
-                      const float *row) {
-  int count = room->w.to - room->w.from;
+static void load_strip(const struct walk *walk, int n, const struct room *room, int h,
+                       struct strip *strip) {
+  int width = walk->logits.coarse[2], step = walk->x->layout == LAYOUT_BLOCKED ? QUAD : 1;
+  int first = room->w.from > 0 ? room->w.from - 1 : 0;
+  int last = room->w.to < width ? room->w.to : width - 1;
+  int at = 1 + first - room->w.from, count = last - first + 1;
   int64_t stride = tensor_voxel_stride(walk->x);
-  for (int i = 0; i < corners->count; i++) {
-    if (!owns(block, corners->d[i], corners->h[i])) continue;
-    float *to =
-        walk->dx + tensor_at(walk->x, block->n, k, corners->d[i], corners->h[i], room->w.from);
-    float weight = corners->weight[i];
-    if (walk->once && !walk->add)
-      for (int v = 0; v < count; v++) to[v * stride] = row[v];
+  strip->h = h;
+  for (int k = 0; k < walk->logits.classes; k += step) {
+    const float *low = walk->from + tensor_at(walk->x, n, k, room->d.low, h, first);
+    const float *high = walk->from + tensor_at(walk->x, n, k, room->d.high, h, first);
+    if (step == QUAD)
+      load_quads(low, high, &room->d, count, strip->row[k] + at);
     else
-      for (int v = 0; v < count; v++) to[v * stride] += weight * row[v];
+      load_row(low, high, &room->d, count, stride, strip->row[k] + at);
+  }
+  for (int k = 0; k < walk->logits.classes; k++) {
+    float *row = strip->row[k] + 1;
+    if (room->w.from == 0) row[-1] = row[0];
+    if (room->w.to == width) row[count_of(room)] = row[count_of(room) - 1];
   }
 }
 
-/* The same for a block of channels from class k on, `step` floats apart. */
-static void store_block(const struct walk *walk, const struct block *block,
-                        const struct corners *corners, const struct room *room, int k,
-                        const float *rows, int step) {
-  alignas(64) float turned[LOGITS_ROOM][CHANNEL_BLOCK];
-  int count = room->w.to - room->w.from;
-  int classes = walk->logits.classes - k < CHANNEL_BLOCK ? walk->logits.classes - k : CHANNEL_BLOCK;
-  memset(turned, 0, sizeof turned[0] * (size_t)count);
-  for (int c = 0; c < classes; c++)
-    for (int v = 0; v < count; v++) turned[v][c] = rows[c * step + v];
-  for (int i = 0; i < corners->count; i++) {
-    if (!owns(block, corners->d[i], corners->h[i])) continue;
-    float *to =
-        walk->dx + tensor_at(walk->x, block->n, k, corners->d[i], corners->h[i], room->w.from);
-    float weight = corners->weight[i];
-    for (int j = 0; j < count * CHANNEL_BLOCK; j += SIMD_WIDTH) {
-      simd value = simd_load(turned[0] + j);
-      if (!walk->once || walk->add) value = simd_load(to + j) + weight * value;
-      simd_store(to + j, value);
+static const struct strip *logits_at(const struct walk *walk, int n, struct room *room, int h) {
+  struct strip *strip = &room->logits[h % STRIPS];
+  if (strip->h != h) load_strip(walk, n, room, h, strip);
+  return strip;
+}
+
+/* --- strips of gradients --- */
+
+/* Gives classes k to k + 3 of a row of gradients to dx. */
+static void give_quads(const float *row, float weight, bool add, int count, float *to) {
+  int v = 0;
+  for (; v + QUAD <= count; v += QUAD) {
+    quad q[QUAD];
+    for (int i = 0; i < QUAD; i++) q[i] = weight * *(const quad *)(row + i * STRIP + v);
+    turn(q);
+    for (int i = 0; i < QUAD; i++) {
+      quad *voxel = (quad *)(to + (v + i) * CHANNEL_BLOCK);
+      if (add) q[i] += *voxel;
+      *voxel = q[i];
     }
   }
+  for (; v < count; v++)
+    for (int i = 0; i < QUAD; i++) {
+      float *own = to + v * CHANNEL_BLOCK + i, value = weight * row[i * STRIP + v];
+      *own = add ? *own + value : value;
+    }
 }
 
-/* Adds what `each` left to the rows of dx that are the block's. */
-static void store(const struct walk *walk, const struct block *block, const struct corners *corners,
-                  struct room *room) {
-  int count = room->w.to - room->w.from, last = 2 * count + 1, classes = walk->logits.classes;
-  float *rows = room->fine;
-  for (int k = 0; is_double(walk) && k < classes; k++) {
-    float *fine = room->fine + k * LOGITS_ROOM;
-    if (room->w.from == 0) fine[0] = fine[1];
-    if (room->w.to == walk->logits.coarse[2]) fine[last] = fine[last - 1];
-    collapse(fine, count, room->row[k]);
+static void give_row(const float *row, float weight, bool add, int count, int64_t stride,
+                     float *to) {
+  for (int v = 0; v < count; v++)
+    to[v * stride] = add ? to[v * stride] + weight * row[v] : weight * row[v];
+}
+
+/* Rows of classes that are only padding stay 0. */
+static void give_slice(const struct walk *walk, const struct block *block, const struct room *room,
+                       const struct strip *strip, int d, float weight) {
+  bool add = walk->add || !walk->once, blocked = walk->x->layout == LAYOUT_BLOCKED;
+  int stored = blocked ? tensor_stored_channels(walk->x) : walk->logits.classes;
+  int64_t stride = tensor_voxel_stride(walk->x);
+  static const float nothing[QUAD * STRIP];
+  if (weight == 0 || d < block->d.from || d >= block->d.to) return;
+  for (int k = 0; k < stored; k += blocked ? QUAD : 1) {
+    float *to = walk->dx + tensor_at(walk->x, block->n, k, d, strip->h, room->w.from);
+    if (!blocked)
+      give_row(strip->row[k] + 1, weight, add, count_of(room), stride, to);
+    else if (k < walk->logits.classes)
+      give_quads(strip->row[k] + 1, weight, add, count_of(room), to);
+    else if (!add)
+      give_quads(nothing, 1, false, count_of(room), to);
   }
-  if (is_double(walk)) rows = room->row[0];
-  bool blocked = walk->x->layout == LAYOUT_BLOCKED;
-  for (int k = 0; k < classes; k += blocked ? CHANNEL_BLOCK : 1)
-    if (blocked)
-      store_block(walk, block, corners, room, k, rows + k * LOGITS_ROOM, LOGITS_ROOM);
+}
+
+static void give_strip(const struct walk *walk, const struct block *block, const struct room *room,
+                       struct strip *strip) {
+  if (strip->h < 0) return;
+  give_slice(walk, block, room, strip, room->d.low, room->d.low_weight);
+  give_slice(walk, block, room, strip, room->d.high, room->d.high_weight);
+  strip->h = -1;
+}
+
+static struct strip *slopes_at(const struct walk *walk, const struct block *block,
+                               struct room *room, int h) {
+  struct strip *strip = &room->slopes[h % STRIPS];
+  if (strip->h == h) return strip;
+  give_strip(walk, block, room, strip);
+  strip->h = h;
+  memset(strip->row, 0, sizeof strip->row[0] * (size_t)walk->logits.classes);
+  return strip;
+}
+
+/* --- rows of labels --- */
+
+/* Logits of a row of labels: along h between two strips, and along w. */
+static inline __attribute__((always_inline)) simd between(const float *low, const float *high,
+                                                          const struct logits_tap *tap, int i) {
+  return tap->low_weight * simd_load(low + i) + tap->high_weight * simd_load(high + i);
+}
+
+static void fill_logits(const struct walk *walk, const struct room *room, const struct strip *low,
+                        const struct strip *high, const struct logits_tap *tap, float *z) {
+  for (int k = 0; k < walk->logits.classes; k++) {
+    const float *a = low->row[k] + 1, *b = high->row[k] + 1;
+    float *even = z + k * LOGITS_ROOM, *odd = even + room->even;
+    for (int i = 0; i < room->even; i += SIMD_WIDTH) {
+      simd here = between(a, b, tap, i);
+      if (is_double(walk)) here = 0.75F * here + 0.25F * between(a, b, tap, i - 1);
+      simd_store(even + i, here);
+    }
+    a -= room->low;
+    b -= room->low;
+    for (int i = 0; i < room->odd; i += SIMD_WIDTH)
+      simd_store(odd + i, 0.75F * between(a, b, tap, i) + 0.25F * between(a, b, tap, i + 1));
+  }
+}
+
+/* The adjoint, of one class. The ends count for what repeats them. */
+static void collapse(const float *even, const float *odd, const struct room *room, int width,
+                     float weight, float *row) {
+  int last = count_of(room) - 1;
+  float left = room->w.from > 0 ? odd[-1] : even[0];
+  float right = room->w.to < width ? even[last + 1] : odd[last];
+  float before = last > 0 ? odd[last - 1] : left, after = last > 0 ? even[1] : right;
+  float first = row[0] + weight * (0.75F * (even[0] + odd[0]) + 0.25F * (left + after));
+  float final = row[last] + weight * (0.75F * (even[last] + odd[last]) + 0.25F * (before + right));
+  for (int i = 0; i <= last; i += SIMD_WIDTH) {
+    simd own = simd_load(even + i) + simd_load(odd + i);
+    simd others = simd_load(odd + i - 1) + simd_load(even + i + 1);
+    simd_store(row + i, simd_load(row + i) + weight * (0.75F * own + 0.25F * others));
+  }
+  row[0] = first;
+  row[last] = final;
+}
+
+static void add_slopes(const struct walk *walk, const struct block *block, struct room *room, int h,
+                       float weight, const float *z) {
+  if (weight == 0 || h < block->h.from || h >= block->h.to) return;
+  struct strip *strip = slopes_at(walk, block, room, h);
+  for (int k = 0; k < walk->logits.classes; k++) {
+    const float *even = z + k * LOGITS_ROOM, *odd = even + room->even + room->low;
+    float *row = strip->row[k] + 1;
+    if (is_double(walk))
+      collapse(even, odd, room, walk->logits.coarse[2], weight, row);
     else
-      store_row(walk, block, corners, room, k, rows + k * LOGITS_ROOM);
+      for (int i = 0; i < room->even; i += SIMD_WIDTH)
+        simd_store(row + i, simd_load(row + i) + weight * simd_load(even + i));
+  }
+}
+
+static void fill_labels(const struct walk *walk, const unsigned char *map, const struct room *room,
+                        unsigned char *labels) {
+  int count = count_of(room);
+  unsigned char *even = labels, *odd = even + room->even;
+  memset(even, LOGITS_IGNORED, (size_t)(room->even + room->odd));
+  if (!is_double(walk)) {
+    memcpy(even, map, (size_t)count);
+    return;
+  }
+  if (room->low) *odd++ = map[-1];
+  for (int i = 0; i < count; i++) {
+    even[i] = map[2 * i];
+    odd[i] = map[2 * i + 1];
+  }
+  if (room->high) even[count] = map[2 * count];
+}
+
+static void fill_row(const struct walk *walk, int n, int d, int h, int at, struct room *room) {
+  struct logits_tap tap = logits_tap_of(h, walk->logits.factor[1], walk->logits.coarse[1]);
+  const struct strip *low = logits_at(walk, n, room, tap.low);
+  const struct strip *high = logits_at(walk, n, room, tap.high);
+  int next = tap.high + 1; /* early, so that nobody waits for what is being written */
+  if (next < walk->logits.coarse[1]) logits_at(walk, n, room, next);
+  int first = room->w.from * walk->logits.factor[2];
+  fill_logits(walk, room, low, high, &tap, room->z + at);
+  fill_labels(walk, walk->map + tensor_at(walk->labels, n, 0, d, h, first), room,
+              room->labels + at);
+}
+
+/* Rows [h.from, h.to) of labels, a piece. */
+static void visit_rows(const struct walk *walk, const struct block *block, int d,
+                       struct logits_range h, struct room *room) {
+  int step = room->even + room->odd;
+  for (int j = h.from; j < h.to; j++) fill_row(walk, block->n, d, j, (j - h.from) * step, room);
+  struct logits_piece piece = {block->n, walk->logits.classes, (h.to - h.from) * step,
+                               room->z,  room->labels,         block->sums};
+  walk->each(&piece, walk->context);
+  for (int j = h.from; j < h.to && walk->dx; j++) {
+    struct logits_tap tap = logits_tap_of(j, walk->logits.factor[1], walk->logits.coarse[1]);
+    const float *z = room->z + (j - h.from) * step;
+    add_slopes(walk, block, room, tap.low, tap.low_weight, z);
+    add_slopes(walk, block, room, tap.high, tap.high_weight, z);
+  }
 }
 
 /* --- the walk --- */
 
-/* A piece in row (d, h) of the labels. What surrounds it in the room is left out. */
-static void visit_piece(const struct walk *walk, const struct block *block,
-                        const struct corners *corners, int d, int h, struct room *room) {
-  struct logits_range w = logits_fine(room->w.from, room->w.to, walk->logits.factor[2],
-                                      walk->logits.coarse[2], walk->dx != NULL);
-  int shift = is_double(walk) ? w.from - (2 * room->w.from - 1) : 0, count = w.to - w.from;
-  int padded = (count + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
-  load(walk, block->n, corners, room);
-  for (int k = 0; k < walk->logits.classes; k++) {
-    float *end = room->fine + k * LOGITS_ROOM + shift + count;
-    for (int i = 0; i < padded - count; i++) end[i] = 0;
-  }
-  memcpy(room->labels, walk->map + tensor_at(walk->labels, block->n, 0, d, h, w.from),
-         (size_t)count);
-  memset(room->labels + count, LOGITS_IGNORED, (size_t)(padded - count));
-  struct logits_piece piece = {block->n,           walk->logits.classes, padded,
-                               room->fine + shift, room->labels,         block->sums};
-  walk->each(&piece, walk->context);
-  if (walk->dx) store(walk, block, corners, room);
+static void visit_slice(const struct walk *walk, const struct block *block, int d,
+                        struct logits_range h, struct room *room) {
+  room->d = logits_tap_of(d, walk->logits.factor[0], walk->logits.coarse[0]);
+  for (int i = 0; i < STRIPS; i++) room->logits[i].h = room->slopes[i].h = -1;
+  int most = (LOGITS_ROOM - SIMD_WIDTH) / (room->even + room->odd);
+  for (int j = h.from; j < h.to; j += most)
+    visit_rows(walk, block, d, (struct logits_range){j, j + most < h.to ? j + most : h.to}, room);
+  for (int i = 0; i < STRIPS; i++) give_strip(walk, block, room, &room->slopes[i]);
 }
 
-static void visit_row(const struct walk *walk, const struct block *block, int d, int h,
-                      struct room *room) {
-  struct corners corners = corners_of(&walk->logits, d, h);
-  int width = walk->logits.coarse[2], most = is_double(walk) ? PIECE / 2 : PIECE;
-  if (is_double(walk) && width > most) most--; /* with the labels around */
-  for (int w = 0; w < width; w += most) {
-    room->w = (struct logits_range){w, w + most < width ? w + most : width};
-    visit_piece(walk, block, &corners, d, h, room);
-  }
+/* The part of rows from logit w on; returns where the next one starts. */
+static int set_part(const struct walk *walk, int w, struct room *room) {
+  int width = walk->logits.coarse[2], most = is_double(walk) ? ROW / 2 : ROW;
+  bool halo = walk->dx && is_double(walk);
+  if (halo && width > most) most--; /* with the labels around */
+  room->w = (struct logits_range){w, w + most < width ? w + most : width};
+  room->low = halo && w > 0;
+  room->high = halo && room->w.to < width;
+  room->even = whole_vectors(count_of(room) + room->high);
+  room->odd = is_double(walk) ? whole_vectors(count_of(room) + room->low) : 0;
+  return room->w.to;
 }
 
 /* Zeros where dx is added to row by row. */
@@ -264,8 +348,11 @@ static void visit_block(const struct walk *walk, struct block block) {
   struct logits_range h =
       logits_fine(block.h.from, block.h.to, logits->factor[1], logits->coarse[1], halo);
   if (walk->dx) clear(walk, &block);
-  for (int i = d.from; i < d.to; i++)
-    for (int j = h.from; j < h.to; j++) visit_row(walk, &block, i, j, &room);
+  memset(&room, 0, sizeof room); /* what makes vectors whole are numbers */
+  for (int w = 0; w < logits->coarse[2];) {
+    w = set_part(walk, w, &room);
+    for (int i = d.from; i < d.to; i++) visit_slice(walk, &block, i, h, &room);
+  }
 }
 
 static int parts(int extent, int each) {

@@ -44,6 +44,7 @@ enum { SIMD_PER_BLOCK = CHANNEL_BLOCK / SIMD_WIDTH };
 /* Aligned to one float: loads and stores may be anywhere. */
 typedef float simd __attribute__((vector_size(4 * SIMD_WIDTH), aligned(4), may_alias));
 typedef int simd_int __attribute__((vector_size(4 * SIMD_WIDTH), aligned(4), may_alias));
+typedef unsigned simd_bits __attribute__((vector_size(4 * SIMD_WIDTH), aligned(4), may_alias));
 
 static inline simd simd_load(const float *from) {
   return *(const simd *)from;

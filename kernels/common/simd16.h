@@ -6,7 +6,6 @@
 #include "kernels/common/simd.h"
 
 typedef uint16_t simd_half __attribute__((vector_size(2 * SIMD_WIDTH), aligned(2), may_alias));
-typedef uint32_t simd_bits __attribute__((vector_size(4 * SIMD_WIDTH), aligned(4), may_alias));
 
 static inline simd simd_from_bf16(const uint16_t *from) {
   return (simd)(__builtin_convertvector(*(const simd_half *)from, simd_bits) << 16);

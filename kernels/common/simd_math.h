@@ -7,7 +7,22 @@ static inline simd simd_select(simd_int where, simd yes, simd no) {
   return (simd)((where & (simd_int)yes) | (~where & (simd_int)no));
 }
 static inline simd simd_max(simd a, simd b) {
+#if defined SIMD_ISA_AVX512
+  return (simd)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined SIMD_ISA_AVX2
+  return (simd)_mm256_max_ps((__m256)a, (__m256)b);
+#else
   return simd_select(a > b, a, b);
+#endif
+}
+static inline simd simd_min(simd a, simd b) {
+#if defined SIMD_ISA_AVX512
+  return (simd)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined SIMD_ISA_AVX2
+  return (simd)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+  return simd_select(a < b, a, b);
+#endif
 }
 static inline simd simd_abs(simd a) {
   return (simd)((simd_int)a & 0x7fffffff);
@@ -16,7 +31,13 @@ static inline simd simd_abs(simd a) {
 /* Bytes as numbers. */
 typedef unsigned char simd_bytes __attribute__((vector_size(SIMD_WIDTH), aligned(1), may_alias));
 static inline simd_int simd_from_bytes(const unsigned char *from) {
+#if defined SIMD_ISA_AVX512
+  return (simd_int)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)from));
+#elif defined SIMD_ISA_AVX2
+  return (simd_int)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)from));
+#else
   return __builtin_convertvector(*(const simd_bytes *)from, simd_int);
+#endif
 }
 
 /* The lanes in double: halves are added until one is left. */
@@ -29,27 +50,48 @@ static inline double simd_total(simd value) {
   return lanes[0];
 }
 
-/* Coefficients of S. Moshier's Cephes library (expf, logf), netlib.org/cephes. */
-
-/* 0 below -87.3, where e^x is no normal number; as e^88 above 88. */
-static inline simd simd_exp(simd x) {
-  const float magic = 12582912; /* 1.5 * 2^23: adding it rounds to a whole number */
-  simd_int low = x < -87.3F;
-  x = simd_select(x > 88, simd_all(88), simd_select(low, simd_all(-87.3F), x));
-  simd rounded = x * 1.44269504088896341F + magic, n = rounded - magic;
-  simd r = x - n * 0.693359375F + n * 2.12194440e-4F;
-  simd p = simd_all(1.9875691500e-4F);
-  p = p * r + 1.3981999507e-3F;
-  p = p * r + 8.3334519073e-3F;
-  p = p * r + 4.1665795894e-2F;
-  p = p * r + 1.6666665459e-1F;
-  p = p * r + 5.0000001201e-1F;
-  p = p * (r * r) + r + 1;
-  simd_int power = (((simd_int)rounded - 0x4b400000) + 127) << 23;
-  return simd_select(low, simd_all(0), p * (simd)power);
+/* Of numbers whose reciprocal is a normal one. */
+static inline simd simd_reciprocal(simd x) {
+#if defined SIMD_ISA_AVX512
+  simd y = (simd)_mm512_rcp14_ps((__m512)x);
+  return y + y * (1 - x * y);
+#else
+  return 1 / x;
+#endif
 }
 
-/* Of normal numbers above 0. */
+/* Vectors that are worked on step by step together, so that none waits for the step before. */
+enum { SIMD_TOGETHER = 4 };
+#define SIMD_EACH(k, count) SIMD_UNROLL for (int k = 0; k < (count); k++)
+
+/* e^x of `count` vectors, a constant of at most SIMD_TOGETHER: 0 below -87.3, where e^x is no
+ * normal number; as e^88 above 88. The polynomial is the best of its degree from -log(2)/2 to
+ * log(2)/2; log(2) is in two parts, of which the first has few bits. */
+static inline __attribute__((always_inline)) void simd_exps(simd *x, int count) {
+  const float magic = 12582912; /* 1.5 * 2^23: adding it rounds to a whole number */
+  simd_int low[SIMD_TOGETHER];
+  simd rounded[SIMD_TOGETHER], n[SIMD_TOGETHER], p[SIMD_TOGETHER];
+  SIMD_EACH(k, count) low[k] = x[k] < -87.3F;
+  SIMD_EACH(k, count) x[k] = simd_min(simd_all(88), x[k]);
+  SIMD_EACH(k, count) rounded[k] = x[k] * 1.44269504F + magic;
+  SIMD_EACH(k, count) n[k] = rounded[k] - magic;
+  SIMD_EACH(k, count) x[k] = x[k] - n[k] * 0.693359375F;
+  SIMD_EACH(k, count) x[k] = x[k] + n[k] * 2.12194440e-4F;
+  SIMD_EACH(k, count) p[k] = 8.29030573e-3F * x[k] + 4.18979749e-2F;
+  SIMD_EACH(k, count) p[k] = p[k] * x[k] + 1.66676372e-1F;
+  SIMD_EACH(k, count) p[k] = p[k] * x[k] + 4.99991506e-1F;
+  SIMD_EACH(k, count) p[k] = p[k] * x[k] + 9.99999702e-1F;
+  SIMD_EACH(k, count) p[k] = p[k] * x[k] + 1;
+  SIMD_EACH(k, count) rounded[k] = (simd)((simd_bits)rounded[k] << 23);
+  SIMD_EACH(k, count) x[k] = (simd)(~(simd_bits)low[k] & ((simd_bits)p[k] + (simd_bits)rounded[k]));
+}
+static inline simd simd_exp(simd x) {
+  simd_exps(&x, 1);
+  return x;
+}
+
+/* Of normal numbers above 0. Coefficients of S. Moshier's Cephes library (logf),
+ * netlib.org/cephes. */
 static inline simd simd_log(simd x) {
   simd_int bits = (simd_int)x - 0x3f3504f3; /* sqrt(1/2) */
   simd_int exponent = bits >> 23;
@@ -68,11 +110,18 @@ static inline simd simd_log(simd x) {
   return m + y + n * 0.693359375F;
 }
 
-/* log(1 + x) of x from 0 to 1. What 1 + x rounds away is so little that it may be made up for
- * with 1 - x / 2 in place of 1 / (1 + x). */
+/* log(1 + x) of x from 0 to 1. */
 static inline simd simd_log1p(simd x) {
-  simd u = 1 + x;
-  return simd_log(u) + (x - (u - 1)) * (1 - 0.5F * x);
+  simd p = simd_all(-3.31847323e-3F);
+  p = p * x + 2.02045888e-2F;
+  p = p * x - 5.76644503e-2F;
+  p = p * x + 1.06805563e-1F;
+  p = p * x - 1.53553963e-1F;
+  p = p * x + 1.96954012e-1F;
+  p = p * x - 2.49585882e-1F;
+  p = p * x + 3.33305120e-1F;
+  p = p * x - 4.99999315e-1F;
+  return x + p * (x * x);
 }
 
 /* base^power of a base from 0 on: 0 of 0. */
@@ -86,8 +135,19 @@ static inline simd simd_pow(simd base, float power) {
 struct simd_chance {
   simd p, rest;
 };
+static inline __attribute__((always_inline)) void simd_sigmoids(const simd *x,
+                                                                struct simd_chance *chance,
+                                                                int count) {
+  simd small[SIMD_TOGETHER], one[SIMD_TOGETHER];
+  SIMD_EACH(k, count) small[k] = -simd_abs(x[k]);
+  simd_exps(small, count);
+  SIMD_EACH(k, count) one[k] = simd_reciprocal(1 + small[k]);
+  SIMD_EACH(k, count) small[k] *= one[k];
+  SIMD_EACH(k, count) chance[k].p = simd_select(x[k] > 0, one[k], small[k]);
+  SIMD_EACH(k, count) chance[k].rest = simd_select(x[k] > 0, small[k], one[k]);
+}
 static inline struct simd_chance simd_sigmoid(simd x) {
-  simd small = simd_exp(-simd_abs(x)), one = 1 / (1 + small), other = small * one;
-  simd_int above = x > 0;
-  return (struct simd_chance){simd_select(above, one, other), simd_select(above, other, one)};
+  struct simd_chance chance;
+  simd_sigmoids(&x, &chance, 1);
+  return chance;
 }

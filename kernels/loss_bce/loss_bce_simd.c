@@ -15,68 +15,133 @@ static inline __attribute__((always_inline)) simd nll_of(simd x) {
   return simd_max(-x, simd_all(0)) + simd_log1p(simd_exp(-simd_abs(x)));
 }
 
-static simd weight_of(const struct context *context, simd truth) {
-  return 1 + truth * (context->terms.positive_weight - 1);
+/* The other sign where the mask is. */
+static inline simd turned(simd_int where, simd x) {
+  return (simd)((simd_int)x ^ (where & (int)0x80000000));
+}
+
+static inline simd masked(simd_int where, simd x) {
+  return (simd)(where & (simd_int)x);
+}
+
+static simd weight_of(const struct context *context, simd_int truth) {
+  return 1 + masked(truth, simd_all(context->terms.positive_weight - 1));
 }
 
 static void add_focal(const struct bits_piece *piece, const struct context *context) {
   simd sum = {0};
   for (int i = 0; i < piece->count; i += SIMD_WIDTH) {
-    simd truth = simd_load(piece->truth + i), sign = 2 * truth - 1;
-    simd s = sign * simd_load(piece->z + i), loss = weight_of(context, truth) * nll_of(s);
-    sum += loss * simd_exp(-context->terms.gamma * nll_of(-s));
+    simd_int truth = bits_truth(piece, i);
+    simd rest = turned(truth, simd_load(piece->z + i)); /* what 1 - p is the chance of */
+    sum +=
+        weight_of(context, truth) * nll_of(-rest) * simd_exp(-context->terms.gamma * nll_of(rest));
   }
   *piece->sums += simd_total(sum);
 }
 
-/* Logarithms of a product of so many factors from 1 to 2 are taken at once. */
-enum { FACTORS = 64 };
+/* Of some logits: the sum of what is linear in them, and the product of 1 + e^-|z|, less 1, whose
+ * logarithm is taken once. */
+struct logarithms {
+  simd linear, product;
+};
 
-/* The sum of log(1 + e^-|s|) is the logarithm of a product, one for all logits and one more for
- * those of classes that are there, which weigh more. What 1 + e^-|s| rounds away is added as in
- * simd_log1p. */
-static void add_logarithms(const struct bits_piece *piece, int first, int count,
-                           const struct context *context) {
-  simd sum = {0}, all = simd_all(1), there = simd_all(1);
-  float more = context->terms.positive_weight - 1;
-  for (int i = first; i < first + count; i += SIMD_WIDTH) {
-    simd truth = simd_load(piece->truth + i), z = simd_load(piece->z + i);
-    simd small = simd_exp(-simd_abs(z)), u = 1 + small, none = simd_all(0);
-    simd_int positive = truth > none;
-    simd rest = (small - (u - 1)) * (1 - 0.5F * small);
-    sum += (1 + truth * more) * (rest + simd_max(simd_select(positive, -z, z), none));
-    all *= u;
-    if (more != 0) there *= simd_select(positive, u, simd_all(1));
+/* -log p is max(-s, 0) + log(1 + e^-|s|), s the logit of what is true. */
+static inline __attribute__((always_inline)) void add_logit(simd linear, simd small,
+                                                            struct logarithms *sum) {
+  sum->linear += linear;
+  sum->product = sum->product + small + sum->product * small;
+}
+
+/* Logits whose products float32 holds: each factor is at most 2. */
+enum { PART = 64 * SIMD_TOGETHER * SIMD_WIDTH };
+
+static simd logarithm_of(simd product) {
+  simd u = 1 + product;
+  return simd_log(u) + (product - (u - 1)) / u;
+}
+
+/* Of `count` vectors: one sum of all logits, and one more of those of classes that are there, which
+ * weigh more. */
+static inline __attribute__((always_inline)) void add_logits(const struct bits_piece *piece, int at,
+                                                             int count, bool weighted,
+                                                             struct logarithms *all,
+                                                             struct logarithms *there) {
+  simd z[SIMD_TOGETHER], small[SIMD_TOGETHER], none = {0};
+  SIMD_EACH(k, count) z[k] = simd_load(piece->z + at + k * SIMD_WIDTH);
+  SIMD_EACH(k, count) small[k] = -simd_abs(z[k]);
+  simd_exps(small, count);
+  SIMD_EACH(k, count) {
+    simd_int truth = bits_truth(piece, at + k * SIMD_WIDTH);
+    add_logit(simd_max(z[k], none) - masked(truth, z[k]), small[k], &all[k]);
+    if (weighted)
+      add_logit(masked(truth, simd_max(-z[k], none)), masked(truth, small[k]), &there[k]);
   }
-  sum += simd_log(all);
-  if (more != 0) sum += more * simd_log(there);
-  *piece->sums += simd_total(sum);
+}
+
+static simd total_of(const struct logarithms sum[SIMD_TOGETHER]) {
+  simd total = {0};
+  for (int k = 0; k < SIMD_TOGETHER; k++) total += sum[k].linear + logarithm_of(sum[k].product);
+  return total;
+}
+
+static inline __attribute__((always_inline)) simd sum_part(const struct bits_piece *piece, int from,
+                                                           int to, float more, bool weighted) {
+  struct logarithms all[SIMD_TOGETHER] = {{{0}, {0}}}, there[SIMD_TOGETHER] = {{{0}, {0}}};
+  int i = from, step = SIMD_TOGETHER * SIMD_WIDTH;
+  for (; i + step <= to; i += step) add_logits(piece, i, SIMD_TOGETHER, weighted, all, there);
+  for (; i < to; i += SIMD_WIDTH) add_logits(piece, i, 1, weighted, all, there);
+  simd sum = total_of(all);
+  if (weighted) sum += more * total_of(there);
+  return sum;
 }
 
 static void add_losses(const struct bits_piece *piece, const void *from) {
   const struct context *context = from;
+  float more = context->terms.positive_weight - 1;
+  simd sum = {0};
   if (context->terms.gamma > 0) {
     add_focal(piece, context);
     return;
   }
-  for (int i = 0; i < piece->count; i += FACTORS * SIMD_WIDTH) {
-    int left = piece->count - i, most = FACTORS * SIMD_WIDTH;
-    add_logarithms(piece, i, left < most ? left : most, context);
+  for (int i = 0; i < piece->count; i += PART) {
+    int to = i + PART < piece->count ? i + PART : piece->count;
+    if (more != 0)
+      sum += sum_part(piece, i, to, more, true);
+    else
+      sum += sum_part(piece, i, to, 0, false);
   }
+  *piece->sums += simd_total(sum);
 }
 
 /* The slope of (1 - p)^gamma (-log p) by s is -(1 - p)^gamma (1 - p + gamma p (-log p)). */
+static inline __attribute__((always_inline)) void give_slopes(const struct bits_piece *piece,
+                                                              const struct context *context, int at,
+                                                              int count, bool focal) {
+  const float gamma = context->terms.gamma;
+  const simd own = simd_all(-context->scale * context->terms.positive_weight);
+  const simd other = simd_all(context->scale);
+  simd_int truth[SIMD_TOGETHER];
+  simd rest[SIMD_TOGETHER];
+  struct simd_chance chance[SIMD_TOGETHER];
+  SIMD_EACH(k, count) truth[k] = bits_truth(piece, at + k * SIMD_WIDTH);
+  SIMD_EACH(k, count) rest[k] = turned(truth[k], simd_load(piece->z + at + k * SIMD_WIDTH));
+  simd_sigmoids(rest, chance, count);
+  SIMD_EACH(k, count) {
+    simd slope = chance[k].p;
+    if (focal)
+      slope =
+          simd_exp(-gamma * nll_of(rest[k])) * (slope + gamma * chance[k].rest * nll_of(-rest[k]));
+    bits_give(piece, at + k * SIMD_WIDTH, simd_select(truth[k], own, other) * slope);
+  }
+}
+
 static void set_slopes(const struct bits_piece *piece, const void *from) {
   const struct context *context = from;
-  float gamma = context->terms.gamma;
-  for (int i = 0; i < piece->count; i += SIMD_WIDTH) {
-    simd truth = simd_load(piece->truth + i), sign = 2 * truth - 1;
-    simd s = sign * simd_load(piece->z + i);
-    struct simd_chance chance = simd_sigmoid(s);
-    simd slope = chance.rest;
-    if (gamma > 0) slope = simd_exp(-gamma * nll_of(-s)) * (slope + gamma * chance.p * nll_of(s));
-    bits_give(piece, i, -sign * context->scale * weight_of(context, truth) * slope);
-  }
+  bool focal = context->terms.gamma > 0;
+  int i = 0, step = SIMD_TOGETHER * SIMD_WIDTH;
+  for (; !focal && i + step <= piece->count; i += step)
+    give_slopes(piece, context, i, SIMD_TOGETHER, false);
+  for (; i < piece->count; i += SIMD_WIDTH) give_slopes(piece, context, i, 1, focal);
 }
 
 static bool applies(const struct node *node) {

@@ -9,25 +9,36 @@ struct context {
   float scale; /* backward: of every term */
 };
 
-static simd weights_of(const struct logits_piece *piece, const struct context *context,
-                       simd_int label) {
-  simd weight = {0};
-  for (int k = 0; k < piece->classes; k++)
-    weight = simd_select(label == k, simd_all(context->terms.weight[k]), weight);
-  return weight;
+/* What `of` holds for the voxels' labels, 0 where a voxel is left out. */
+static inline simd pick(const float *of, int step, bool each, int classes, simd_int label) {
+  simd_int found = {0};
+  for (int k = 0; k < classes; k++) {
+    const float *from = of + k * step;
+    simd value = each ? simd_load(from) : simd_all(*from);
+    found |= (simd_int)(label == k) & (simd_int)value;
+  }
+  return (simd)found;
 }
 
-/* -log p and 1 - p of the voxels' labels. */
-static void label_terms(const struct logits_piece *piece, int v, simd_int label,
-                        const struct logits_softmax *softmax, simd *nll, simd *rest) {
-  simd own = {0}, others = {0};
-  for (int k = 0; k < piece->classes; k++) {
-    simd z = simd_load(piece->z + k * LOGITS_ROOM + v);
-    own = simd_select(label == k, z, own);
-    others += simd_select(label == k, simd_all(0), softmax->power[k]);
-  }
-  *nll = simd_log(softmax->sum) - (own - softmax->largest);
-  *rest = others / softmax->sum;
+static simd weights_of(const struct logits_piece *piece, const struct context *context,
+                       simd_int label) {
+  return pick(context->terms.weight, 1, false, piece->classes, label);
+}
+
+/* -log p of the voxels' labels. */
+static simd nll_of(const struct logits_piece *piece, int v, simd_int label,
+                   const struct logits_softmax *softmax) {
+  simd own = pick(piece->z + v, LOGITS_ROOM, true, piece->classes, label);
+  return simd_log(softmax->sum) - (own - softmax->largest);
+}
+
+/* 1 - p of them. */
+static simd rest_of(const struct logits_piece *piece, simd_int label,
+                    const struct logits_softmax *softmax) {
+  simd others = {0};
+  for (int k = 0; k < piece->classes; k++)
+    others += (simd)(~(simd_int)(label == k) & (simd_int)softmax->power[k]);
+  return others / softmax->sum;
 }
 
 static void add_losses(const struct logits_piece *piece, const void *from) {
@@ -35,11 +46,13 @@ static void add_losses(const struct logits_piece *piece, const void *from) {
   simd sum = {0}, weights = {0};
   for (int v = 0; v < piece->count; v += SIMD_WIDTH) {
     simd_int label = simd_from_bytes(piece->labels + v);
-    simd weight = weights_of(piece, context, label), nll, rest;
-    struct logits_softmax softmax = logits_softmax(piece, v);
-    label_terms(piece, v, label, &softmax, &nll, &rest);
+    simd weight = weights_of(piece, context, label);
+    struct logits_softmax softmax;
+    logits_softmax(piece, v, &softmax);
+    simd nll = nll_of(piece, v, label, &softmax);
     weights += weight;
-    if (context->terms.gamma > 0) nll *= simd_pow(rest, context->terms.gamma);
+    if (context->terms.gamma > 0)
+      nll *= simd_pow(rest_of(piece, label, &softmax), context->terms.gamma);
     sum += weight * nll;
   }
   piece->sums[LOSS_CE_SUM] += simd_total(sum);
@@ -57,16 +70,16 @@ static void set_slopes(const struct logits_piece *piece, const void *from) {
   const struct context *context = from;
   for (int v = 0; v < piece->count; v += SIMD_WIDTH) {
     simd_int label = simd_from_bytes(piece->labels + v);
-    simd factor = context->scale * weights_of(piece, context, label), nll, rest;
-    struct logits_softmax softmax = logits_softmax(piece, v);
-    if (context->terms.gamma > 0) {
-      label_terms(piece, v, label, &softmax, &nll, &rest);
-      factor *= focal_factor(nll, rest, context->terms.gamma);
-    }
+    simd factor = context->scale * weights_of(piece, context, label);
+    struct logits_softmax softmax;
+    logits_softmax(piece, v, &softmax);
+    if (context->terms.gamma > 0)
+      factor *= focal_factor(nll_of(piece, v, label, &softmax), rest_of(piece, label, &softmax),
+                             context->terms.gamma);
     simd share = factor / softmax.sum;
     for (int k = 0; k < piece->classes; k++) {
-      simd slope = softmax.power[k] * share;
-      simd_store(piece->z + k * LOGITS_ROOM + v, simd_select(label == k, slope - factor, slope));
+      simd own = (simd)((simd_int)(label == k) & (simd_int)factor);
+      simd_store(piece->z + k * LOGITS_ROOM + v, softmax.power[k] * share - own);
     }
   }
 }

@@ -34,7 +34,8 @@ static const float *slopes_at(const struct context *context, int n, int channel)
 static void set_probabilities(const struct logits_piece *piece) {
   for (int v = 0; v < piece->count; v += SIMD_WIDTH) {
     simd_int counts = simd_from_bytes(piece->labels + v) < piece->classes;
-    struct logits_softmax softmax = logits_softmax(piece, v);
+    struct logits_softmax softmax;
+    logits_softmax(piece, v, &softmax);
     simd share = simd_select(counts, 1 / softmax.sum, simd_all(0));
     for (int k = 0; k < piece->classes; k++)
       simd_store(piece->z + k * LOGITS_ROOM + v, softmax.power[k] * share);
@@ -84,11 +85,11 @@ static void add_sigmoid(const struct bits_piece *piece, const void *from) {
   simd sums[SIMD_PER_BLOCK][DICE_SUMS] = {{{0}}};
   for (int i = 0; i < piece->count; i += CHANNEL_BLOCK)
     for (int part = 0; part < SIMD_PER_BLOCK; part++) {
-      simd truth = simd_load(piece->truth + i + part * SIMD_WIDTH);
+      simd_int truth = bits_truth(piece, i + part * SIMD_WIDTH);
       simd p = simd_sigmoid(simd_load(piece->z + i + part * SIMD_WIDTH)).p;
-      sums[part][DICE_OVERLAP] += truth * p;
+      sums[part][DICE_OVERLAP] += (simd)(truth & (simd_int)p);
       sums[part][DICE_PREDICTED] += volume_of(context, p);
-      sums[part][DICE_TRUE] += truth;
+      sums[part][DICE_TRUE] += (simd)(truth & (simd_int)simd_all(1));
     }
   for (int lane = 0; lane < CHANNEL_BLOCK; lane++)
     for (int s = 0; s < DICE_SUMS; s++)
@@ -106,8 +107,8 @@ static void slope_sigmoid(const struct bits_piece *piece, const void *from) {
     simd by_overlap = alike ? simd_all(*overlap) : simd_load(overlap + lane);
     simd by_volume = alike ? simd_all(*volume) : simd_load(volume + lane);
     struct simd_chance chance = simd_sigmoid(simd_load(piece->z + i));
-    simd slope =
-        simd_load(piece->truth + i) * by_overlap + by_volume * volume_slope(context, chance.p);
+    simd slope = (simd)(bits_truth(piece, i) & (simd_int)by_overlap) +
+                 by_volume * volume_slope(context, chance.p);
     bits_give(piece, i, chance.p * chance.rest * slope);
   }
 }

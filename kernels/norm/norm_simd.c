@@ -5,11 +5,12 @@
 
 /* --- moments --- */
 
-/* Two passes over rows that are in the cache. */
+/* Two passes over rows that are in the cache; meanwhile the next ones come. */
 static inline __attribute__((always_inline)) void chunk_moments(const void *x, int rows, float *to,
                                                                 enum dtype dtype, bool past) {
   simd sum[IN_FLIGHT] = {{0}}, square[IN_FLIGHT] = {{0}};
   int vectors = rows * SIMD_PER_BLOCK, whole = vectors / IN_FLIGHT * IN_FLIGHT;
+  int64_t bytes = dtype == DTYPE_F32 ? 4 : 2;
   (void)past;
   for (int i = 0; i < whole; i += IN_FLIGHT)
     SIMD_UNROLL for (int k = 0; k < IN_FLIGHT; k++) sum[k] +=
@@ -20,6 +21,7 @@ static inline __attribute__((always_inline)) void chunk_moments(const void *x, i
   for (int i = 0; i < whole; i += IN_FLIGHT) SIMD_UNROLL for (int k = 0; k < IN_FLIGHT; k++) {
       simd apart = simd_get(dtype, x, (i + k) * SIMD_WIDTH) - sum[k % SIMD_PER_BLOCK];
       square[k] += apart * apart;
+      __builtin_prefetch((const char *)x + (vectors + i + k) * SIMD_WIDTH * bytes);
     }
   for (int k = 0; k < vectors - whole; k++) {
     simd apart = simd_get(dtype, x, (whole + k) * SIMD_WIDTH) - sum[k % SIMD_PER_BLOCK];
