@@ -1,31 +1,26 @@
 /* affine for planar sources, row by row of y: what the mask keeps of a row is cut into runs whose
- * positions are found together. The eight corners of a cell are four pairs of neighbours on the w
- * axis: two vectors of four, one per slice. */
+ * positions are found together. */
 #include <stdlib.h>
 #include <string.h>
 #include "kernels/affine/affine_spline.h"
-#include "kernels/common/simd.h"
+#include "kernels/common/simd_cells.h"
 
 /* MOST_POINTS: of a row of the deformation's coefficients. */
 enum { RUN = 64, MOST_POINTS = 256 };
-
-typedef float four __attribute__((vector_size(16)));
-typedef double two_doubles __attribute__((vector_size(16)));
-typedef double pair __attribute__((aligned(4), may_alias)); /* two floats */
 
 /* What a row of y sees of the deformation: coefficients by axis, summed over d and h. */
 struct bend {
   double at[3][MOST_POINTS];
 };
 
-/* Neighbours on a row of y and their cells. */
+/* Neighbours on a row of y and their cells, in whole vectors. */
 struct run {
   int n, d, h, w, count;
   int low[3][RUN];
   float fraction[3][RUN];
-  int interior[RUN]; /* all corners are in the box */
-  int voxel[RUN];    /* the nearest voxel of the source, -1: outside; of AFFINE_NEAREST */
-  /* by channel: what outside voxels are, where not all are in the box */
+  /* of AFFINE_NEAREST: the nearest voxel of the source, and whether it is in the box; else 0 */
+  int voxel[RUN], inside[RUN];
+  /* by channel: what outside voxels are, where not all corners are in the box */
   float outside[AFFINE_NOISE_CHANNELS][RUN];
   const struct bend *bend; /* NULL: none */
 };
@@ -80,20 +75,54 @@ static double bend_at(const struct job *job, const struct run *run, int k, int i
   return sum;
 }
 
+typedef int64_t half_mask __attribute__((vector_size(4 * SIMD_WIDTH)));
+typedef int half_int __attribute__((vector_size(2 * SIMD_WIDTH), aligned(4), may_alias));
+
+static inline simd_half half_larger(simd_half a, double least) {
+  const simd_half b = least - (simd_half){0};
+  const half_mask above = a > b;
+  return (simd_half)((above & (half_mask)a) | (~above & (half_mask)b));
+}
+static inline simd_half half_smaller(simd_half a, double most) {
+  const simd_half b = most - (simd_half){0};
+  const half_mask below = a < b;
+  return (simd_half)((below & (half_mask)a) | (~below & (half_mask)b));
+}
+
+/* As affine_axis_find. */
+static inline void find_half(simd_half position, bool nearest, bool clamps, int first, int last,
+                             int *low, float *fraction) {
+  position = half_smaller(half_larger(position, -AFFINE_FAR), AFFINE_FAR);
+  if (clamps) position = half_smaller(half_larger(position, first), last);
+  if (nearest) position += 0.5;
+  half_int whole = __builtin_convertvector(position, half_int);
+  simd_half floor = __builtin_convertvector(whole, simd_half);
+  const half_mask above = position < floor; /* -1 where true */
+  whole += __builtin_convertvector(above, half_int);
+  floor += __builtin_convertvector(above, simd_half);
+  if (nearest) floor = position;
+  *(half_int *)low = whole;
+  *(simd_half_float *)fraction = __builtin_convertvector(position - floor, simd_half_float);
+}
+
 static void find_axis(const struct job *job, struct run *run, int k) {
-  const struct affine_arguments *a = affine_arguments_of(job->node);
   const struct affine_map *map = map_of(job, run->n);
-  bool clamps = affine_clamps(a->fill) && !affine_is_empty(map);
-  double row = affine_row(map, k, run->d, run->h), step = map->matrix[k][2];
-  for (int i = 0; i < run->count; i++) {
-    double position = row + step * (run->w + i);
-    if (run->bend) position += bend_at(job, run, k, i);
-    struct affine_axis axis =
-        affine_axis_find(position, a->mode, clamps, map->first[k], map->last[k]);
-    run->low[k][i] = axis.low;
-    run->fraction[k][i] = axis.fraction;
-    run->interior[i] &= axis.low >= map->first[k] && axis.low < map->last[k];
-  }
+  const bool nearest = affine_arguments_of(job->node)->mode == AFFINE_NEAREST;
+  const bool clamps = affine_clamps(affine_arguments_of(job->node)->fill) && !affine_is_empty(map);
+  const double row = affine_row(map, k, run->d, run->h), step = map->matrix[k][2];
+  double position[RUN];
+  for (int i = 0; i < RUN; i++) position[i] = row + step * (run->w + i);
+  for (int i = 0; run->bend && i < run->count; i++) position[i] += bend_at(job, run, k, i);
+  for (int i = 0; i < RUN; i += SIMD_WIDTH / 2)
+    find_half(*(const simd_half *)(position + i), nearest, clamps, map->first[k], map->last[k],
+              run->low[k] + i, run->fraction[k] + i);
+}
+
+static bool is_interior(const struct affine_map *map, const struct run *run, int i) {
+  bool interior = true;
+  for (int k = 0; k < 3; k++)
+    interior = interior && run->low[k][i] >= map->first[k] && run->low[k][i] < map->last[k];
+  return interior;
 }
 
 static void find_noise(const struct job *job, struct run *run) {
@@ -101,73 +130,49 @@ static void find_noise(const struct job *job, struct run *run) {
   int first = voxel_of(&job->node->y.shape, run->d, run->h, run->w);
   for (int i = 0; i < run->count; i++) {
     float noise[AFFINE_NOISE_CHANNELS];
-    if (run->interior[i]) continue;
+    if (is_interior(map_of(job, run->n), run, i)) continue;
     affine_noise(map_of(job, run->n), first + i, 0, channels, noise);
     for (int c = 0; c < channels; c++) run->outside[c][i] = noise[c];
   }
 }
 
-/* Whether corner `corner` (bit k: the upper voxel on axis k) is in the box; *voxel: which it is. */
-static bool corner_inside(const struct job *job, const struct run *run, int i, int corner,
-                          int *voxel) {
-  int at[3];
-  bool inside = true;
-  for (int k = 0; k < 3; k++) {
-    at[k] = run->low[k][i] + (corner >> k & 1);
-    inside = inside && affine_inside(map_of(job, run->n), k, at[k]);
-  }
-  if (inside) *voxel = voxel_of(&job->node->x[0].shape, at[0], at[1], at[2]);
-  return inside;
+static struct simd_box box_of(const struct job *job, int n) {
+  const struct shape *source = &job->node->x[0].shape;
+  const struct affine_map *map = map_of(job, n);
+  const int extent[3] = {source->d, source->h, source->w};
+  int count[3];
+  for (int k = 0; k < 3; k++)
+    count[k] = affine_is_empty(map) ? 0 : map->last[k] - map->first[k] + 1;
+  return simd_box_make(extent, map->first, count);
 }
 
-static void find_voxels(const struct job *job, struct run *run) {
-  for (int i = 0; i < run->count; i++)
-    if (!corner_inside(job, run, i, 0, &run->voxel[i])) run->voxel[i] = -1;
+static void low_load(const struct run *run, int i, simd_int low[3]) {
+  for (int k = 0; k < 3; k++) low[k] = *(const simd_int *)(run->low[k] + i);
+}
+
+static void find_voxels(const struct simd_box *box, struct run *run) {
+  for (int i = 0; i < run->count; i += SIMD_WIDTH) {
+    simd_int low[3];
+    unsigned inside = SIMD_LANES;
+    low_load(run, i, low);
+    for (int k = 0; k < 3; k++) inside &= simd_lanes_below(low[k] - box->first[k], box->count[k]);
+    simd voxel = (simd)simd_voxel(box, low), all = (simd)((simd_int){0} - 1);
+    simd_store((float *)(run->voxel + i), simd_pick(inside, voxel, (simd){0}));
+    simd_store((float *)(run->inside + i), simd_pick(inside, all, (simd){0}));
+  }
 }
 
 static bool is_noisy(const struct node *node) {
   return affine_arguments_of(node)->fill == AFFINE_NOISE;
 }
 
-static void find_cells(const struct job *job, struct run *run) {
-  for (int i = 0; i < run->count; i++) run->interior[i] = 1;
+static void find_cells(const struct job *job, const struct simd_box *box, struct run *run) {
   for (int k = 0; k < 3; k++) find_axis(job, run, k);
-  if (affine_arguments_of(job->node)->mode == AFFINE_NEAREST) find_voxels(job, run);
+  if (affine_arguments_of(job->node)->mode == AFFINE_NEAREST) find_voxels(box, run);
   if (is_noisy(job->node))
     find_noise(job, run);
   else
-    memset(run->outside, 0, sizeof run->outside);
-}
-
-/* Values of one slice of a cell: (h, w), (h, w+1), (h+1, w), (h+1, w+1). */
-struct corners {
-  four low, high; /* slice d, slice d+1 */
-};
-
-static inline four slice_load(const float *corner, int row) {
-  return (four)(two_doubles){*(const pair *)corner, *(const pair *)(corner + row)};
-}
-
-static inline struct corners corners_load(const float *corner, const struct shape *shape) {
-  return (struct corners){slice_load(corner, shape->w),
-                          slice_load(corner + (int64_t)shape->h * shape->w, shape->w)};
-}
-
-static struct corners corners_border(const struct job *job, const struct run *run, int i,
-                                     const float *plane, float outside) {
-  float value[8];
-  for (int corner = 0; corner < 8; corner++) {
-    int voxel;
-    value[corner] = corner_inside(job, run, i, corner, &voxel) ? plane[voxel] : outside;
-  }
-  return (struct corners){{value[0], value[4], value[2], value[6]},
-                          {value[1], value[5], value[3], value[7]}};
-}
-
-static inline float corners_blend(struct corners c, float d, float h, float w) {
-  four slice = c.low + d * (c.high - c.low);
-  float low = slice[0] + h * (slice[2] - slice[0]), high = slice[1] + h * (slice[3] - slice[1]);
-  return low + w * (high - low);
+    memset(run->outside[0], 0, sizeof run->outside[0]);
 }
 
 /* By channel; all alike without noise, and then there may be more channels. */
@@ -175,38 +180,50 @@ static const float *outside_of(const struct job *job, const struct run *run, int
   return run->outside[is_noisy(job->node) ? c : 0];
 }
 
-/* A channel of a run. */
-static void sample_linear(const struct job *job, const struct run *run, int c) {
-  const struct shape *source = &job->node->x[0].shape, *y = &job->node->y.shape;
-  const float *plane = (const float *)job->source + plane_of(source, run->n, c);
-  float *to = (float *)job->y + plane_of(y, run->n, c) + voxel_of(y, run->d, run->h, run->w);
-  const float *outside = outside_of(job, run, c);
-  for (int i = 0; i < run->count; i++) {
-    struct corners corners;
-    if (run->interior[i])
-      corners = corners_load(
-          plane + voxel_of(source, run->low[0][i], run->low[1][i], run->low[2][i]), source);
-    else
-      corners = corners_border(job, run, i, plane, outside[i]);
-    to[i] = corners_blend(corners, run->fraction[0][i], run->fraction[1][i], run->fraction[2][i]);
+/* Where a channel of a run is in y. */
+static int64_t place_of(const struct job *job, const struct run *run, int c) {
+  const struct shape *y = &job->node->y.shape;
+  return plane_of(y, run->n, c) + voxel_of(y, run->d, run->h, run->w);
+}
+
+static void sample_linear(const struct job *job, const struct simd_box *box,
+                          const struct run *run) {
+  const struct shape *source = &job->node->x[0].shape;
+  for (int i = 0; i < run->count; i += SIMD_WIDTH) {
+    struct simd_cells cells;
+    simd_int low[3];
+    simd at[3], corner[SIMD_CORNERS];
+    const unsigned lanes = simd_lanes_until(run->count - i);
+    low_load(run, i, low);
+    for (int k = 0; k < 3; k++) at[k] = simd_load(run->fraction[k] + i);
+    simd_cells_find(&cells, box, low, lanes);
+    for (int c = 0; c < source->c; c++) {
+      simd_corners(box, &cells, (const float *)job->source + plane_of(source, run->n, c), corner);
+      simd_corners_outside(&cells, simd_load_lanes(outside_of(job, run, c) + i, lanes), corner);
+      simd_store_lanes((float *)job->y + place_of(job, run, c) + i, simd_corners_sample(corner, at),
+                       lanes);
+    }
   }
 }
 
-static void sample_nearest(const struct job *job, const struct run *run, int c) {
-  const struct shape *source = &job->node->x[0].shape, *y = &job->node->y.shape;
-  const float *plane = (const float *)job->source + plane_of(source, run->n, c);
-  float *to = (float *)job->y + plane_of(y, run->n, c) + voxel_of(y, run->d, run->h, run->w);
-  const float *outside = outside_of(job, run, c);
-  for (int i = 0; i < run->count; i++)
-    to[i] = run->voxel[i] >= 0 ? plane[run->voxel[i]] : outside[i];
+static void sample_nearest(const struct job *job, const struct run *run) {
+  const struct shape *source = &job->node->x[0].shape;
+  for (int c = 0; c < source->c; c++) {
+    const float *plane = (const float *)job->source + plane_of(source, run->n, c);
+    float *to = (float *)job->y + place_of(job, run, c);
+    const float *outside = outside_of(job, run, c);
+    for (int i = 0; i < run->count; i++) to[i] = run->inside[i] ? plane[run->voxel[i]] : outside[i];
+  }
 }
 
-static void sample_bytes(const struct job *job, const struct run *run, int c) {
-  const struct shape *source = &job->node->x[0].shape, *y = &job->node->y.shape;
-  const unsigned char *plane = (const unsigned char *)job->source + plane_of(source, run->n, c);
-  unsigned char *to =
-      (unsigned char *)job->y + plane_of(y, run->n, c) + voxel_of(y, run->d, run->h, run->w);
-  for (int i = 0; i < run->count; i++) to[i] = run->voxel[i] >= 0 ? plane[run->voxel[i]] : 0;
+static void sample_bytes(const struct job *job, const struct run *run) {
+  const struct shape *source = &job->node->x[0].shape;
+  for (int c = 0; c < source->c; c++) {
+    const unsigned char *plane = (const unsigned char *)job->source + plane_of(source, run->n, c);
+    unsigned char *to = (unsigned char *)job->y + place_of(job, run, c);
+    for (int i = 0; i < run->count; i++)
+      to[i] = (unsigned char)(plane[run->voxel[i]] & run->inside[i]);
+  }
 }
 
 static void clear(const struct job *job, int n, int voxel, int count) {
@@ -218,16 +235,19 @@ static void clear(const struct job *job, int n, int voxel, int count) {
 }
 
 /* A run in all channels. */
-static void sample_run(const struct job *job, struct run *run) {
-  bool linear = affine_arguments_of(job->node)->mode == AFFINE_LINEAR;
-  bool bytes = job->node->y.dtype == DTYPE_U8;
-  find_cells(job, run);
-  for (int c = 0; c < job->node->y.shape.c; c++)
-    (linear ? sample_linear : bytes ? sample_bytes : sample_nearest)(job, run, c);
+static void sample_run(const struct job *job, const struct simd_box *box, struct run *run) {
+  find_cells(job, box, run);
+  if (affine_arguments_of(job->node)->mode == AFFINE_LINEAR)
+    sample_linear(job, box, run);
+  else if (job->node->y.dtype == DTYPE_U8)
+    sample_bytes(job, run);
+  else
+    sample_nearest(job, run);
 }
 
 static void sample_row(const struct job *job, int n, int d, int h) {
   const struct shape *y = &job->node->y.shape;
+  const struct simd_box box = box_of(job, n);
   struct bend bend; /* too large to clear */
   int first = 0, end = y->w;
   while (first < end && !affine_keeps(&job->cut, d, h, first)) first++;
@@ -243,7 +263,7 @@ static void sample_row(const struct job *job, int n, int d, int h) {
     run.w = w;
     run.count = end - w < RUN ? end - w : RUN;
     run.bend = job->control ? &bend : NULL;
-    sample_run(job, &run);
+    sample_run(job, &box, &run);
   }
 }
 
@@ -282,8 +302,8 @@ static enum status affine_forward(const struct node *node, const struct io *io,
 
 static bool affine_applies(const struct node *node) {
   const struct tensor *control = &node->x[AFFINE_CONTROL];
-  return simd_available() && node->x[0].layout == LAYOUT_PLANAR &&
-         node->y.layout == LAYOUT_PLANAR &&
+  return simd_available() && shape_voxels(node->x[0].shape) <= SIMD_MOST_VOXELS &&
+         node->x[0].layout == LAYOUT_PLANAR && node->y.layout == LAYOUT_PLANAR &&
          (!is_noisy(node) || node->y.shape.c <= AFFINE_NOISE_CHANNELS) &&
          (!affine_bends(node) ||
           (control->layout == LAYOUT_PLANAR && control->shape.w <= MOST_POINTS));

@@ -46,16 +46,14 @@ static inline four blend(four low, four high, float fraction) {
   return low + fraction * (high - low);
 }
 
-static void run_square(const struct squaring *job, const struct run *run) {
-  for (int i = 0; i < run->count; i++) {
-    four outside = {0}, *c[8];
-    corners_find((four *)(uintptr_t)job->v, run, i, job->extent, &outside, c);
-    float d = run->cells.fraction[0][i], h = run->cells.fraction[1][i];
-    float w = run->cells.fraction[2][i];
-    four low = blend(blend(*c[0], *c[1], d), blend(*c[2], *c[3], d), h);
-    four high = blend(blend(*c[4], *c[5], d), blend(*c[6], *c[7], d), h);
-    job->to[run->at + i] = job->v[run->at + i] + blend(low, high, w);
-  }
+static void square_one(const struct squaring *job, const struct run *run, int i) {
+  four outside = {0}, *c[8];
+  corners_find((four *)(uintptr_t)job->v, run, i, job->extent, &outside, c);
+  float d = run->cells.fraction[0][i], h = run->cells.fraction[1][i];
+  float w = run->cells.fraction[2][i];
+  four low = blend(blend(*c[0], *c[1], d), blend(*c[2], *c[3], d), h);
+  four high = blend(blend(*c[4], *c[5], d), blend(*c[6], *c[7], d), h);
+  job->to[run->at + i] = job->v[run->at + i] + blend(low, high, w);
 }
 
 /* The gradient along the three axes: products with g, summed over the components. */
@@ -91,15 +89,71 @@ static inline void scatter(four *const c[8], four g, float d, float h, float w) 
   }
 }
 
+static void slope_one(const struct squaring *job, const struct run *run, int i) {
+  four outside = {0}, *c[8];
+  corners_find((four *)(uintptr_t)job->v, run, i, job->extent, &outside, c);
+  job->dv[run->at + i] += slope(c, job->gradient[run->at + i], run->cells.fraction[0][i],
+                                run->cells.fraction[1][i], run->cells.fraction[2][i]);
+}
+
+static void scatter_one(const struct squaring *job, const struct run *run, int i) {
+  four lost = {0}, *to[8];
+  corners_find(job->dv, run, i, job->extent, &lost, to);
+  scatter(to, job->gradient[run->at + i], run->cells.fraction[0][i], run->cells.fraction[1][i],
+          run->cells.fraction[2][i]);
+}
+
+#if defined SIMD_ISA_AVX512
+#include "kernels/integrate/integrate_quarters.h"
+#else
+
+static void run_square(const struct squaring *job, const struct run *run) {
+  for (int i = 0; i < run->count; i++) square_one(job, run, i);
+}
+
 static void run_square_backward(const struct squaring *job, const struct run *run) {
-  for (int i = 0; i < run->count; i++) {
-    four outside = {0}, lost = {0}, *c[8], *to[8], g = job->gradient[run->at + i];
-    float d = run->cells.fraction[0][i], h = run->cells.fraction[1][i];
-    float w = run->cells.fraction[2][i];
-    corners_find((four *)(uintptr_t)job->v, run, i, job->extent, &outside, c);
-    corners_find(job->dv, run, i, job->extent, &lost, to);
-    job->dv[run->at + i] += slope(c, g, d, h, w);
-    scatter(to, g, d, h, w);
+  for (int i = 0; i < run->count; i++) slope_one(job, run, i);
+  for (int i = 0; i < run->count; i++) scatter_one(job, run, i);
+}
+
+#endif
+
+/* The three components of SIMD_WIDTH voxels. */
+static inline void separate_vector(const four *v, simd u[3]) {
+#if defined SIMD_ISA_AVX512
+  const __m512i two = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29);
+  const __m512i last = _mm512_add_epi32(two, _mm512_set1_epi32(2));
+  __m512 x[2], z[2];
+  for (int k = 0; k < 2; k++) {
+    const __m512 a = _mm512_loadu_ps(v + 8 * k), b = _mm512_loadu_ps(v + 8 * k + 4);
+    x[k] = _mm512_permutex2var_ps(a, two, b);
+    z[k] = _mm512_permutex2var_ps(a, last, b);
+  }
+  u[0] = (simd)_mm512_shuffle_f32x4(x[0], x[1], 0x44);
+  u[1] = (simd)_mm512_shuffle_f32x4(x[0], x[1], 0xee);
+  u[2] = (simd)_mm512_shuffle_f32x4(z[0], z[1], 0x44);
+#else
+  float value[3][SIMD_WIDTH];
+  for (int i = 0; i < SIMD_WIDTH; i++)
+    for (int k = 0; k < 3; k++) value[k][i] = v[i][k];
+  for (int k = 0; k < 3; k++) u[k] = simd_load(value[k]);
+#endif
+}
+
+static void run_find(const struct squaring *job, const int first[3], struct run *run) {
+  const four *v = job->v + run->at;
+  four padded[SIMD_WIDTH];
+  simd u[3];
+  for (int i = 0; i < run->count; i += SIMD_WIDTH) {
+    const int left = run->count - i, at[3] = {first[0], first[1], first[2] + i};
+    if (left < SIMD_WIDTH) {
+      memset(padded, 0, sizeof padded);
+      memcpy(padded, v + i, (size_t)left * sizeof *padded);
+      separate_vector(padded, u);
+    } else {
+      separate_vector(v + i, u);
+    }
+    warp_cells_set(&run->cells, i, u, at, job->extent, &zeros);
   }
 }
 
@@ -111,9 +165,7 @@ static void each_run(const struct squaring *job, int d,
       const int first[3] = {d, h, w};
       run.count = job->extent[2] - w < WARP_RUN ? job->extent[2] - w : WARP_RUN;
       run.at = ((int64_t)d * job->extent[1] + h) * job->extent[2] + w;
-      const float *u = (const float *)(job->v + run.at);
-      const float *const axes[3] = {u, u + 1, u + 2};
-      warp_cells_find(&run.cells, axes, LANES, first, run.count, job->extent, &zeros);
+      run_find(job, first, &run);
       visit(job, &run);
     }
 }

@@ -1,147 +1,159 @@
-/* loss_smooth by rows of planar tensors. Forward adds the differences of a row into one float64 per
- * column, so that the lanes of a vector are columns and the order of the sum is fixed. Backward
- * gathers: the differences that read a row of voxels are computed again, which costs less than
- * storing them. */
-#include <math.h>
+/* loss_smooth by vectors of columns, of planar tensors. Forward adds the differences of a slice
+ * into one float64 per column, so that the order of the sum is fixed. Backward gathers: the
+ * differences that read a voxel are computed again, which costs less than storing them. */
 #include <string.h>
 #include "kernels/common/fold.h"
-#include "kernels/common/simd.h"
+#include "kernels/common/simd_cells.h"
 #include "kernels/loss_smooth/terms.h"
 
-enum {
-  REACH = 2,       /* how far a difference reads along a row */
-  TILE = 240,      /* columns per piece: what is kept of a row stays in the first cache */
-  COLUMNS = 256,   /* a piece with REACH on both sides, whole vectors */
-  MOST_ROWS = 16,  /* rows of differences that read one row of voxels: 15 for bending */
-  MOST_READS = 24, /* and in how many ways: 21 for bending */
-  GROUP = 4,
-};
+enum { TERMS = SMOOTH_MOST_TERMS, TAPS = SMOOTH_MOST_TAPS, REACH = 2 /* of a tap */ };
 
-/* One component of one sample. */
-struct component {
+/* A penalty as the loops below want it. A term's taps are in the ratio 1 -1, 1 -2 1, or 1 -1 -1 1,
+ * as products of differences are; their first coefficient is in `scale`. */
+struct stencil {
+  const struct smooth_penalty *penalty;
   const struct shape *shape;
-  const float *u;
-  int64_t readable; /* floats from u to the end of the tensor */
+  int64_t at[TERMS][TAPS]; /* floats to the taps */
+  float scale[TERMS];      /* of the terms' energies, in units of the first term's scale */
 };
 
-/* A piece of row (d, h): columns [begin, end). */
-struct piece {
-  int d, h, begin, end;
+/* What kinds differ in that a compiler should know: the wide ones have terms along the axes of 3
+ * taps, then mixed ones of 4; the others have 2 taps. */
+struct form {
+  int terms;
+  bool absolute;
 };
 
-/* The sum of coefficient[k] * from[k][i]. */
-struct mix {
-  const float *from[GROUP];
-  float coefficient[GROUP];
-};
-
-static int larger(int a, int b) {
-  return a > b ? a : b;
+static inline __attribute__((always_inline)) int taps_of(struct form form, int term) {
+  return form.terms == 3 ? 2 : term < 3 ? 3 : 4;
 }
 
-static int smaller(int a, int b) {
-  return a < b ? a : b;
+static struct stencil stencil_make(const struct smooth_penalty *penalty,
+                                   const struct shape *shape) {
+  struct stencil stencil = {.penalty = penalty, .shape = shape};
+  for (int t = 0; t < penalty->terms; t++) {
+    const struct smooth_term *term = &penalty->term[t];
+    double unit = term->tap[0].coefficient, ratio = term->scale / penalty->term[0].scale;
+    stencil.scale[t] = (float)((penalty->absolute ? unit : unit * unit) * ratio);
+    for (int k = 0; k < term->taps; k++) {
+      const int *offset = term->tap[k].offset;
+      stencil.at[t][k] = ((int64_t)offset[0] * shape->h + offset[1]) * shape->w + offset[2];
+    }
+  }
+  return stencil;
 }
 
-static int whole_vectors(int count) {
-  return (count + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
+/* Columns from `begin` on that are from `first` to `end`. */
+static unsigned columns(int begin, int first, int end) {
+  int skip = first - begin, count = end - begin;
+  if (count <= 0 || skip >= SIMD_WIDTH) return 0;
+  return simd_lanes_until(count) & SIMD_LANES << (skip > 0 ? skip : 0);
 }
 
-static void mix_2(const struct mix *mix, int count, float *restrict sum) {
-  struct mix m = *mix;
-  for (int i = 0; i < count; i++)
-    sum[i] = m.coefficient[0] * m.from[0][i] + m.coefficient[1] * m.from[1][i];
+/* easy: all of it may be read. */
+static inline __attribute__((always_inline)) simd difference(const float *u, const int64_t *at,
+                                                             int taps, bool easy, unsigned lanes) {
+  simd x[TAPS], value;
+  if (!easy && !lanes) return (simd){0};
+  SIMD_UNROLL
+  for (int k = 0; k < taps; k++)
+    x[k] = easy ? simd_load(u + at[k]) : simd_load_lanes(u + at[k], lanes);
+  if (taps == 2)
+    value = x[0] - x[1];
+  else if (taps == 3)
+    value = (x[0] + x[2]) - 2 * x[1];
+  else
+    value = (x[0] - x[1]) - (x[2] - x[3]);
+  return easy ? simd_pick(lanes, value, (simd){0}) : value;
 }
-
-static void mix_3(const struct mix *mix, int count, float *restrict sum) {
-  struct mix m = *mix;
-  for (int i = 0; i < count; i++)
-    sum[i] = m.coefficient[0] * m.from[0][i] + m.coefficient[1] * m.from[1][i] +
-             m.coefficient[2] * m.from[2][i];
-}
-
-static void mix_4(const struct mix *mix, int count, float *restrict sum) {
-  struct mix m = *mix;
-  for (int i = 0; i < count; i++)
-    sum[i] = m.coefficient[0] * m.from[0][i] + m.coefficient[1] * m.from[1][i] +
-             (m.coefficient[2] * m.from[2][i] + m.coefficient[3] * m.from[3][i]);
-}
-
-static void mix_4_add(const struct mix *mix, int count, float *restrict sum) {
-  struct mix m = *mix;
-  for (int i = 0; i < count; i++)
-    sum[i] += m.coefficient[0] * m.from[0][i] + m.coefficient[1] * m.from[1][i] +
-              (m.coefficient[2] * m.from[2][i] + m.coefficient[3] * m.from[3][i]);
-}
-
-/* By the number of taps. */
-static void (*const mixes[SMOOTH_MOST_TAPS + 1])(const struct mix *, int, float *restrict) = {
-    NULL, NULL, mix_2, mix_3, mix_4};
 
 static bool within(const struct smooth_term *term, int axis, int at) {
   return at >= term->first[axis] && at < term->end[axis];
 }
 
-/* value[i]: the difference at column begin+i of the piece, 0 where it is not taken; whole vectors
- * of them. Reads on in the tensor to fill the last vector, if there is anything to read. */
-static void difference_row(const struct smooth_term *term, const struct component *component,
-                           const struct piece *piece, float *value) {
-  const struct shape *s = component->shape;
-  int first = larger(piece->begin, term->first[2]), end = smaller(piece->end, term->end[2]);
-  int count = end > first ? end - first : 0, columns = whole_vectors(piece->end - piece->begin);
-  int64_t centre = ((int64_t)piece->d * s->h + piece->h) * s->w + first, last = centre;
-  struct mix mix;
-  for (int k = 0; k < term->taps; k++) {
-    const int *offset = term->tap[k].offset;
-    int64_t at = centre + ((int64_t)offset[0] * s->h + offset[1]) * s->w + offset[2];
-    if (at > last) last = at;
-    mix.from[k] = component->u + at;
-    mix.coefficient[k] = (float)term->tap[k].coefficient;
+/* Rows of slice d in which the differences `reach` rows and slices around are all taken. */
+struct rows {
+  int first, end;
+};
+
+static struct rows rows_inside(const struct stencil *stencil, int reach, int d) {
+  const struct shape *s = stencil->shape;
+  struct rows rows = {0, s->h};
+  for (int t = 0; t < stencil->penalty->terms; t++) {
+    const struct smooth_term *term = &stencil->penalty->term[t];
+    if (!within(term, 0, d - reach) || !within(term, 0, d + reach)) return (struct rows){0, 0};
+    if (rows.first < term->first[1] + reach) rows.first = term->first[1] + reach;
+    if (rows.end > term->end[1] - reach) rows.end = term->end[1] - reach;
   }
-  bool room = last + whole_vectors(count) <= component->readable;
-  int skip = smaller(first - piece->begin, columns);
-  memset(value, 0, (size_t)skip * sizeof *value);
-  mixes[term->taps](&mix, room ? whole_vectors(count) : count, value + skip);
-  memset(value + skip + count, 0, (size_t)(columns - skip - count) * sizeof *value);
+  return rows;
+}
+
+/* Whether vectors may run over the ends of rows: what such rows read has a row behind it. */
+static bool readable(const struct stencil *stencil) {
+  return stencil->shape->w >= SIMD_WIDTH + 2 * REACH;
 }
 
 /* --- forward --- */
 
-static void energy_squared(const float *value, float scale, int count, float *restrict energy) {
-  for (int i = 0; i < count; i++) energy[i] += scale * (value[i] * value[i]);
-}
-
-static void energy_absolute(const float *value, float scale, int count, float *restrict energy) {
-  for (int i = 0; i < count; i++) energy[i] += scale * fabsf(value[i]);
-}
-
-/* Adds the energies of a piece, in units of the first term's scale, to sum[column]. */
-static void energy_piece(const struct smooth_penalty *penalty, const struct component *component,
-                         const struct piece *piece, double *restrict sum) {
-  float energy[COLUMNS] = {0}, value[COLUMNS + SIMD_WIDTH];
-  int columns = whole_vectors(piece->end - piece->begin);
-  for (int t = 0; t < penalty->terms; t++) {
-    const struct smooth_term *term = &penalty->term[t];
-    if (!within(term, 0, piece->d) || !within(term, 1, piece->h)) continue;
-    float scale = (float)(term->scale / penalty->term[0].scale);
-    difference_row(term, component, piece, value);
-    (penalty->absolute ? energy_absolute : energy_squared)(value, scale, columns, energy);
+static inline __attribute__((always_inline)) simd energy_row(const struct stencil *stencil,
+                                                             struct form form, bool easy,
+                                                             const unsigned lanes[TERMS], int h,
+                                                             const float *u) {
+  simd energy = {0};
+  SIMD_UNROLL
+  for (int t = 0; t < form.terms; t++) {
+    unsigned here = easy || within(&stencil->penalty->term[t], 1, h) ? lanes[t] : 0;
+    simd value = difference(u, stencil->at[t], taps_of(form, t), easy, here);
+    if (form.absolute)
+      value = simd_abs(value);
+    else
+      value *= value;
+    energy += stencil->scale[t] * value;
   }
-  for (int i = 0; i < columns; i++) sum[i] += (double)energy[i];
+  return energy;
 }
 
-static double slice_energy(const struct smooth_penalty *penalty, const struct component *component,
-                           int d) {
-  const struct shape *s = component->shape;
-  struct piece piece = {.d = d};
+/* Adds the energies of columns from w on of slice d. */
+static inline __attribute__((always_inline)) void energy_columns(const struct stencil *stencil,
+                                                                 struct form form, const float *u,
+                                                                 int d, int w, double *sum) {
+  const struct shape *s = stencil->shape;
+  const struct rows rows = rows_inside(stencil, 0, d);
+  const bool easy = readable(stencil);
+  struct simd_sum energy = {{{0}}};
+  unsigned lanes[TERMS] = {0};
+  for (int t = 0; t < form.terms; t++) {
+    const struct smooth_term *term = &stencil->penalty->term[t];
+    if (within(term, 0, d)) lanes[t] = columns(w, term->first[2], term->end[2]);
+  }
+  for (int h = 0; h < s->h; h++) {
+    const float *at = u + ((int64_t)d * s->h + h) * s->w + w;
+    if (easy && h >= rows.first && h < rows.end)
+      simd_sum_add(&energy, energy_row(stencil, form, true, lanes, h, at));
+    else
+      simd_sum_add(&energy, energy_row(stencil, form, false, lanes, h, at));
+  }
+  memcpy(sum, &energy, sizeof energy);
+}
+
+static inline __attribute__((always_inline)) double slice_energy(const struct stencil *stencil,
+                                                                 struct form form, const float *u,
+                                                                 int d) {
   double total = 0;
-  for (piece.begin = 0; piece.begin < s->w; piece.begin += TILE) {
-    double sum[COLUMNS] = {0};
-    piece.end = smaller(piece.begin + TILE, s->w);
-    for (piece.h = 0; piece.h < s->h; piece.h++) energy_piece(penalty, component, &piece, sum);
-    for (int i = 0; i < piece.end - piece.begin; i++) total += sum[i];
+  for (int w = 0; w < stencil->shape->w; w += SIMD_WIDTH) {
+    double sum[SIMD_WIDTH] = {0};
+    energy_columns(stencil, form, u, d, w, sum);
+    for (int i = 0; i < SIMD_WIDTH; i++) total += sum[i];
   }
-  return total * penalty->term[0].scale;
+  return total * stencil->penalty->term[0].scale;
+}
+
+static const struct form wide = {6, false}, squares = {3, false}, sizes = {3, true};
+
+static double energy_of(const struct stencil *stencil, const float *u, int d) {
+  if (stencil->penalty->terms == wide.terms) return slice_energy(stencil, wide, u, d);
+  return stencil->penalty->absolute ? slice_energy(stencil, sizes, u, d)
+                                    : slice_energy(stencil, squares, u, d);
 }
 
 static bool loss_smooth_applies(const struct node *node) {
@@ -157,125 +169,132 @@ static void loss_smooth_prepare(struct node *node) {
   node->forward_workspace = (size_t)slice_count(node) * sizeof(double);
 }
 
-static struct component component_make(const struct shape *shape, const float *x, int index) {
-  int64_t voxels = shape_voxels(*shape);
-  return (struct component){shape, x + index * voxels,
-                            ((int64_t)shape->n * shape->c - index) * voxels};
-}
-
 static enum status loss_smooth_forward(const struct node *node, const struct io *io,
                                        struct stream *stream) {
   (void)stream;
-  struct smooth_penalty penalty = smooth_penalty_make(node);
-  struct shape shape = node->x[0].shape;
+  const struct shape *shape = &node->x[0].shape;
+  const struct smooth_penalty penalty = smooth_penalty_make(node);
+  const struct stencil stencil = stencil_make(&penalty, shape);
   double *partial = io->workspace;
   int slices = slice_count(node);
 #pragma omp parallel for schedule(static)
-  for (int i = 0; i < slices; i++) {
-    struct component component = component_make(&shape, io->x[0], i / shape.d);
-    partial[i] = slice_energy(&penalty, &component, i % shape.d);
-  }
+  for (int i = 0; i < slices; i++)
+    partial[i] = energy_of(&stencil, (const float *)io->x[0] + i / shape->d * shape_voxels(*shape),
+                           i % shape->d);
   *(double *)io->y = fold_sum(partial, slices);
   return STATUS_OK;
 }
 
 /* --- backward --- */
 
-/* The rows of differences that read one row of voxels, and how: in which, from which column on, and
- * times what. */
-struct gather {
-  int rows, reads;
-  struct {
-    int d, h;
-  } row[MOST_ROWS];
-  float value[MOST_ROWS][COLUMNS + SIMD_WIDTH];
-  struct mix read[MOST_READS / GROUP];
+/* Which lanes of a vector of columns a term's differences reach through a tap: in slice d, by tap,
+ * and then in row h. */
+struct reach {
+  unsigned lanes[TERMS][TAPS];
 };
 
-/* The signs are what |difference| has for slopes. */
-static void take_signs(float *value, int count) {
-  for (int i = 0; i < count; i++) value[i] = (float)(value[i] > 0) - (float)(value[i] < 0);
-}
-
-/* The row of a term's differences that reads this piece through a tap: the one computed before from
- * `first` on, or a new one. */
-static const float *gather_row(struct gather *gather, int first,
-                               const struct smooth_penalty *penalty, const struct smooth_term *term,
-                               const struct component *component, const struct piece *piece) {
-  int i = first;
-  while (i < gather->rows && (gather->row[i].d != piece->d || gather->row[i].h != piece->h)) i++;
-  if (i < gather->rows) return gather->value[i];
-  gather->row[i].d = piece->d;
-  gather->row[i].h = piece->h;
-  gather->rows++;
-  difference_row(term, component, piece, gather->value[i]);
-  if (penalty->absolute) take_signs(gather->value[i], whole_vectors(piece->end - piece->begin));
-  return gather->value[i];
-}
-
-static void gather_term(struct gather *gather, const struct smooth_penalty *penalty,
-                        const struct smooth_term *term, const struct component *component,
-                        const struct piece *piece) {
-  int first = gather->rows;
-  double slope = (penalty->absolute ? 1 : 2) * term->scale / penalty->term[0].scale;
-  for (int k = 0; k < term->taps; k++) {
-    const struct smooth_tap *tap = &term->tap[k];
-    struct piece from = {piece->d - tap->offset[0], piece->h - tap->offset[1], piece->begin - REACH,
-                         piece->end + REACH};
-    if (!within(term, 0, from.d) || !within(term, 1, from.h)) continue;
-    const float *row = gather_row(gather, first, penalty, term, component, &from);
-    struct mix *mix = &gather->read[gather->reads / GROUP];
-    mix->from[gather->reads % GROUP] = row + REACH - tap->offset[2];
-    mix->coefficient[gather->reads % GROUP] = (float)(slope * tap->coefficient);
-    gather->reads++;
-  }
-}
-
-/* sum[i]: the gradient at column begin+i of the piece, in units of the first term's scale. */
-static void slope_piece(const struct smooth_penalty *penalty, const struct component *component,
-                        const struct piece *piece, float *sum) {
-  struct gather gather;
-  gather.rows = gather.reads = 0;
-  for (int t = 0; t < penalty->terms; t++)
-    gather_term(&gather, penalty, &penalty->term[t], component, piece);
-  int columns = whole_vectors(piece->end - piece->begin);
-  memset(sum, 0, (size_t)columns * sizeof *sum);
-  for (; gather.reads % GROUP; gather.reads++) {
-    struct mix *mix = &gather.read[gather.reads / GROUP];
-    mix->from[gather.reads % GROUP] = mix->from[0];
-    mix->coefficient[gather.reads % GROUP] = 0;
-  }
-  for (int k = 0; k < gather.reads / GROUP; k++) mix_4_add(&gather.read[k], columns, sum);
-}
-
-static void slice_gradient(const struct smooth_penalty *penalty, const struct component *component,
-                           float *dx, bool add, double dy, int d) {
-  const struct shape *s = component->shape;
-  float sum[COLUMNS], scale = (float)(dy * penalty->term[0].scale);
-  struct piece piece = {.d = d};
-  for (piece.h = 0; piece.h < s->h; piece.h++)
-    for (piece.begin = 0; piece.begin < s->w; piece.begin += TILE) {
-      piece.end = smaller(piece.begin + TILE, s->w);
-      slope_piece(penalty, component, &piece, sum);
-      float *row = dx + ((int64_t)d * s->h + piece.h) * s->w + piece.begin;
-      for (int i = 0; i < piece.end - piece.begin; i++)
-        row[i] = (add ? row[i] : 0) + scale * sum[i];
+static inline __attribute__((always_inline)) struct reach reach_slice(const struct stencil *stencil,
+                                                                      struct form form, int d,
+                                                                      int w) {
+  struct reach reach;
+  for (int t = 0; t < form.terms; t++)
+    for (int k = 0; k < taps_of(form, t); k++) {
+      const struct smooth_term *term = &stencil->penalty->term[t];
+      const int *offset = term->tap[k].offset;
+      reach.lanes[t][k] =
+          within(term, 0, d - offset[0]) ? columns(w - offset[2], term->first[2], term->end[2]) : 0;
     }
+  return reach;
+}
+
+/* The slopes' signs are what |difference| has for slopes. */
+static inline simd sign(simd value) {
+  const simd_int one = (simd_int)simd_all(1);
+  return (simd)((simd_int)(value > 0) & one) - (simd)((simd_int)(value < 0) & one);
+}
+
+/* The gradient of a term in row h: differences in the ratio of the taps that lead to them. */
+static inline __attribute__((always_inline)) simd term_slope(const struct stencil *stencil,
+                                                             struct form form, bool easy,
+                                                             const struct reach *reach, int t,
+                                                             int h, const float *u) {
+  const struct smooth_term *term = &stencil->penalty->term[t];
+  const int taps = taps_of(form, t);
+  simd value[TAPS];
+  SIMD_UNROLL
+  for (int k = 0; k < taps; k++) {
+    unsigned lanes = easy || within(term, 1, h - term->tap[k].offset[1]) ? reach->lanes[t][k] : 0;
+    value[k] = difference(u - stencil->at[t][k], stencil->at[t], taps, easy, lanes);
+    if (form.absolute) value[k] = sign(value[k]);
+  }
+  if (taps == 2) return value[0] - value[1];
+  if (taps == 3) return (value[0] + value[2]) - 2 * value[1];
+  return (value[0] - value[1]) - (value[2] - value[3]);
+}
+
+static inline __attribute__((always_inline)) simd slope_row(const struct stencil *stencil,
+                                                            struct form form, bool easy,
+                                                            const struct reach *reach, int h,
+                                                            const float *u) {
+  simd sum = {0};
+  SIMD_UNROLL
+  for (int t = 0; t < form.terms; t++)
+    sum += stencil->scale[t] * term_slope(stencil, form, easy, reach, t, h, u);
+  return sum;
+}
+
+static inline __attribute__((always_inline)) void slope_columns(const struct stencil *stencil,
+                                                                struct form form, const float *u,
+                                                                float *dx, bool add, float scale,
+                                                                int d, int w) {
+  const struct shape *s = stencil->shape;
+  const struct rows rows = rows_inside(stencil, REACH, d);
+  const struct reach reach = reach_slice(stencil, form, d, w);
+  const unsigned lanes = simd_lanes_until(s->w - w);
+  for (int h = 0; h < s->h; h++) {
+    int64_t at = ((int64_t)d * s->h + h) * s->w + w;
+    simd sum;
+    if (h >= rows.first && h < rows.end && readable(stencil))
+      sum = slope_row(stencil, form, true, &reach, h, u + at);
+    else
+      sum = slope_row(stencil, form, false, &reach, h, u + at);
+    sum *= scale;
+    if (add) sum += simd_load_lanes(dx + at, lanes);
+    simd_store_lanes(dx + at, sum, lanes);
+  }
+}
+
+static inline __attribute__((always_inline)) void slice_gradient(const struct stencil *stencil,
+                                                                 struct form form, const float *u,
+                                                                 float *dx, bool add, float scale,
+                                                                 int d) {
+  for (int w = 0; w < stencil->shape->w; w += SIMD_WIDTH)
+    slope_columns(stencil, form, u, dx, add, scale, d, w);
+}
+
+static void gradient_of(const struct stencil *stencil, const float *u, float *dx, bool add,
+                        float scale, int d) {
+  if (stencil->penalty->terms == wide.terms)
+    slice_gradient(stencil, wide, u, dx, add, scale, d);
+  else if (stencil->penalty->absolute)
+    slice_gradient(stencil, sizes, u, dx, add, scale, d);
+  else
+    slice_gradient(stencil, squares, u, dx, add, scale, d);
 }
 
 static enum status loss_smooth_backward(const struct node *node, const struct io *io,
                                         struct stream *stream) {
   (void)stream;
-  struct smooth_penalty penalty = smooth_penalty_make(node);
-  struct shape shape = node->x[0].shape;
-  float *dx = io->dx[0];
-  double dy = *(const double *)io->dy;
-  int slices = dx ? slice_count(node) : 0;
+  const struct shape *shape = &node->x[0].shape;
+  const struct smooth_penalty penalty = smooth_penalty_make(node);
+  const struct stencil stencil = stencil_make(&penalty, shape);
+  double slope = (penalty.absolute ? 1 : 2) * penalty.term[0].scale * *(const double *)io->dy;
+  int slices = io->dx[0] ? slice_count(node) : 0;
 #pragma omp parallel for schedule(static)
   for (int i = 0; i < slices; i++) {
-    struct component component = component_make(&shape, io->x[0], i / shape.d);
-    float *own = dx + i / shape.d * shape_voxels(shape);
-    slice_gradient(&penalty, &component, own, io->dx_add[0], dy, i % shape.d);
+    int64_t start = i / shape->d * shape_voxels(*shape);
+    gradient_of(&stencil, (const float *)io->x[0] + start, (float *)io->dx[0] + start,
+                io->dx_add[0], (float)slope, i % shape->d);
   }
   return STATUS_OK;
 }

@@ -1,8 +1,7 @@
 /* What the fast kernels along displacements share: the cells that a run of voxels falls into, split
  * off on vectors, and slabs of a volume that may be scattered from at the same time. Float only. */
 #pragma once
-#include "kernels/common/simd.h"
-#include "kernels/warp/warp_sample.h"
+#include "kernels/warp/warp_vector.h"
 
 enum { WARP_RUN = 64 };
 
@@ -14,66 +13,34 @@ struct warp_cells {
   int voxel[WARP_RUN]; /* the lowest corner's number; only where interior */
 };
 
-static inline simd warp_select(simd_int mask, simd yes, simd no) {
-  return (simd)((mask & (simd_int)yes) | (~mask & (simd_int)no));
-}
-
-/* warp_axis_split on vectors. `step`: 1 on the w axis, where the index runs, else 0. `stride`:
- * floats from one displacement to the next. */
-static inline void warp_cells_split(struct warp_cells *cells, int axis, const float *u, int stride,
-                                    int index, int step, int count) {
-  static const int lanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  const simd far = simd_all(WARP_FAR);
-  float *moved = cells->fraction[axis];
-  for (int i = 0; i < count; i++) moved[i] = u[i * stride];
-  for (int i = count; i % SIMD_WIDTH; i++) moved[i] = 0;
-  for (int i = 0; i < count; i += SIMD_WIDTH) {
-    simd at = simd_load(moved + i);
-    at = warp_select((simd_int)(at > -far), at, -far);
-    at = warp_select((simd_int)(at < far), at, far);
-    simd_int whole = __builtin_convertvector(at, simd_int);
-    whole += (simd_int)(at < __builtin_convertvector(whole, simd));
-    *(simd_int *)(cells->low[axis] + i) = whole + index + step * (*(const simd_int *)lanes + i);
-    simd_store(moved + i, at - __builtin_convertvector(whole, simd));
-    simd_store(cells->slope[axis] + i, simd_all(1));
+/* Cells of a vector of voxels, the run's from number i on; u: their displacements along each axis,
+ * `first` the first one's place. */
+static inline void warp_cells_set(struct warp_cells *cells, int i, const simd u[3],
+                                  const int first[3], const int extent[3],
+                                  const struct warp_arguments *arguments) {
+  const struct warp_vector at = warp_vector_find(u, first, extent, arguments);
+  simd_int interior = (simd_int){0} - 1;
+  simd_unsigned voxel = {0};
+  for (int k = 0; k < 3; k++) {
+    *(simd_int *)(cells->low[k] + i) = at.low[k];
+    simd_store(cells->fraction[k] + i, at.fraction[k]);
+    simd_store(cells->slope[k] + i, at.slope[k]);
+    interior &= (at.low[k] >= 0) & (at.low[k] < extent[k] - 1);
+    voxel = voxel * (unsigned)extent[k] + (simd_unsigned)at.low[k];
   }
-}
-
-static inline void warp_cells_clamp(struct warp_cells *cells, int axis, int extent, int count) {
-  for (int i = 0; i < count; i++) {
-    struct warp_axis at = {cells->low[axis][i], cells->fraction[axis][i], 1};
-    at = warp_axis_clamp(at, extent);
-    cells->low[axis][i] = at.low;
-    cells->fraction[axis][i] = at.fraction;
-    cells->slope[axis][i] = at.slope;
-  }
-}
-
-/* The nearest voxel as a cell whose lowest corner has all the weight. */
-static inline void warp_cells_round(struct warp_cells *cells, int axis, int count) {
-  for (int i = 0; i < count; i++) {
-    float fraction = cells->fraction[axis][i];
-    cells->low[axis][i] += fraction > 0.5f || (fraction == 0.5f && cells->low[axis][i] & 1);
-    cells->fraction[axis][i] = 0;
-    cells->slope[axis][i] = 0;
-  }
+  *(simd_int *)(cells->interior + i) = interior & 1;
+  *(simd_int *)(cells->voxel + i) = interior & (simd_int)voxel;
 }
 
 /* Cells of `count` voxels from `first` on; u: the displacements along each axis. */
-static inline void warp_cells_find(struct warp_cells *cells, const float *const u[3], int stride,
+static inline void warp_cells_find(struct warp_cells *cells, const float *const u[3],
                                    const int first[3], int count, const int extent[3],
                                    const struct warp_arguments *arguments) {
-  for (int axis = 0; axis < 3; axis++) {
-    warp_cells_split(cells, axis, u[axis], stride, first[axis], axis == 2, count);
-    if (arguments->padding == WARP_BORDER) warp_cells_clamp(cells, axis, extent[axis], count);
-    if (arguments->mode == WARP_NEAREST) warp_cells_round(cells, axis, count);
-  }
-  for (int i = 0; i < count; i++) {
-    int d = cells->low[0][i], h = cells->low[1][i], w = cells->low[2][i];
-    cells->interior[i] = ((unsigned)d < (unsigned)extent[0] - 1) &
-                         ((unsigned)h < (unsigned)extent[1] - 1) &
-                         ((unsigned)w < (unsigned)extent[2] - 1);
-    cells->voxel[i] = cells->interior[i] ? (d * extent[1] + h) * extent[2] + w : 0;
+  for (int i = 0; i < count; i += SIMD_WIDTH) {
+    const int at[3] = {first[0], first[1], first[2] + i};
+    simd by[3];
+    for (int k = 0; k < 3; k++) by[k] = simd_load_lanes(u[k] + i, simd_lanes_until(count - i));
+    warp_cells_set(cells, i, by, at, extent, arguments);
   }
 }
 
@@ -100,15 +67,30 @@ static inline struct warp_slabs warp_slabs_plan(int slices, int lowest, int high
   return (struct warp_slabs){thickness, (slices + thickness - 1) / thickness};
 }
 
-/* Widens [lowest, highest] by the whole voxels of `count` displacements along d. */
+/* Widens [lowest, highest] by the whole voxels of `count` displacements along d. stride: 1 or 4,
+ * the floats from one to the next. */
 static inline void warp_reach(const float *u, int stride, int64_t count, int *lowest,
                               int *highest) {
-  int low = *lowest, high = *highest;
-  for (int64_t i = 0; i < count; i++) {
-    int whole = warp_axis_split(0, u[i * stride]).low;
-    low = whole < low ? whole : low;
-    high = whole > high ? whole : high;
+  float least[SIMD_WIDTH], most[SIMD_WIDTH];
+  int64_t i = 0;
+  simd low = simd_all(WARP_FAR), high = -low;
+  const simd far = low;
+  for (; i + SIMD_WIDTH <= count * stride; i += SIMD_WIDTH) {
+    simd at = simd_load(u + i);
+    at = simd_select(at > -far, at, -far);
+    low = simd_select(at < low, at, low);
+    high = simd_select(at > high, at, high);
   }
-  *lowest = low;
-  *highest = high;
+  simd_store(least, low);
+  simd_store(most, high);
+  for (; i < count * stride; i += stride) {
+    float at = u[i] > -WARP_FAR ? u[i] : -WARP_FAR;
+    least[0] = at < least[0] ? at : least[0];
+    most[0] = at > most[0] ? at : most[0];
+  }
+  for (int lane = 0; lane < SIMD_WIDTH; lane += stride) {
+    int from = warp_axis_split(0, least[lane]).low, to = warp_axis_split(0, most[lane]).low;
+    *lowest = from < *lowest ? from : *lowest;
+    *highest = to > *highest ? to : *highest;
+  }
 }

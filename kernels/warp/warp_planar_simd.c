@@ -1,62 +1,83 @@
-/* warp for planar images. The eight corners of a cell are four pairs of neighbours on the w axis:
- * two vectors of four, one per slice. Runs of voxels share the arithmetic of their positions. */
-#include "kernels/common/simd.h"
+/* warp for planar images, by vectors of neighbours on the w axis. */
+#include "kernels/warp/warp_vector.h"
 #include "kernels/warp/warp_walk.h"
 
-typedef float four __attribute__((vector_size(16)));
-typedef double two_doubles __attribute__((vector_size(16)));
-typedef double pair __attribute__((aligned(4), may_alias)); /* two floats */
+/* So many floats ahead is fetched what is read once, in three places at a time. */
+enum { AHEAD = 256 };
 
-/* Values of one slice of a cell: (h, w), (h, w+1), (h+1, w), (h+1, w+1). */
-static inline four slice_load(const float *corner, int row) {
-  return (four)(two_doubles){*(const pair *)corner, *(const pair *)(corner + row)};
-}
-
-struct corners {
-  four low, high; /* slice d, slice d+1 */
+/* Neighbours on the w axis, `lanes` of them, from voxel `at` of sample n on. */
+struct vector {
+  int n;
+  unsigned lanes;
+  int64_t at;
+  const struct simd_box *box;
+  struct warp_vector place;
+  struct simd_cells cells;
 };
 
-static struct corners corners_outside(const float *image, const struct warp_cells *cells, int i,
-                                      const int extent[3]) {
-  float value[8];
-  for (int corner = 0; corner < 8; corner++) {
-    int voxel = warp_cells_corner(cells, i, corner, extent);
-    value[corner] = voxel >= 0 ? image[voxel] : 0;
+static inline void corners_find(const struct vector *vector, const float *image,
+                                simd corner[SIMD_CORNERS]) {
+  simd_corners(vector->box, &vector->cells, image, corner);
+  simd_corners_outside(&vector->cells, (simd){0}, corner);
+}
+
+static inline int64_t plane_of(const struct warp_job *job, int n, int c) {
+  return ((int64_t)n * job->channels + c) * job->voxels;
+}
+
+static inline __attribute__((always_inline)) void vector_forward(const struct warp_job *job,
+                                                                 const struct vector *vector) {
+  for (int c = 0; c < job->channels; c++) {
+    int64_t plane = plane_of(job, vector->n, c);
+    simd corner[SIMD_CORNERS];
+    corners_find(vector, job->image + plane, corner);
+    simd_store_lanes(job->y + plane + vector->at,
+                     simd_corners_sample(corner, vector->place.fraction), vector->lanes);
   }
-  return (struct corners){{value[0], value[4], value[2], value[6]},
-                          {value[1], value[5], value[3], value[7]}};
 }
 
-static inline struct corners corners_load(const float *image, const struct warp_cells *cells, int i,
-                                          const int extent[3]) {
-  if (__builtin_expect(!cells->interior[i], 0)) return corners_outside(image, cells, i, extent);
-  const float *corner = image + cells->voxel[i];
-  return (struct corners){slice_load(corner, extent[2]),
-                          slice_load(corner + extent[1] * extent[2], extent[2])};
+static inline __attribute__((always_inline)) void vector_field_gradient(
+    const struct warp_job *job, const struct vector *vector) {
+  simd sum[3] = {{0}, {0}, {0}};
+  for (int c = 0; c < job->channels; c++) {
+    int64_t plane = plane_of(job, vector->n, c);
+    simd corner[SIMD_CORNERS], slope[3];
+    simd dy = simd_load_lanes(job->dy + plane + vector->at, vector->lanes);
+    corners_find(vector, job->image + plane, corner);
+    simd_corners_slope(corner, vector->place.fraction, slope);
+    for (int k = 0; k < 3; k++) sum[k] += dy * slope[k];
+  }
+  for (int k = 0; k < 3; k++) {
+    float *to = job->dfield + ((int64_t)vector->n * 3 + k) * job->voxels + vector->at;
+    simd value = sum[k] * vector->place.slope[k];
+    if (job->add_field) value += simd_load_lanes(to, vector->lanes);
+    simd_store_lanes(to, value, vector->lanes);
+  }
 }
 
-static inline float blend(float low, float high, float fraction) {
-  return low + fraction * (high - low);
-}
-
-static inline four upper_row(four slice) {
-  return __builtin_shufflevector(slice, slice, 2, 3, 2, 3);
-}
-
-static inline float corners_sample(struct corners c, float d, float h, float w) {
-  four slice = c.low + d * (c.high - c.low);
-  four row = slice + h * (upper_row(slice) - slice);
-  return blend(row[0], row[1], w);
-}
-
-/* The derivative of the sample along each axis. */
-static inline void corners_slope(struct corners c, float d, float h, float w, float slope[3]) {
-  four rise = c.high - c.low, slice = c.low + d * rise;
-  four across = upper_row(slice) - slice, row = slice + h * across;
-  four rise_row = rise + h * (upper_row(rise) - rise);
-  slope[0] = blend(rise_row[0], rise_row[1], w);
-  slope[1] = blend(across[0], across[1], w);
-  slope[2] = row[1] - row[0];
+/* Calls visit for all vectors of slice d of sample n. */
+static inline __attribute__((always_inline)) void slice_visit(
+    const struct warp_job *job, int n, int d,
+    void (*visit)(const struct warp_job *, const struct vector *)) {
+  const int start[3] = {0, 0, 0};
+  const struct simd_box box = simd_box_make(job->extent, start, job->extent);
+  const float *field = job->field + (int64_t)n * 3 * job->voxels;
+  struct vector vector = {.n = n, .box = &box};
+  for (int h = 0; h < job->extent[1]; h++)
+    for (int w = 0; w < job->extent[2]; w += SIMD_WIDTH) {
+      const int first[3] = {d, h, w};
+      simd u[3];
+      vector.lanes = simd_lanes_until(job->extent[2] - w);
+      vector.at = ((int64_t)d * job->extent[1] + h) * job->extent[2] + w;
+      for (int k = 0; k < 3; k++) {
+        const float *from = field + k * job->voxels + vector.at;
+        __builtin_prefetch(from + AHEAD);
+        u[k] = simd_load_lanes(from, vector.lanes);
+      }
+      vector.place = warp_vector_find(u, first, job->extent, job->arguments);
+      simd_cells_find(&vector.cells, &box, vector.place.low, vector.lanes);
+      visit(job, &vector);
+    }
 }
 
 static void scatter_outside(float *image, const struct warp_cells *cells, int i,
@@ -86,35 +107,6 @@ static inline void scatter(float *image, const struct warp_cells *cells, int i, 
   for (int k = 0; k < 4; k++) to[k][1] += rows[k] * w;
 }
 
-static void run_forward(const struct warp_job *job, const struct warp_run *run) {
-  const struct warp_cells *cells = &run->cells;
-  for (int c = 0; c < job->channels; c++) {
-    int64_t plane = ((int64_t)run->n * job->channels + c) * job->voxels;
-    const float *image = job->image + plane;
-    float *y = job->y + plane + run->at;
-    for (int i = 0; i < run->count; i++)
-      y[i] = corners_sample(corners_load(image, cells, i, job->extent), cells->fraction[0][i],
-                            cells->fraction[1][i], cells->fraction[2][i]);
-  }
-}
-
-static void run_field_gradient(const struct warp_job *job, const struct warp_run *run) {
-  const struct warp_cells *cells = &run->cells;
-  float sum[3][WARP_RUN];
-  memset(sum, 0, sizeof sum);
-  for (int c = 0; c < job->channels; c++) {
-    int64_t plane = ((int64_t)run->n * job->channels + c) * job->voxels;
-    const float *dy = job->dy + plane + run->at;
-    for (int i = 0; i < run->count; i++) {
-      float slope[3];
-      corners_slope(corners_load(job->image + plane, cells, i, job->extent), cells->fraction[0][i],
-                    cells->fraction[1][i], cells->fraction[2][i], slope);
-      for (int k = 0; k < 3; k++) sum[k][i] += dy[i] * slope[k];
-    }
-  }
-  warp_store_field(job, run, (const float(*)[WARP_RUN])sum);
-}
-
 static void run_image_gradient(const struct warp_job *job, const struct warp_run *run) {
   for (int c = 0; c < job->channels; c++) {
     int64_t plane = ((int64_t)run->n * job->channels + c) * job->voxels;
@@ -123,28 +115,31 @@ static void run_image_gradient(const struct warp_job *job, const struct warp_run
   }
 }
 
-static void run_backward(const struct warp_job *job, const struct warp_run *run) {
-  if (job->dfield) run_field_gradient(job, run);
-  if (job->dimage) run_image_gradient(job, run);
-}
-
 static bool warp_applies(const struct node *node) {
   return simd_available() && node->x[0].layout == LAYOUT_PLANAR &&
-         node->x[1].layout == LAYOUT_PLANAR && shape_voxels(node->y.shape) <= INT_MAX;
+         node->x[1].layout == LAYOUT_PLANAR && shape_voxels(node->y.shape) <= SIMD_MOST_VOXELS;
 }
 
 static enum status warp_forward(const struct node *node, const struct io *io,
                                 struct stream *stream) {
   (void)stream;
   struct warp_job job = warp_job_make(node, io);
-  warp_each_slice(&job, node->y.shape.n, run_forward);
+  const int depth = job.extent[0];
+#pragma omp parallel for schedule(static)
+  for (int slice = 0; slice < node->y.shape.n * depth; slice++)
+    slice_visit(&job, slice / depth, slice % depth, vector_forward);
   return STATUS_OK;
 }
 
 static enum status warp_backward(const struct node *node, const struct io *io,
                                  struct stream *stream) {
   (void)stream;
-  warp_walk_backward(node, io, run_backward);
+  struct warp_job job = warp_job_make(node, io);
+  const int depth = job.extent[0];
+#pragma omp parallel for schedule(static)
+  for (int slice = 0; slice < (job.dfield ? node->y.shape.n * depth : 0); slice++)
+    slice_visit(&job, slice / depth, slice % depth, vector_field_gradient);
+  if (job.dimage) warp_walk_backward(node, io, run_image_gradient);
   return STATUS_OK;
 }
 

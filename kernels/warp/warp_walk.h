@@ -61,7 +61,7 @@ static inline void warp_each_run(const struct warp_job *job, int n, int d,
       run.at = ((int64_t)d * job->extent[1] + h) * job->extent[2] + w;
       const float *u = job->field + (int64_t)n * 3 * job->voxels + run.at;
       const float *const axes[3] = {u, u + job->voxels, u + 2 * job->voxels};
-      warp_cells_find(&run.cells, axes, 1, first, run.count, job->extent, job->arguments);
+      warp_cells_find(&run.cells, axes, first, run.count, job->extent, job->arguments);
       visit(job, &run);
     }
 }

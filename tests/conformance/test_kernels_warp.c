@@ -26,6 +26,12 @@ static void fill_far(int input, const struct shape *shape, double *values) {
   fill_field(input, shape, values, 12);
 }
 
+/* Less than a voxel, the same way: neighbours fall next to each other. */
+static void fill_aside(int input, const struct shape *shape, double *values) {
+  for (int64_t i = 0; input == 1 && i < logical_count(shape); i++)
+    values[i] = 0.5 + 0.4 * values[i];
+}
+
 /* All to one point between eight voxels. */
 static void fill_point(int input, const struct shape *s, double *values) {
   for (int64_t i = 0; input == 1 && i < logical_count(s); i++) {
@@ -65,6 +71,7 @@ static const struct op_case cases[] = {
     WARP("zeros, far outside", zeros, fill_outside, {2, 2, 4, 5, 6}, {2, 3, 4, 5, 6}),
     WARP("border, far outside", border, fill_outside, {1, 4, 4, 5, 6}, {1, 3, 4, 5, 6}),
     WARP("border, 16 channels", border, fill_near, {2, 16, 3, 5, 4}, {2, 3, 3, 5, 4}),
+    WARP("zeros, all aside", zeros, fill_aside, {1, 2, 4, 5, 53}, {1, 3, 4, 5, 53}),
 };
 
 TEST(kernels_agree) {
