@@ -233,6 +233,12 @@ static inline int simd_voxel_first(simd_int voxel, unsigned lanes) {
   return _mm_cvtsi128_si32(_mm512_castsi512_si128(first));
 }
 
+/* From where on a window holds the first of these cells, which are near. */
+static inline int simd_window_start(const struct simd_box *box, const struct simd_cells *cells) {
+  int at = simd_voxel_first(cells->voxel, cells->some) - SIMD_BEFORE;
+  return at < 0 ? 0 : at < box->room ? at : box->room;
+}
+
 /* Corners of `volume`; what is outside the box is anything. */
 static inline void simd_corners(const struct simd_box *box, const struct simd_cells *cells,
                                 const float *volume, simd corner[SIMD_CORNERS]) {
@@ -240,8 +246,7 @@ static inline void simd_corners(const struct simd_box *box, const struct simd_ce
     simd_corners_far(box, cells, volume, corner);
     return;
   }
-  int at = simd_voxel_first(cells->voxel, cells->some) - SIMD_BEFORE;
-  at = at < 0 ? 0 : at < box->room ? at : box->room;
+  const int at = simd_window_start(box, cells);
   const simd_int place = cells->voxel - at;
   if (cells->some & ~simd_lanes_below(place, SIMD_WINDOW - 1)) {
     simd_corners_pairs(box, cells->voxel, volume, corner);

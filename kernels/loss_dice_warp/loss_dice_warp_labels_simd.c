@@ -2,15 +2,17 @@
  * everywhere, forward counts one voxel (exactly) and backward knows that the gradient is zero. */
 #include <stdint.h>
 #include <string.h>
-#include "kernels/common/simd_math.h"
 #include "kernels/loss_dice_warp/dice.h"
+#include "kernels/warp/warp_vector.h"
 
 enum { TILE = 256 }; /* columns per piece: the places of a piece stay in the first cache */
 
 /* One sample. */
 struct sample {
   struct shape shape;
-  int classes, padding;
+  struct simd_box box;
+  int classes;
+  struct warp_arguments warp;
   const unsigned char *moving, *fixed;
   const float *u;
 };
@@ -28,55 +30,21 @@ struct piece {
   struct places axis[3];
 };
 
-static const int lane_numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-
-/* As warp_axis_split, of a vector of voxels; their indices are `index`. */
-static inline void place_split(struct places *places, int i, simd by, simd_int index) {
-  const simd far = simd_all(1 << 28);
-  by = simd_select(by > -far, by, -far);
-  by = simd_select(by < far, by, far);
-  simd_int whole = __builtin_convertvector(by, simd_int);
-  whole += (simd_int)(by < __builtin_convertvector(whole, simd)); /* -1 where true */
-  *(simd_int *)(places->low + i) = index + whole;
-  simd_store(places->fraction + i, by - __builtin_convertvector(whole, simd));
-  simd_store(places->live + i, simd_all(1));
-}
-
-/* As warp_axis_clamp. */
-static inline void place_clamp(struct places *places, int i, int extent) {
-  simd_int low = *(const simd_int *)(places->low + i);
-  simd fraction = simd_load(places->fraction + i), none = {0};
-  simd_int before = (low < 0) | ((low == 0) & (simd_int)(fraction <= 0)), after = low >= extent - 1;
-  low = (after & (extent - 1)) | (~after & low);
-  *(simd_int *)(places->low + i) = ~before & low;
-  simd_store(places->fraction + i, simd_select(before | after, none, fraction));
-  simd_store(places->live + i, simd_select(before | after, none, simd_all(1)));
-}
-
-/* The voxels' indices run from `start` by `step`. Of a last part of a vector the rest is as if u
- * were 0. */
-static void place(struct places *places, const float *u, int start, int step, int count, int extent,
-                  bool clamped) {
-  const simd_int numbers = *(const simd_int *)lane_numbers;
-  for (int i = 0; i < count; i += SIMD_WIDTH) {
-    simd by = {0};
-    if (count - i >= SIMD_WIDTH)
-      by = simd_load(u + i);
-    else
-      memcpy(&by, u + i, sizeof(float) * (size_t)(count - i));
-    place_split(places, i, by, start + step * (i + numbers));
-    if (clamped) place_clamp(places, i, extent);
-  }
-}
-
 static void piece_place(struct piece *piece, const struct sample *sample) {
   const struct shape *s = &sample->shape;
-  const int extent[3] = {s->d, s->h, s->w}, start[3] = {piece->d, piece->h, piece->begin};
-  int64_t at = ((int64_t)piece->d * s->h + piece->h) * s->w + piece->begin;
-  for (int a = 0; a < 3; a++) {
-    const float *u = sample->u + a * shape_voxels(*s) + at;
-    place(&piece->axis[a], u, start[a], a == 2, piece->count, extent[a],
-          sample->padding == WARP_BORDER);
+  const int extent[3] = {s->d, s->h, s->w};
+  const float *u = sample->u + ((int64_t)piece->d * s->h + piece->h) * s->w + piece->begin;
+  for (int i = 0; i < piece->count; i += SIMD_WIDTH) {
+    const int first[3] = {piece->d, piece->h, piece->begin + i};
+    simd by[3];
+    for (int k = 0; k < 3; k++)
+      by[k] = simd_load_lanes(u + k * shape_voxels(*s) + i, simd_lanes_until(piece->count - i));
+    const struct warp_vector at = warp_vector_find(by, first, extent, &sample->warp);
+    for (int k = 0; k < 3; k++) {
+      *(simd_int *)(piece->axis[k].low + i) = at.low[k];
+      simd_store(piece->axis[k].fraction + i, at.fraction[k]);
+      simd_store(piece->axis[k].live + i, at.slope[k]);
+    }
   }
 }
 
@@ -129,46 +97,70 @@ static inline bool gather(const unsigned char *from, simd_int at, simd_int *foun
 #endif
 }
 
-/* Whether all lanes are what comparisons give for true. */
-static inline bool all_lanes(simd_int mask) {
 #if defined SIMD_ISA_AVX512
-  return _mm512_movepi32_mask((__m512i)mask) == 0xffff;
-#elif defined SIMD_ISA_AVX2
-  return _mm256_movemask_ps((__m256)mask) == 0xff;
-#else
-  int all = -1;
-  for (int lane = 0; lane < SIMD_WIDTH; lane++) all &= mask[lane];
-  return all != 0;
+
+/* Of lanes whose corners are within 32 bytes from number `at` on in all rows; *label: of their
+ * first corner. Where the rows hold one label, nothing is permuted. */
+static inline unsigned uniform_window(const struct sample *sample, int at, simd_int place,
+                                      simd_int *label) {
+  __m256i row[SIMD_ROWS];
+  __mmask32 same = UINT32_MAX;
+  for (int k = 0; k < SIMD_ROWS; k++) {
+    row[k] = _mm256_loadu_si256((const void *)(sample->moving + at + sample->box.row[k]));
+    same &= _mm256_cmpeq_epi8_mask(row[k], _mm256_broadcastb_epi8(_mm256_castsi256_si128(row[0])));
+  }
+  *label = sample->moving[at] - (simd_int){0};
+  if (same == UINT32_MAX) return SIMD_LANES;
+  __mmask16 alike = SIMD_LANES;
+  for (int k = 0; k < SIMD_ROWS; k++) {
+    const __m512i a = _mm512_cvtepu8_epi32(_mm256_castsi256_si128(row[k]));
+    const __m512i b = _mm512_cvtepu8_epi32(_mm256_extracti128_si256(row[k], 1));
+    const __m512i low = _mm512_permutex2var_epi32(a, (__m512i)place, b);
+    if (k == 0) *label = (simd_int)low;
+    alike &= _mm512_cmpeq_epi32_mask(low, (__m512i)*label);
+    alike &= _mm512_cmpeq_epi32_mask(_mm512_permutex2var_epi32(a, (__m512i)(place + 1), b),
+                                     (__m512i)*label);
+  }
+  return alike;
+}
+
 #endif
-}
 
-static inline simd_int inside_lanes(simd_int at, int extent) {
-  return (at >= 0) & (at < extent);
-}
-
-/* Whether corner_labels is true of all columns from i to i + SIMD_WIDTH, and then their labels; or
- * false where that is not known. Reads two bytes behind a pair, so not the volume's last ones. */
-static inline bool uniform_lanes(const struct sample *sample, const struct piece *piece, int i,
-                                 simd_int *label) {
-  const struct shape *s = &sample->shape;
-  const int64_t slice = (int64_t)s->h * s->w, last = shape_voxels(*s) - slice - s->w - 4;
-  if (i + SIMD_WIDTH > piece->count || last < 0 || shape_voxels(*s) > INT32_MAX) return false;
-  simd_int d = *(const simd_int *)(piece->axis[0].low + i);
-  simd_int h = *(const simd_int *)(piece->axis[1].low + i);
-  simd_int w = *(const simd_int *)(piece->axis[2].low + i);
-  simd_int within =
-      inside_lanes(d, s->d - 1) & inside_lanes(h, s->h - 1) & inside_lanes(w, s->w - 1);
-  simd_int at = ((d & within) * s->h + (h & within)) * s->w + (w & within);
+/* Of lanes wherever they are, whose corners `whole` of them have all. Reads two bytes behind a
+ * pair. */
+static inline unsigned uniform_gathered(const struct sample *sample, simd_int voxel, unsigned whole,
+                                        simd_int *label) {
   simd_int first, other, apart = {0};
-  if (!all_lanes(within & (at <= (int)last))) return false;
-  if (!gather(sample->moving, at, &first)) return false;
-  if (!all_lanes(((first ^ first >> 8) & 0xff) == 0)) return false;
-  for (int k = 1; k < 4; k++) {
-    gather(sample->moving + k / 2 * slice + k % 2 * s->w, at, &other);
-    apart |= first ^ other;
+  voxel = (simd_int)simd_pick(whole, (simd)voxel, (simd){0});
+  if (!gather(sample->moving, voxel, &first)) return 0;
+  apart = (first ^ first >> 8) & 0xff;
+  for (int k = 1; k < SIMD_ROWS; k++) {
+    gather(sample->moving + sample->box.row[k], voxel, &other);
+    apart |= (first ^ other) & 0xffff;
   }
   *label = first & 0xff;
-  return all_lanes((apart & 0xffff) == 0);
+  return simd_lanes_below(apart, 1);
+}
+
+/* The columns from i on, as bits, of which corner_labels is known to be true, and their labels. */
+static inline unsigned uniform_lanes(const struct sample *sample, const struct piece *piece, int i,
+                                     simd_int *label) {
+  const struct simd_box *box = &sample->box;
+  struct simd_cells cells;
+  simd_int low[3];
+  for (int k = 0; k < 3; k++) low[k] = *(const simd_int *)(piece->axis[k].low + i);
+  simd_cells_find(&cells, box, low, simd_lanes_until(piece->count - i));
+  unsigned whole = cells.some;
+  for (int k = 0; k < 3; k++) whole &= cells.inside[k][0] & cells.inside[k][1];
+  if (!cells.near || !whole) return 0;
+#if defined SIMD_ISA_AVX512
+  int at = simd_window_start(box, &cells);
+  const simd_int place = cells.voxel - at;
+  if (!(cells.some & ~simd_lanes_below(place, SIMD_WINDOW - 1)))
+    return whole & uniform_window(sample, at, place, label);
+#endif
+  whole &= simd_lanes_below(cells.voxel, box->last - 2);
+  return whole & uniform_gathered(sample, cells.voxel, whole, label);
 }
 
 /* Calls each(context, sample, piece) for all pieces of a slice. */
@@ -186,10 +178,13 @@ static void visit_slice(const struct sample *sample, int d, void *context,
 
 static struct sample sample_make(const struct node *node, const struct io *io, int n) {
   const struct loss_dice_warp_arguments *arguments = (const void *)node->arguments;
-  int64_t voxels = shape_voxels(node->x[0].shape);
-  return (struct sample){.shape = node->x[0].shape,
+  const struct shape *s = &node->x[0].shape;
+  const int extent[3] = {s->d, s->h, s->w}, start[3] = {0, 0, 0};
+  int64_t voxels = shape_voxels(*s);
+  return (struct sample){.shape = *s,
+                         .box = simd_box_make(extent, start, extent),
                          .classes = arguments->classes,
-                         .padding = arguments->padding,
+                         .warp = {arguments->padding, WARP_LINEAR},
                          .moving = (const unsigned char *)io->x[0] + n * voxels,
                          .fixed = (const unsigned char *)io->x[1] + n * voxels,
                          .u = (const float *)io->x[2] + 3 * n * voxels};
@@ -222,17 +217,23 @@ static void tally_voxel(struct tally *tally, const struct sample *sample, const 
     tally_corners(tally, piece, i, label, fixed);
 }
 
-/* Columns from i to i + SIMD_WIDTH, of one label each. */
-static void tally_lanes(struct tally *tally, simd_int label, const unsigned char *fixed) {
-  simd_int truth = simd_from_bytes(fixed);
-  if (all_lanes((label == label[0]) & (truth == truth[0]))) {
-    tally->fixed[truth[0]] += SIMD_WIDTH;
-    tally->uniform[label[0] == truth[0]][label[0]] += SIMD_WIDTH;
-    return;
+/* Columns of one label each: those of `lanes`. */
+static void tally_lanes(struct tally *tally, simd_int label, const unsigned char *fixed,
+                        unsigned lanes) {
+  int labels[SIMD_WIDTH];
+  if (lanes == SIMD_LANES) {
+    simd_int truth = simd_from_bytes(fixed), apart = (label ^ label[0]) | (truth ^ truth[0]);
+    if (simd_lanes_below(apart, 1) == SIMD_LANES) {
+      tally->fixed[truth[0]] += SIMD_WIDTH;
+      tally->uniform[label[0] == truth[0]][label[0]] += SIMD_WIDTH;
+      return;
+    }
   }
-  for (int lane = 0; lane < SIMD_WIDTH; lane++) {
+  memcpy(labels, &label, sizeof labels);
+  for (; lanes; lanes &= lanes - 1) {
+    int lane = __builtin_ctz(lanes);
     tally->fixed[fixed[lane]]++;
-    tally->uniform[label[lane] == truth[lane]][label[lane]]++;
+    tally->uniform[labels[lane] == fixed[lane]][labels[lane]]++;
   }
 }
 
@@ -242,12 +243,14 @@ static void tally_piece(void *context, const struct sample *sample, const struct
   const unsigned char *fixed =
       sample->fixed + ((int64_t)piece->d * s->h + piece->h) * s->w + piece->begin;
   for (int i = 0; i < piece->count; i += SIMD_WIDTH) {
-    simd_int label;
-    if (uniform_lanes(sample, piece, i, &label))
-      tally_lanes(tally, label, fixed + i);
-    else
-      for (int k = i; k < i + SIMD_WIDTH && k < piece->count; k++)
-        tally_voxel(tally, sample, piece, k, fixed[k]);
+    simd_int label = {0};
+    unsigned uniform = uniform_lanes(sample, piece, i, &label);
+    unsigned left = simd_lanes_until(piece->count - i) & ~uniform;
+    tally_lanes(tally, label, fixed + i, uniform);
+    for (; left; left &= left - 1) {
+      int k = i + __builtin_ctz(left);
+      tally_voxel(tally, sample, piece, k, fixed[k]);
+    }
   }
 }
 
@@ -266,7 +269,7 @@ static void tally_slice(const struct sample *sample, int d, double *sums) {
 static bool loss_dice_warp_applies(const struct node *node) {
   bool planar = true;
   for (int i = 0; i < node->input_count; i++) planar &= node->x[i].layout == LAYOUT_PLANAR;
-  return planar && simd_available();
+  return planar && simd_available() && shape_voxels(node->x[0].shape) <= SIMD_MOST_VOXELS;
 }
 
 static int sums_per_slice(const struct node *node) {
@@ -348,12 +351,14 @@ static void gradient_piece(void *context, const struct sample *sample, const str
   int64_t at = ((int64_t)piece->d * s->h + piece->h) * s->w + piece->begin;
   for (int i = 0; i < piece->count; i += SIMD_WIDTH) {
     simd_int label;
-    if (!uniform_lanes(sample, piece, i, &label))
-      for (int k = i; k < i + SIMD_WIDTH && k < piece->count; k++)
-        gradient_voxel(gradient, sample, piece, k, at + k);
-    else if (!gradient->add)
-      for (int a = 0; a < 3; a++)
-        simd_store(gradient->dx + a * shape_voxels(*s) + at + i, simd_all(0));
+    unsigned uniform = uniform_lanes(sample, piece, i, &label);
+    unsigned left = simd_lanes_until(piece->count - i) & ~uniform;
+    for (int a = 0; a < 3 && !gradient->add; a++)
+      simd_store_lanes(gradient->dx + a * shape_voxels(*s) + at + i, (simd){0}, uniform);
+    for (; left; left &= left - 1) {
+      int k = i + __builtin_ctz(left);
+      gradient_voxel(gradient, sample, piece, k, at + k);
+    }
   }
 }
 
