@@ -32,6 +32,15 @@ static inline simd_int bits_truth(const struct bits_piece *piece, int i) {
 #endif
 }
 
+/* The value where the class is there, else 0. */
+static inline simd bits_where(const struct bits_piece *piece, int i, simd value) {
+#if defined SIMD_ISA_AVX512
+  return (simd)_mm512_maskz_mov_ps(piece->truth[i / CHANNEL_BLOCK], (__m512)value);
+#else
+  return (simd)(bits_truth(piece, i) & (simd_int)value);
+#endif
+}
+
 static inline void bits_give(const struct bits_piece *piece, int i, simd slope) {
   if (piece->past)
     simd_stream(piece->slopes + i, slope);

@@ -6,8 +6,8 @@
 
 enum { LOGITS_ROOM = 288 };
 
-/* Labels of some rows, in any order, with their logits: z[class * LOGITS_ROOM + voxel]. `count` is a
- * multiple of SIMD_WIDTH; what makes it one is labelled LOGITS_IGNORED. */
+/* Labels of some rows, in any order, with their logits: z[class * LOGITS_ROOM + voxel]. `count` is
+ * a multiple of SIMD_WIDTH; what makes it one is labelled LOGITS_IGNORED. */
 struct logits_piece {
   int n, classes, count;
   float *z;

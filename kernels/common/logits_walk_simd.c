@@ -7,6 +7,7 @@
  * a piece, then those at odd places: neighbours in a vector are then neighbours among the logits.
  * Gradients go the same way back. */
 #include "kernels/common/logits_walk.h"
+#include "kernels/common/simd_math.h"
 #include <string.h>
 
 enum {
@@ -49,7 +50,8 @@ struct strip {
  * place along d, and strips by their h modulo STRIPS. */
 struct room {
   struct logits_range w;
-  int low, high, even, odd; /* even, odd: how many labels of either kind, made whole vectors */
+  int low, high, half; /* half: labels at even places, or all where they are not twice as many,
+                          made whole vectors */
   struct logits_tap d;
   struct strip logits[STRIPS], slopes[STRIPS];
   float z[LOGITS_MOST_CLASSES * LOGITS_ROOM + SIMD_WIDTH];
@@ -66,6 +68,11 @@ static int count_of(const struct room *room) {
 
 static int whole_vectors(int count) {
   return (count + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
+}
+
+/* Labels of a row in a piece. */
+static int step_of(const struct walk *walk, const struct room *room) {
+  return is_double(walk) ? 2 * room->half : room->half;
 }
 
 /* --- strips of logits --- */
@@ -210,69 +217,83 @@ static inline __attribute__((always_inline)) simd between(const float *low, cons
 
 static void fill_logits(const struct walk *walk, const struct room *room, const struct strip *low,
                         const struct strip *high, const struct logits_tap *tap, float *z) {
+  for (int k = 0; k < walk->logits.classes; k++)
+    for (int i = 0; i < room->half; i += SIMD_WIDTH)
+      simd_store(z + k * LOGITS_ROOM + i, between(low->row[k] + 1, high->row[k] + 1, tap, i));
+}
+
+/* The same where labels are twice as many. */
+static void fill_both(const struct walk *walk, const struct room *room, const struct strip *low,
+                      const struct strip *high, const struct logits_tap *tap, float *z) {
   for (int k = 0; k < walk->logits.classes; k++) {
     const float *a = low->row[k] + 1, *b = high->row[k] + 1;
-    float *even = z + k * LOGITS_ROOM, *odd = even + room->even;
-    for (int i = 0; i < room->even; i += SIMD_WIDTH) {
-      simd here = between(a, b, tap, i);
-      if (is_double(walk)) here = 0.75F * here + 0.25F * between(a, b, tap, i - 1);
-      simd_store(even + i, here);
+    float *even = z + k * LOGITS_ROOM, *odd = even + room->half;
+    for (int i = 0; i < room->half; i += SIMD_WIDTH) {
+      simd before = between(a, b, tap, i - 1), here = between(a, b, tap, i);
+      simd own = room->low ? before : here, after = room->low ? here : between(a, b, tap, i + 1);
+      simd_store(even + i, 0.75F * here + 0.25F * before);
+      simd_store(odd + i, 0.75F * own + 0.25F * after);
     }
-    a -= room->low;
-    b -= room->low;
-    for (int i = 0; i < room->odd; i += SIMD_WIDTH)
-      simd_store(odd + i, 0.75F * between(a, b, tap, i) + 0.25F * between(a, b, tap, i + 1));
   }
 }
 
+static simd_int lanes(void) {
+  simd_int lanes;
+  for (int i = 0; i < SIMD_WIDTH; i++) lanes[i] = i;
+  return lanes;
+}
+
 /* The adjoint, of one class. The ends count for what repeats them. */
-static void collapse(const float *even, const float *odd, const struct room *room, int width,
-                     float weight, float *row) {
-  int last = count_of(room) - 1;
-  float left = room->w.from > 0 ? odd[-1] : even[0];
-  float right = room->w.to < width ? even[last + 1] : odd[last];
-  float before = last > 0 ? odd[last - 1] : left, after = last > 0 ? even[1] : right;
-  float first = row[0] + weight * (0.75F * (even[0] + odd[0]) + 0.25F * (left + after));
-  float final = row[last] + weight * (0.75F * (even[last] + odd[last]) + 0.25F * (before + right));
-  for (int i = 0; i <= last; i += SIMD_WIDTH) {
-    simd own = simd_load(even + i) + simd_load(odd + i);
-    simd others = simd_load(odd + i - 1) + simd_load(even + i + 1);
-    simd_store(row + i, simd_load(row + i) + weight * (0.75F * own + 0.25F * others));
+static void collapse(const float *even, const float *odd, const struct room *room, bool first,
+                     bool last, float weight, float *row) {
+  int end = count_of(room) - 1;
+  for (int i = 0; i <= end; i += SIMD_WIDTH) {
+    simd here = simd_load(even + i), next = simd_load(odd + i);
+    simd before = simd_load(odd + i - 1), after = simd_load(even + i + 1);
+    if (first && i == 0) before = simd_select(lanes() == 0, here, before);
+    if (last) after = simd_select(lanes() == end - i, next, after);
+    simd_store(row + i,
+               simd_load(row + i) + weight * (0.75F * (here + next) + 0.25F * (before + after)));
   }
-  row[0] = first;
-  row[last] = final;
 }
 
 static void add_slopes(const struct walk *walk, const struct block *block, struct room *room, int h,
                        float weight, const float *z) {
   if (weight == 0 || h < block->h.from || h >= block->h.to) return;
   struct strip *strip = slopes_at(walk, block, room, h);
+  bool first = room->w.from == 0, last = room->w.to == walk->logits.coarse[2];
   for (int k = 0; k < walk->logits.classes; k++) {
-    const float *even = z + k * LOGITS_ROOM, *odd = even + room->even + room->low;
+    const float *even = z + k * LOGITS_ROOM, *odd = even + room->half + room->low;
     float *row = strip->row[k] + 1;
     if (is_double(walk))
-      collapse(even, odd, room, walk->logits.coarse[2], weight, row);
+      collapse(even, odd, room, first, last, weight, row);
     else
-      for (int i = 0; i < room->even; i += SIMD_WIDTH)
+      for (int i = 0; i < room->half; i += SIMD_WIDTH)
         simd_store(row + i, simd_load(row + i) + weight * simd_load(even + i));
+  }
+}
+
+/* Labels at even places, then those at odd ones. */
+static void part_labels(const unsigned char *restrict from, int count, unsigned char *restrict even,
+                        unsigned char *restrict odd) {
+  for (int i = 0; i < count; i++) {
+    even[i] = from[2 * i];
+    odd[i] = from[2 * i + 1];
   }
 }
 
 static void fill_labels(const struct walk *walk, const unsigned char *map, const struct room *room,
                         unsigned char *labels) {
   int count = count_of(room);
-  unsigned char *even = labels, *odd = even + room->even;
-  memset(even, LOGITS_IGNORED, (size_t)(room->even + room->odd));
+  unsigned char *even = labels, *odd = even + room->half;
+  memset(labels, LOGITS_IGNORED, (size_t)step_of(walk, room));
   if (!is_double(walk)) {
-    memcpy(even, map, (size_t)count);
+    memcpy(labels, map, (size_t)count);
     return;
   }
-  if (room->low) *odd++ = map[-1];
-  for (int i = 0; i < count; i++) {
-    even[i] = map[2 * i];
-    odd[i] = map[2 * i + 1];
-  }
+  if (room->low) odd[0] = map[-1];
   if (room->high) even[count] = map[2 * count];
+  part_labels(map, count, even, odd + room->low);
 }
 
 static void fill_row(const struct walk *walk, int n, int d, int h, int at, struct room *room) {
@@ -282,7 +303,10 @@ static void fill_row(const struct walk *walk, int n, int d, int h, int at, struc
   int next = tap.high + 1; /* early, so that nobody waits for what is being written */
   if (next < walk->logits.coarse[1]) logits_at(walk, n, room, next);
   int first = room->w.from * walk->logits.factor[2];
-  fill_logits(walk, room, low, high, &tap, room->z + at);
+  if (is_double(walk))
+    fill_both(walk, room, low, high, &tap, room->z + at);
+  else
+    fill_logits(walk, room, low, high, &tap, room->z + at);
   fill_labels(walk, walk->map + tensor_at(walk->labels, n, 0, d, h, first), room,
               room->labels + at);
 }
@@ -290,7 +314,7 @@ static void fill_row(const struct walk *walk, int n, int d, int h, int at, struc
 /* Rows [h.from, h.to) of labels, a piece. */
 static void visit_rows(const struct walk *walk, const struct block *block, int d,
                        struct logits_range h, struct room *room) {
-  int step = room->even + room->odd;
+  int step = step_of(walk, room);
   for (int j = h.from; j < h.to; j++) fill_row(walk, block->n, d, j, (j - h.from) * step, room);
   struct logits_piece piece = {block->n, walk->logits.classes, (h.to - h.from) * step,
                                room->z,  room->labels,         block->sums};
@@ -309,7 +333,7 @@ static void visit_slice(const struct walk *walk, const struct block *block, int 
                         struct logits_range h, struct room *room) {
   room->d = logits_tap_of(d, walk->logits.factor[0], walk->logits.coarse[0]);
   for (int i = 0; i < STRIPS; i++) room->logits[i].h = room->slopes[i].h = -1;
-  int most = (LOGITS_ROOM - SIMD_WIDTH) / (room->even + room->odd);
+  int most = (LOGITS_ROOM - SIMD_WIDTH) / step_of(walk, room);
   for (int j = h.from; j < h.to; j += most)
     visit_rows(walk, block, d, (struct logits_range){j, j + most < h.to ? j + most : h.to}, room);
   for (int i = 0; i < STRIPS; i++) give_strip(walk, block, room, &room->slopes[i]);
@@ -323,8 +347,7 @@ static int set_part(const struct walk *walk, int w, struct room *room) {
   room->w = (struct logits_range){w, w + most < width ? w + most : width};
   room->low = halo && w > 0;
   room->high = halo && room->w.to < width;
-  room->even = whole_vectors(count_of(room) + room->high);
-  room->odd = is_double(walk) ? whole_vectors(count_of(room) + room->low) : 0;
+  room->half = whole_vectors(count_of(room) + (room->low || room->high));
   return room->w.to;
 }
 
@@ -339,6 +362,16 @@ static void clear(const struct walk *walk, const struct block *block) {
                  (size_t)(walk->logits.coarse[2] * step));
 }
 
+/* So that what makes vectors whole are numbers. */
+static void clear_room(const struct walk *walk, struct room *room) {
+  size_t classes = (size_t)(walk->logits.classes + QUAD - 1) / QUAD * QUAD;
+  for (int i = 0; i < STRIPS; i++) {
+    memset(room->logits[i].row, 0, classes * sizeof room->logits[i].row[0]);
+    memset(room->slopes[i].row, 0, classes * sizeof room->slopes[i].row[0]);
+  }
+  memset(room->z, 0, sizeof(float) * (classes * LOGITS_ROOM + SIMD_WIDTH));
+}
+
 static void visit_block(const struct walk *walk, struct block block) {
   const struct logits *logits = &walk->logits;
   bool halo = walk->dx != NULL;
@@ -348,7 +381,7 @@ static void visit_block(const struct walk *walk, struct block block) {
   struct logits_range h =
       logits_fine(block.h.from, block.h.to, logits->factor[1], logits->coarse[1], halo);
   if (walk->dx) clear(walk, &block);
-  memset(&room, 0, sizeof room); /* what makes vectors whole are numbers */
+  clear_room(walk, &room);
   for (int w = 0; w < logits->coarse[2];) {
     w = set_part(walk, w, &room);
     for (int i = d.from; i < d.to; i++) visit_slice(walk, &block, i, h, &room);

@@ -28,6 +28,10 @@ static inline simd simd_abs(simd a) {
   return (simd)((simd_int)a & 0x7fffffff);
 }
 
+static inline simd simd_minus_abs(simd a) {
+  return (simd)((simd_bits)a | 0x80000000U);
+}
+
 /* Bytes as numbers. */
 typedef unsigned char simd_bytes __attribute__((vector_size(SIMD_WIDTH), aligned(1), may_alias));
 static inline simd_int simd_from_bytes(const unsigned char *from) {
@@ -64,15 +68,14 @@ static inline simd simd_reciprocal(simd x) {
 enum { SIMD_TOGETHER = 4 };
 #define SIMD_EACH(k, count) SIMD_UNROLL for (int k = 0; k < (count); k++)
 
-/* e^x of `count` vectors, a constant of at most SIMD_TOGETHER: 0 below -87.3, where e^x is no
- * normal number; as e^88 above 88. The polynomial is the best of its degree from -log(2)/2 to
+/* e^x of `count` vectors, a constant of at most SIMD_TOGETHER, of numbers up to 88: 0 below -87.3,
+ * where e^x is no normal number. The polynomial is the best of its degree from -log(2)/2 to
  * log(2)/2; log(2) is in two parts, of which the first has few bits. */
 static inline __attribute__((always_inline)) void simd_exps(simd *x, int count) {
   const float magic = 12582912; /* 1.5 * 2^23: adding it rounds to a whole number */
   simd_int low[SIMD_TOGETHER];
   simd rounded[SIMD_TOGETHER], n[SIMD_TOGETHER], p[SIMD_TOGETHER];
   SIMD_EACH(k, count) low[k] = x[k] < -87.3F;
-  SIMD_EACH(k, count) x[k] = simd_min(simd_all(88), x[k]);
   SIMD_EACH(k, count) rounded[k] = x[k] * 1.44269504F + magic;
   SIMD_EACH(k, count) n[k] = rounded[k] - magic;
   SIMD_EACH(k, count) x[k] = x[k] - n[k] * 0.693359375F;
@@ -85,7 +88,9 @@ static inline __attribute__((always_inline)) void simd_exps(simd *x, int count) 
   SIMD_EACH(k, count) rounded[k] = (simd)((simd_bits)rounded[k] << 23);
   SIMD_EACH(k, count) x[k] = (simd)(~(simd_bits)low[k] & ((simd_bits)p[k] + (simd_bits)rounded[k]));
 }
+/* As e^88 above 88. */
 static inline simd simd_exp(simd x) {
+  x = simd_min(simd_all(88), x);
   simd_exps(&x, 1);
   return x;
 }
@@ -139,7 +144,7 @@ static inline __attribute__((always_inline)) void simd_sigmoids(const simd *x,
                                                                 struct simd_chance *chance,
                                                                 int count) {
   simd small[SIMD_TOGETHER], one[SIMD_TOGETHER];
-  SIMD_EACH(k, count) small[k] = -simd_abs(x[k]);
+  SIMD_EACH(k, count) small[k] = simd_minus_abs(x[k]);
   simd_exps(small, count);
   SIMD_EACH(k, count) one[k] = simd_reciprocal(1 + small[k]);
   SIMD_EACH(k, count) small[k] *= one[k];

@@ -12,7 +12,7 @@ struct context {
 
 /* -log of a chance: of sigmoid(x). */
 static inline __attribute__((always_inline)) simd nll_of(simd x) {
-  return simd_max(-x, simd_all(0)) + simd_log1p(simd_exp(-simd_abs(x)));
+  return simd_max(-x, simd_all(0)) + simd_log1p(simd_exp(simd_minus_abs(x)));
 }
 
 /* The other sign where the mask is. */
@@ -68,13 +68,14 @@ static inline __attribute__((always_inline)) void add_logits(const struct bits_p
                                                              struct logarithms *there) {
   simd z[SIMD_TOGETHER], small[SIMD_TOGETHER], none = {0};
   SIMD_EACH(k, count) z[k] = simd_load(piece->z + at + k * SIMD_WIDTH);
-  SIMD_EACH(k, count) small[k] = -simd_abs(z[k]);
+  SIMD_EACH(k, count) small[k] = simd_minus_abs(z[k]);
   simd_exps(small, count);
   SIMD_EACH(k, count) {
-    simd_int truth = bits_truth(piece, at + k * SIMD_WIDTH);
-    add_logit(simd_max(z[k], none) - masked(truth, z[k]), small[k], &all[k]);
+    int i = at + k * SIMD_WIDTH;
+    add_logit(simd_max(z[k], none) - bits_where(piece, i, z[k]), small[k], &all[k]);
     if (weighted)
-      add_logit(masked(truth, simd_max(-z[k], none)), masked(truth, small[k]), &there[k]);
+      add_logit(bits_where(piece, i, simd_max(-z[k], none)), bits_where(piece, i, small[k]),
+                &there[k]);
   }
 }
 

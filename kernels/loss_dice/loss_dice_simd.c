@@ -80,37 +80,58 @@ static void slope_softmax(const struct logits_piece *piece, const void *from) {
 
 /* --- sigmoid --- */
 
+/* `count` vectors from logit `at` on, whose sums go by the channels of a block. */
+static inline __attribute__((always_inline)) void add_logits(const struct bits_piece *piece,
+                                                             const struct context *context, int at,
+                                                             int count, simd sums[][DICE_SUMS]) {
+  simd z[SIMD_TOGETHER];
+  struct simd_chance chance[SIMD_TOGETHER];
+  SIMD_EACH(k, count) z[k] = simd_load(piece->z + at + k * SIMD_WIDTH);
+  simd_sigmoids(z, chance, count);
+  SIMD_EACH(k, count) {
+    simd *own = sums[k % SIMD_PER_BLOCK];
+    own[DICE_OVERLAP] += bits_where(piece, at + k * SIMD_WIDTH, chance[k].p);
+    own[DICE_PREDICTED] += volume_of(context, chance[k].p);
+    own[DICE_TRUE] += bits_where(piece, at + k * SIMD_WIDTH, simd_all(1));
+  }
+}
+
 static void add_sigmoid(const struct bits_piece *piece, const void *from) {
   const struct context *context = from;
   simd sums[SIMD_PER_BLOCK][DICE_SUMS] = {{{0}}};
-  for (int i = 0; i < piece->count; i += CHANNEL_BLOCK)
-    for (int part = 0; part < SIMD_PER_BLOCK; part++) {
-      simd_int truth = bits_truth(piece, i + part * SIMD_WIDTH);
-      simd p = simd_sigmoid(simd_load(piece->z + i + part * SIMD_WIDTH)).p;
-      sums[part][DICE_OVERLAP] += (simd)(truth & (simd_int)p);
-      sums[part][DICE_PREDICTED] += volume_of(context, p);
-      sums[part][DICE_TRUE] += (simd)(truth & (simd_int)simd_all(1));
-    }
+  int i = 0, step = SIMD_TOGETHER * SIMD_WIDTH;
+  for (; i + step <= piece->count; i += step) add_logits(piece, context, i, SIMD_TOGETHER, sums);
+  for (; i < piece->count; i += CHANNEL_BLOCK) add_logits(piece, context, i, SIMD_PER_BLOCK, sums);
   for (int lane = 0; lane < CHANNEL_BLOCK; lane++)
     for (int s = 0; s < DICE_SUMS; s++)
       piece->sums[lane % piece->lanes * DICE_SUMS + s] +=
           sums[lane / SIMD_WIDTH][s][lane % SIMD_WIDTH];
 }
 
-static void slope_sigmoid(const struct bits_piece *piece, const void *from) {
-  const struct context *context = from;
+static inline __attribute__((always_inline)) void give_slopes(const struct bits_piece *piece,
+                                                              const struct context *context, int at,
+                                                              int count) {
   const float *overlap = slopes_at(context, piece->n, piece->channel);
   const float *volume = overlap + context->channels;
   bool alike = piece->lanes == 1;
-  for (int i = 0; i < piece->count; i += SIMD_WIDTH) {
-    int lane = i % CHANNEL_BLOCK;
+  simd z[SIMD_TOGETHER];
+  struct simd_chance chance[SIMD_TOGETHER];
+  SIMD_EACH(k, count) z[k] = simd_load(piece->z + at + k * SIMD_WIDTH);
+  simd_sigmoids(z, chance, count);
+  SIMD_EACH(k, count) {
+    int i = at + k * SIMD_WIDTH, lane = i % CHANNEL_BLOCK;
     simd by_overlap = alike ? simd_all(*overlap) : simd_load(overlap + lane);
     simd by_volume = alike ? simd_all(*volume) : simd_load(volume + lane);
-    struct simd_chance chance = simd_sigmoid(simd_load(piece->z + i));
-    simd slope = (simd)(bits_truth(piece, i) & (simd_int)by_overlap) +
-                 by_volume * volume_slope(context, chance.p);
-    bits_give(piece, i, chance.p * chance.rest * slope);
+    simd slope = bits_where(piece, i, by_overlap) + by_volume * volume_slope(context, chance[k].p);
+    bits_give(piece, i, chance[k].p * chance[k].rest * slope);
   }
+}
+
+static void slope_sigmoid(const struct bits_piece *piece, const void *from) {
+  const struct context *context = from;
+  int i = 0, step = SIMD_TOGETHER * SIMD_WIDTH;
+  for (; i + step <= piece->count; i += step) give_slopes(piece, context, i, SIMD_TOGETHER);
+  for (; i < piece->count; i += SIMD_WIDTH) give_slopes(piece, context, i, 1);
 }
 
 /* --- the kernels --- */

@@ -8,12 +8,13 @@ struct moments {
 
 /* Chan, Golub, LeVeque 1983. */
 HOST_DEVICE static inline struct moments moments_join(struct moments a, struct moments b) {
-  double count = a.count + b.count, apart = b.mean - a.mean;
   struct moments both = a;
+  if (a.count == 0) return b;
   if (b.count == 0) return a;
-  both.count = count;
-  both.mean += apart * b.count / count;
-  both.squares += b.squares + apart * apart * a.count * b.count / count;
+  both.count += b.count;
+  double apart = b.mean - a.mean, share = b.count / both.count;
+  both.mean += apart * share;
+  both.squares += b.squares + apart * apart * a.count * share;
   return both;
 }
 
