@@ -49,6 +49,17 @@ struct conv_axis conv_axis_forward(struct conv_extent extent, int phases) {
   return count_taps(&reads, extent.kernel, phases, extent.upsample ? 1 : extent.stride * phases);
 }
 
+struct conv_axis conv_axis_parts(struct conv_extent extent) {
+  struct reads reads;
+  for (int phase = 0; phase < extent.stride; phase++)
+    for (int k = 0; k < extent.kernel; k++) {
+      int at = k - extent.padding - phase;
+      reads.at[phase][k][0] = at % extent.stride == 0 ? at / extent.stride : NOWHERE;
+      reads.at[phase][k][1] = NOWHERE;
+    }
+  return count_taps(&reads, extent.kernel, extent.stride, 1);
+}
+
 /* A stored voxel j was read as voxels 2j and 2j + 1. */
 static struct conv_axis gradient_of_upsampled(struct conv_extent extent) {
   struct reads reads;

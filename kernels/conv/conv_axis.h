@@ -23,6 +23,10 @@ struct conv_extent {
 /* From an input to y, in `phases` phases (1, or 2 at stride 1); an upsampled input needs 2. */
 struct conv_axis conv_axis_forward(struct conv_extent extent, int phases);
 
+/* From an input to y, where phases are the input's: stored voxels stride*j + phase, of which target
+ * voxel t reads j = t + first[phase] + tap. */
+struct conv_axis conv_axis_parts(struct conv_extent extent);
+
 /* From dy to the gradient of a stored input. */
 struct conv_axis conv_axis_gradient(struct conv_extent extent);
 

@@ -63,13 +63,14 @@ size_t conv_packing_at(const struct conv_packing *packing, const int phase[3], i
          conv_packing_group_size(packing, phase) * group;
 }
 
-/* Where the kernel's values count in one channel of a group: value `index` at float `at`. */
-enum { MOST_PLACES = CONV_MOST_KERNEL * CONV_MOST_KERNEL * CONV_MOST_KERNEL * 8 };
+/* Where the kernel's values count in one channel of a group: value `index` at float `at` of a copy.
+ */
+enum { MOST_TAPS = CONV_MOST_KERNEL * CONV_MOST_KERNEL * CONV_MOST_KERNEL };
 struct places {
   int count;
   struct place {
-    int index, at;
-  } place[MOST_PLACES];
+    int index, at, copy;
+  } place[MOST_TAPS * 8];
 };
 
 /* The kernel indices along an axis that count, and at which tap; returns how many. */
@@ -78,18 +79,17 @@ static int find_taps(const struct conv_axis *axis, int kernel, int phase,
   int count = 0;
   for (int k = 0; k < kernel; k++)
     for (int i = 0; i < 2; i++)
-      if (axis->tap[phase][k][i] >= 0) taps[count++] = (struct place){k, axis->tap[phase][k][i]};
+      if (axis->tap[phase][k][i] >= 0) taps[count++] = (struct place){k, axis->tap[phase][k][i], 0};
   return count;
 }
 
-static void find_places(const struct conv_packing *packing, const int phase[3],
-                        struct places *places) {
+static void add_places(const struct conv_packing *packing, int copy, struct places *places) {
   struct place taps[3][2 * CONV_MOST_KERNEL];
   const struct conv_axis *axis = packing->axis;
   const int *kernel = packing->kernel;
-  int count[3], line = packing->group * LANES;
+  int count[3], phase[3], line = packing->group * LANES;
+  conv_packing_split_phase(packing, copy, phase);
   for (int i = 0; i < 3; i++) count[i] = find_taps(&axis[i], kernel[i], phase[i], taps[i]);
-  places->count = 0;
   for (int d = 0; d < count[0]; d++)
     for (int h = 0; h < count[1]; h++)
       for (int w = 0; w < count[2]; w++) {
@@ -97,8 +97,13 @@ static void find_places(const struct conv_packing *packing, const int phase[3],
         int row = at[0]->at * axis[1].taps[phase[1]] + at[1]->at;
         places->place[places->count++] =
             (struct place){(at[0]->index * kernel[1] + at[1]->index) * kernel[2] + at[2]->index,
-                           (row * axis[2].taps[phase[2]] + at[2]->at) * line};
+                           (row * axis[2].taps[phase[2]] + at[2]->at) * line, copy};
       }
+}
+
+static void find_places(const struct conv_packing *packing, struct places *places) {
+  places->count = 0;
+  for (int copy = 0; copy < conv_packing_phases(packing); copy++) add_places(packing, copy, places);
 }
 
 static int kernel_size(const struct conv_packing *packing) {
@@ -112,67 +117,86 @@ void conv_packing_split_phase(const struct conv_packing *packing, int index, int
   phase[2] = index % w;
 }
 
-/* Lane by lane: lanes may lie so far apart that their lines would drive each other out. */
-static void pack_channel(const struct conv_packing *packing, const struct places *places,
-                         const float *w, float *packed, int lanes) {
-  for (int lane = 0; lane < lanes; lane++, packed++, w += packing->lane_stride)
-    for (int i = 0; i < places->count; i++)
-      packed[places->place[i].at] += w[places->place[i].index];
+static int lanes_of(const struct conv_packing *packing, int block) {
+  return conv_at_most(packing->lanes - block * LANES, LANES);
 }
 
-static void pack_group(const struct conv_packing *packing, const float *w, float *packed,
-                       const int phase[3], int block, int group) {
+static int64_t weights_at(const struct conv_packing *packing, int block, int channel) {
+  return packing->lane_stride * block * LANES + packing->channel_stride * channel;
+}
+
+static void add_row(float *to, const float *from) {
+  for (int i = 0; i < LANES; i++) to[i] += from[i];
+}
+
+/* Through rows[value of the kernel][lane]: the weights' lines may lie so far apart that they would
+ * drive each other out of a cache, so that each is met but once. */
+void conv_pack_group(const struct conv_packing *packing, const float *w, int block, int group,
+                     float *const *copies) {
   struct places places;
-  float *to = packed + conv_packing_at(packing, phase, block, group);
-  int channels = conv_at_most(packing->channels - group * packing->group, packing->group);
-  find_places(packing, phase, &places);
-  memset(to, 0, sizeof(float) * conv_packing_group_size(packing, phase));
-  for (int c = 0; c < channels; c++)
-    pack_channel(packing, &places,
-                 w + packing->lane_stride * block * LANES +
-                     packing->channel_stride * (group * packing->group + c),
-                 to + c * LANES, conv_at_most(packing->lanes - block * LANES, LANES));
+  float rows[MOST_TAPS * LANES];
+  const int kernel = kernel_size(packing), lanes = lanes_of(packing, block);
+  const int channels = conv_at_most(packing->channels - group * packing->group, packing->group);
+  find_places(packing, &places);
+  for (int copy = 0; copy < conv_packing_phases(packing); copy++) {
+    int phase[3];
+    conv_packing_split_phase(packing, copy, phase);
+    memset(copies[copy], 0, sizeof(float) * conv_packing_group_size(packing, phase));
+  }
+  memset(rows, 0, sizeof(float) * (size_t)(kernel * LANES));
+  for (int c = 0; c < channels; c++) {
+    const float *from = w + weights_at(packing, block, group * packing->group + c);
+    for (int lane = 0; lane < lanes; lane++, from += packing->lane_stride)
+      for (int k = 0; k < kernel; k++) rows[k * LANES + lane] = from[k];
+    for (int i = 0; i < places.count; i++) {
+      const struct place *place = &places.place[i];
+      add_row(copies[place->copy] + place->at + c * LANES, rows + place->index * LANES);
+    }
+  }
 }
 
-/* All phases of a group together: they share the weights' lines. */
+static void find_copies(const struct conv_packing *packing, const float *packed, int block,
+                        int group, float **copies) {
+  for (int copy = 0; copy < conv_packing_phases(packing); copy++) {
+    int phase[3];
+    conv_packing_split_phase(packing, copy, phase);
+    copies[copy] = (float *)packed + conv_packing_at(packing, phase, block, group);
+  }
+}
+
 void conv_pack(const struct conv_packing *packing, const float *w, float *packed) {
   int blocks = conv_packing_lane_blocks(packing), groups = conv_packing_groups(packing);
 #pragma omp parallel for schedule(static)
-  for (int unit = 0; unit < blocks * groups; unit++)
-    for (int index = 0; index < conv_packing_phases(packing); index++) {
-      int phase[3];
-      conv_packing_split_phase(packing, index, phase);
-      pack_group(packing, w, packed, phase, unit / groups, unit % groups);
-    }
+  for (int unit = 0; unit < blocks * groups; unit++) {
+    float *copies[CONV_MOST_COPIES];
+    find_copies(packing, packed, unit / groups, unit % groups, copies);
+    conv_pack_group(packing, w, unit / groups, unit % groups, copies);
+  }
 }
 
-static void unpack_phase(const struct conv_packing *packing, const float *packed, float *dw,
-                         const int phase[3], int lanes) {
+static void unpack_group(const struct conv_packing *packing, const float *packed, float *dw,
+                         int block, int group) {
   struct places places;
-  find_places(packing, phase, &places);
-  for (int lane = 0; lane < lanes; lane++, packed++, dw += packing->lane_stride)
-    for (int i = 0; i < places.count; i++) dw[places.place[i].index] += packed[places.place[i].at];
-}
-
-static void unpack_channel(const struct conv_packing *packing, const float *packed, float *dw,
-                           int block, int channel) {
-  int lanes = conv_at_most(packing->lanes - block * LANES, LANES);
-  for (int lane = 0; lane < lanes; lane++)
-    memset(dw + packing->lane_stride * lane, 0, sizeof(float) * kernel_size(packing));
-  for (int index = 0; index < conv_packing_phases(packing); index++) {
-    int phase[3];
-    conv_packing_split_phase(packing, index, phase);
-    size_t at = conv_packing_at(packing, phase, block, channel / packing->group);
-    unpack_phase(packing, packed + at + channel % packing->group * LANES, dw, phase, lanes);
+  float rows[MOST_TAPS * LANES], *copies[CONV_MOST_COPIES];
+  const int kernel = kernel_size(packing), lanes = lanes_of(packing, block);
+  const int channels = conv_at_most(packing->channels - group * packing->group, packing->group);
+  find_places(packing, &places);
+  find_copies(packing, packed, block, group, copies);
+  for (int c = 0; c < channels; c++) {
+    float *to = dw + weights_at(packing, block, group * packing->group + c);
+    memset(rows, 0, sizeof(float) * (size_t)(kernel * LANES));
+    for (int i = 0; i < places.count; i++) {
+      const struct place *place = &places.place[i];
+      add_row(rows + place->index * LANES, copies[place->copy] + place->at + c * LANES);
+    }
+    for (int lane = 0; lane < lanes; lane++, to += packing->lane_stride)
+      for (int k = 0; k < kernel; k++) to[k] = rows[k * LANES + lane];
   }
 }
 
 void conv_unpack(const struct conv_packing *packing, const float *packed, float *dw) {
-  int blocks = conv_packing_lane_blocks(packing);
-#pragma omp parallel for schedule(static) collapse(2)
-  for (int block = 0; block < blocks; block++)
-    for (int channel = 0; channel < packing->channels; channel++)
-      unpack_channel(packing, packed,
-                     dw + packing->lane_stride * block * LANES + packing->channel_stride * channel,
-                     block, channel);
+  int blocks = conv_packing_lane_blocks(packing), groups = conv_packing_groups(packing);
+#pragma omp parallel for schedule(static)
+  for (int unit = 0; unit < blocks * groups; unit++)
+    unpack_group(packing, packed, dw, unit / groups, unit % groups);
 }

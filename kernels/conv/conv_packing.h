@@ -42,6 +42,11 @@ size_t conv_packing_block_stride(const struct conv_packing *packing, const int p
 /* packed := the weights; w points at the first channel of the input in question. */
 void conv_pack(const struct conv_packing *packing, const float *w, float *packed);
 
+/* The same of one lane block and group: copies[phase] := its taps of each copy. */
+enum { CONV_MOST_COPIES = CONV_MOST_PHASES * CONV_MOST_PHASES * CONV_MOST_PHASES };
+void conv_pack_group(const struct conv_packing *packing, const float *w, int block, int group,
+                     float *const *copies);
+
 /* The adjoint: dw := for each weight the sum of all places that conv_pack would have added it to.
  */
 void conv_unpack(const struct conv_packing *packing, const float *packed, float *dw);

@@ -7,6 +7,14 @@ static const enum winograd_kind kinds[WINOGRAD_FAMILIES][3] = {
     [WINOGRAD_DOWN_3D] = {WINOGRAD_DOWN, WINOGRAD_DOWN, WINOGRAD_DOWN},
     [WINOGRAD_FULL_HW] = {WINOGRAD_ONE, WINOGRAD_FULL, WINOGRAD_FULL},
     [WINOGRAD_FULL_DH] = {WINOGRAD_FULL, WINOGRAD_FULL, WINOGRAD_ONE},
+    [WINOGRAD_PPP] = {WINOGRAD_PAIR, WINOGRAD_PAIR, WINOGRAD_PAIR},
+    [WINOGRAD_PPL] = {WINOGRAD_PAIR, WINOGRAD_PAIR, WINOGRAD_LONE},
+    [WINOGRAD_PLP] = {WINOGRAD_PAIR, WINOGRAD_LONE, WINOGRAD_PAIR},
+    [WINOGRAD_PLL] = {WINOGRAD_PAIR, WINOGRAD_LONE, WINOGRAD_LONE},
+    [WINOGRAD_LPP] = {WINOGRAD_LONE, WINOGRAD_PAIR, WINOGRAD_PAIR},
+    [WINOGRAD_LPL] = {WINOGRAD_LONE, WINOGRAD_PAIR, WINOGRAD_LONE},
+    [WINOGRAD_LLP] = {WINOGRAD_LONE, WINOGRAD_LONE, WINOGRAD_PAIR},
+    [WINOGRAD_LLL] = {WINOGRAD_LONE, WINOGRAD_LONE, WINOGRAD_LONE},
     [WINOGRAD_SPREAD_3D] = {WINOGRAD_SPREAD, WINOGRAD_SPREAD, WINOGRAD_SPREAD},
     [WINOGRAD_SPREAD_UP_3D] = {WINOGRAD_SPREAD_UP, WINOGRAD_SPREAD_UP, WINOGRAD_SPREAD_UP},
     [WINOGRAD_SPREAD_HW] = {WINOGRAD_ONE, WINOGRAD_SPREAD, WINOGRAD_SPREAD},
@@ -27,21 +35,82 @@ size_t winograd_zero_size(const struct tensor *source) {
   return (size_t)source->shape.w * CHANNEL_BLOCK;
 }
 
-size_t winograd_weights_size(enum winograd_family family, const struct conv_packing *packing) {
-  return (size_t)winograd_family_points(family) * (size_t)conv_packing_groups(packing) *
-         CHANNEL_BLOCK * (size_t)conv_packing_lane_blocks(packing) * CHANNEL_BLOCK;
+struct winograd_view winograd_view_of(const struct tensor *tensor, const int phases[3],
+                                      const int phase[3]) {
+  const struct shape s = tensor->shape;
+  const int extent[] = {s.d, s.h, s.w};
+  const int64_t pitch[] = {(int64_t)s.h * s.w * CHANNEL_BLOCK, (int64_t)s.w * CHANNEL_BLOCK,
+                           CHANNEL_BLOCK};
+  struct winograd_view view = {.block = pitch[0] * s.d};
+  view.sample = view.block * (tensor_stored_channels(tensor) / CHANNEL_BLOCK);
+  for (int i = 0; i < 3; i++) {
+    view.extent[i] = conv_axis_length(extent[i], phases[i], phase[i]);
+    view.pitch[i] = pitch[i] * phases[i];
+    view.start += pitch[i] * phase[i];
+  }
+  return view;
 }
 
-int winograd_target_points(enum winograd_family family) {
-  if (family == WINOGRAD_DOWN_3D) return 1;
-  return family == WINOGRAD_UP_3D ? 64 : winograd_family_points(family);
+struct winograd_view winograd_view_all(const struct tensor *tensor) {
+  static const int phases[] = {1, 1, 1}, phase[] = {0, 0, 0};
+  return winograd_view_of(tensor, phases, phase);
 }
 
-enum winograd_family winograd_spread_family(enum winograd_family family) {
-  return family == WINOGRAD_FULL_HW   ? WINOGRAD_SPREAD_HW
-         : family == WINOGRAD_FULL_DH ? WINOGRAD_SPREAD_DH
-         : family == WINOGRAD_UP_3D   ? WINOGRAD_SPREAD_UP_3D
-                                      : WINOGRAD_SPREAD_3D;
+enum winograd_family winograd_phase_family(const struct conv_packing *packing, int phase,
+                                           enum winograd_family family) {
+  int along[3], lone = 0;
+  if (family != WINOGRAD_PPP) return family;
+  conv_packing_split_phase(packing, phase, along);
+  for (int i = 0; i < 3; i++)
+    if (packing->axis[i].taps[along[i]] == 1) lone += 4 >> i;
+  return (enum winograd_family)(WINOGRAD_PPP + lone);
+}
+
+size_t winograd_phase_start(const struct conv_packing *packing, int phase,
+                            enum winograd_family family) {
+  size_t points = 0;
+  for (int i = 0; i < phase; i++)
+    points += (size_t)winograd_family_points(winograd_phase_family(packing, i, family));
+  return points * (size_t)conv_packing_groups(packing) * WINOGRAD_SQUARE *
+         (size_t)conv_packing_lane_blocks(packing);
+}
+
+size_t winograd_weights_size(const struct conv_packing *packing, enum winograd_family family) {
+  return winograd_phase_start(packing, conv_packing_phases(packing), family);
+}
+
+static bool is_part(enum winograd_family family) {
+  return family >= WINOGRAD_PPP && family <= WINOGRAD_LLL;
+}
+
+enum winograd_family winograd_target_family(enum winograd_family family) {
+  if (is_part(family)) return WINOGRAD_PPP;
+  return family == WINOGRAD_UP_3D ? WINOGRAD_FULL_3D : family;
+}
+
+int winograd_target_points(enum winograd_family target) {
+  return target == WINOGRAD_DOWN_3D ? 1 : winograd_family_points(target);
+}
+
+int winograd_own_point(enum winograd_family target, enum winograd_family family, int point) {
+  static const int of_up[] = {0, 1, -1, 2};
+  int own = 0, pitch = 1;
+  if (target == family) return point;
+  for (int i = 2; i >= 0; i--) {
+    int all = winograd_points(kinds[target][i]), points = winograd_points(kinds[family][i]);
+    int at = point % all;
+    if (target == WINOGRAD_FULL_3D && family == WINOGRAD_UP_3D) at = of_up[at];
+    if (at < 0 || at >= points) return -1;
+    own += at * pitch, pitch *= points, point /= all;
+  }
+  return own;
+}
+
+enum winograd_family winograd_spread_family(enum winograd_family target) {
+  return target == WINOGRAD_FULL_HW                           ? WINOGRAD_SPREAD_HW
+         : target == WINOGRAD_FULL_DH                         ? WINOGRAD_SPREAD_DH
+         : target == WINOGRAD_UP_3D || target == WINOGRAD_PPP ? WINOGRAD_SPREAD_UP_3D
+                                                              : WINOGRAD_SPREAD_3D;
 }
 
 /* Multiply-adds of vectors that other work takes the time of (measured on AVX-512). */

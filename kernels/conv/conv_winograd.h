@@ -1,8 +1,9 @@
 /* Winograd's minimal filtering F(2,3) along two or three axes (A. Lavin, S. Gray, "Fast Algorithms
  * for Convolutional Neural Networks", 2016): a tile of 2 target voxels along each axis is computed
- * from 4 products instead of 6. Between blocked float tensors only. Errors of values in +-1 through
- * 16 channels, over the root mean square: at most 1e-6 (the direct kernels': 2e-6), of weight
- * gradients over 10^5 voxels at most 2e-6.
+ * from 4 products instead of 6; and F(2,2), 3 products instead of 4, where a stride of 2 makes two
+ * parts of a kernel of 3 or 4, one for each parity of the voxels of what is larger. Between blocked
+ * float tensors only. Errors of values in +-1 through 16 channels, over the root mean square: at
+ * most 1e-6 (the direct kernels': 2e-6), of weight gradients over 10^5 voxels at most 2e-6.
  *
  * Tiles go through three stages: windows of the sources are transformed, each point of the
  * transform is a matrix product of its own over channels, and the products are transformed back.
@@ -13,8 +14,10 @@
  *         three stored voxels v = (x0-x1, x1, x1-x2), u = (k0, k0+k1+k2, k2), as m0, m1 and m3
  *   DOWN: the adjoint of UP, one target voxel y = m0+m1+m2 from four source voxels:
  *         v = (x0-x2, x1+x2, x3-x1), u = (k0, k0+k1+k2, k2)
+ *   PAIR: two taps: v = (x0-x1, x1, x1-x2), u = (k0, k0+k1, k1), y0 = m0+m1, y1 = m1-m2
+ *   LONE: one tap to the same targets as a PAIR whose k1 is 0, so that there is no third point
  *   ONE: a kernel of one voxel; nothing to transform
- *   SPREAD, SPREAD_UP: what the target's gradient is to the products of FULL and UP:
+ *   SPREAD, SPREAD_UP: what the target's gradient is to the products of FULL, of UP and PAIR:
  *         dm = (dy0, dy0+dy1, dy0-dy1, -dy1), and without the third */
 #pragma once
 #include "kernels/conv/conv_direct.h"
@@ -24,24 +27,27 @@ enum winograd_kind {
   WINOGRAD_FULL,
   WINOGRAD_UP,
   WINOGRAD_DOWN,
+  WINOGRAD_PAIR,
+  WINOGRAD_LONE,
   WINOGRAD_SPREAD,
   WINOGRAD_SPREAD_UP
 };
 
 /* Along one axis: voxels of a tile's window, distance of two windows, points, target voxels. */
 static inline int winograd_window(enum winograd_kind kind) {
-  static const int windows[] = {1, 4, 3, 4, 2, 2};
+  static const int windows[] = {1, 4, 3, 4, 3, 2, 2, 2};
   return windows[kind];
 }
 static inline int winograd_step(enum winograd_kind kind) {
   return kind == WINOGRAD_ONE || kind == WINOGRAD_UP ? 1 : 2;
 }
 static inline int winograd_points(enum winograd_kind kind) {
-  static const int points[] = {1, 4, 3, 3, 4, 3};
+  static const int points[] = {1, 4, 3, 3, 3, 2, 4, 3};
   return points[kind];
 }
 static inline int winograd_outputs(enum winograd_kind kind) {
-  return kind == WINOGRAD_FULL || kind == WINOGRAD_UP ? 2 : 1;
+  static const int outputs[] = {1, 2, 2, 1, 2, 2, 1, 1};
+  return outputs[kind];
 }
 
 /* The kinds of all axes together that there is code for. */
@@ -51,6 +57,15 @@ enum winograd_family {
   WINOGRAD_DOWN_3D,
   WINOGRAD_FULL_HW, /* a kernel of 1 x 3 x 3 */
   WINOGRAD_FULL_DH, /* of 3 x 3 x 1 */
+  /* A part of a kernel of stride 2: P a PAIR, L a LONE tap along d h w. */
+  WINOGRAD_PPP,
+  WINOGRAD_PPL,
+  WINOGRAD_PLP,
+  WINOGRAD_PLL,
+  WINOGRAD_LPP,
+  WINOGRAD_LPL,
+  WINOGRAD_LLP,
+  WINOGRAD_LLL,
   WINOGRAD_SPREAD_3D,
   WINOGRAD_SPREAD_UP_3D,
   WINOGRAD_SPREAD_HW,
@@ -59,29 +74,55 @@ enum winograd_family {
 };
 enum winograd_kind winograd_axis_kind(enum winograd_family family, int axis);
 int winograd_family_points(enum winograd_family family);
-/* Points of the target's own transform, 1 where it is a sum. */
-int winograd_target_points(enum winograd_family family);
+/* The family whose points a target has that gets sources of family `family`. */
+enum winograd_family winograd_target_family(enum winograd_family family);
+/* Its points, 1 where it is the sum over them. */
+int winograd_target_points(enum winograd_family target);
+/* Its point `point` among those of a source of family `family`; -1: there it is always zero. */
+int winograd_own_point(enum winograd_family target, enum winograd_family family, int point);
 
-/* The family of the target's gradient where a source has family `family`. */
-enum winograd_family winograd_spread_family(enum winograd_family family);
+/* The family of the gradient of a target of family `target`. */
+enum winograd_family winograd_spread_family(enum winograd_family target);
 
 /* Floats of 16 source channels by 16 target channels. */
-enum { WINOGRAD_PAIR = CHANNEL_BLOCK * CHANNEL_BLOCK };
+enum { WINOGRAD_SQUARE = CHANNEL_BLOCK * CHANNEL_BLOCK };
+
+/* The voxels phases*j + phase of a blocked tensor along each axis, all of them where phases is 1:
+ * how many there are, where the first is, and how far it is from voxel to voxel, from one block of
+ * channels and from one sample to the next, in floats. */
+struct winograd_view {
+  int extent[3];
+  int64_t start, pitch[3], block, sample;
+};
+struct winograd_view winograd_view_of(const struct tensor *tensor, const int phases[3],
+                                      const int phase[3]);
+struct winograd_view winograd_view_all(const struct tensor *tensor);
 
 /* A source of a pass. */
 struct winograd_source {
   const struct tensor *tensor; /* blocked */
   const float *data;
   enum winograd_family family;
-  int first[3]; /* the source voxel at the start of tile 0's window */
+  struct winograd_view view;
+  int first[3]; /* the voxel of the view at the start of tile 0's window */
   /* of a target computed: [block of 16 target channels][point][stored source channel][16] */
   const float *weights;
 };
 
-/* How tiles cover a target: tile i begins at first + outputs * i. */
+/* A part of a target. */
+struct winograd_target {
+  const struct conv_target *whole;
+  struct winograd_view view;
+  enum winograd_family family; /* a target's own */
+};
+
+/* How tiles cover (a part of) a target: tile i begins at first + outputs * i. */
 struct winograd_grid {
   int first[3], tiles[3];
 };
+static inline int64_t winograd_grid_tiles(const struct winograd_grid *grid) {
+  return (int64_t)grid->tiles[0] * grid->tiles[1] * grid->tiles[2];
+}
 
 /* Whether a node whose inputs at full resolution are of a family is computed faster in the
  * transformed domain: what it saves in products must pay for the transforms, of the weights above
@@ -91,24 +132,37 @@ bool winograd_pays(const struct node *node, enum winograd_family family);
 /* Floats of zeros that stand for rows outside a source. */
 size_t winograd_zero_size(const struct tensor *source);
 
-/* Transforms the weights of one input: packed in the order of conv_packing with one phase of 3 taps
- * (1 along axes of kind ONE) along each axis, in groups of 16. */
-size_t winograd_weights_size(enum winograd_family family, const struct conv_packing *packing);
-void SIMD_NAME(winograd_weights)(enum winograd_family family, const struct conv_packing *packing,
-                                 const float *packed, float *weights);
+/* Transforms the weights `w` of one input, for each phase of the packing, which is in groups of 16,
+ * those of a part: where its `weights` begin, and its family. `family` is that of the only phase of
+ * a packing that has but one. */
+enum winograd_family winograd_phase_family(const struct conv_packing *packing, int phase,
+                                           enum winograd_family family);
+size_t winograd_phase_start(const struct conv_packing *packing, int phase,
+                            enum winograd_family family);
+size_t winograd_weights_size(const struct conv_packing *packing, enum winograd_family family);
+void SIMD_NAME(winograd_weights)(const struct conv_packing *packing, enum winograd_family family,
+                                 const float *w, float *weights);
 
-/* A blocked target from `count` sources, whose families have the same target voxels per tile.
- * zeros: winograd_zero_size floats of the largest source. */
-void SIMD_NAME(winograd_rows)(const struct conv_target *target, const struct winograd_grid *grid,
+/* `parts` parts of a blocked target, which lie on the same grid, from `count` sources each:
+ * sources[part][count], whose families have the target's voxels per tile. zeros: winograd_zero_size
+ * floats of the largest source. */
+void SIMD_NAME(winograd_rows)(const struct winograd_target *targets, int parts,
+                              const struct winograd_grid *grid,
                               const struct winograd_source *sources, int count, const float *zeros);
 
-/* The weight gradient of one source, in the packing's order, from the target's gradient `dy`.
- * partial: winograd_outer_size() floats; the result is at its start. */
+/* The weight gradients of all phases of the packing, sources[phase], in the packing's order, from
+ * the gradient `dy` of a target. partial: winograd_outer_size() floats; the result is at its start.
+ */
 size_t SIMD_NAME(winograd_outer_size)(const struct tensor *target, const struct winograd_grid *grid,
                                       enum winograd_family family,
                                       const struct conv_packing *packing);
 void SIMD_NAME(winograd_outer)(const struct tensor *target, const float *dy,
-                               const struct winograd_grid *grid,
-                               const struct winograd_source *source,
+                               const struct winograd_grid *grid, enum winograd_family family,
+                               const struct winograd_source *sources,
                                const struct conv_packing *packing, const float *zeros,
                                float *partial);
+
+/* conv_winograd_simd.c: the passes, whether they apply, and whether they are worth it. */
+bool SIMD_NAME(conv_winograd_applies)(const struct node *node);
+bool SIMD_NAME(conv_winograd_pays)(const struct node *node);
+extern const struct conv_passes SIMD_NAME(conv_winograd_passes);

@@ -3,54 +3,79 @@
 
 static struct winograd_window find_window(const struct winograd_source *source, int group,
                                           const struct winograd_run *run, const float *zeros) {
-  const struct shape s = source->tensor->shape;
+  const struct winograd_view *view = &source->view;
   const enum winograd_family family = source->family;
   enum winograd_kind kd = winograd_axis_kind(family, 0), kh = winograd_axis_kind(family, 1);
   enum winograd_kind kw = winograd_axis_kind(family, 2);
-  struct winograd_window window = {.columns = s.w,
-                                   .column = source->first[2] + run->w * winograd_step(kw)};
+  struct winograd_window window = {.columns = view->extent[2],
+                                   .column = source->first[2] + run->w * winograd_step(kw),
+                                   .pitch = view->pitch[2]};
   int d0 = source->first[0] + run->d * winograd_step(kd);
   int h0 = source->first[1] + run->h * winograd_step(kh);
+  int64_t start = view->start + run->n * view->sample + group * view->block;
   for (int i = 0; i < winograd_window(kd); i++)
     for (int j = 0; j < winograd_window(kh); j++) {
       int d = d0 + i, h = h0 + j;
-      bool inside = d >= 0 && d < s.d && h >= 0 && h < s.h;
+      bool inside = d >= 0 && d < view->extent[0] && h >= 0 && h < view->extent[1];
       window.zeros[i][j] = zeros;
       window.rows[i][j] =
-          inside ? conv_row(source->tensor, source->data, run->n, group, d, h) : zeros;
+          inside ? source->data + start + d * view->pitch[0] + h * view->pitch[1] : zeros;
     }
   int below = h0 + winograd_window(kh) - 1 + winograd_step(kh);
-  if (h0 >= 0 && below < s.h && d0 >= 0 && d0 + winograd_window(kd) <= s.d)
-    window.below = (int64_t)winograd_step(kh) * s.w * CHANNEL_BLOCK;
+  if (h0 >= 0 && below < view->extent[1] && d0 >= 0 && d0 + winograd_window(kd) <= view->extent[0])
+    window.below = winograd_step(kh) * view->pitch[1];
   return window;
 }
 
 typedef void enter_function(float *v, size_t pitch, const struct winograd_window *window,
                             int tiles);
 
-#define ENTER(name, kd, kh, kw)                                                               \
-  static void name(float *v, size_t pitch, const struct winograd_window *window, int tiles) { \
-    winograd_enter(v, pitch, window, tiles, WINOGRAD_##kd, WINOGRAD_##kh, WINOGRAD_##kw);     \
+#define ENTER(name, kd, kh, kw)                                                                   \
+  static void name(float *v, size_t pitch, const struct winograd_window *window, int tiles) {     \
+    winograd_enter_windows(v, pitch, window, tiles, WINOGRAD_##kd, WINOGRAD_##kh, WINOGRAD_##kw); \
   }
 ENTER(enter_full_3d, FULL, FULL, FULL)
 ENTER(enter_up_3d, UP, UP, UP)
 ENTER(enter_down_3d, DOWN, DOWN, DOWN)
 ENTER(enter_full_hw, ONE, FULL, FULL)
 ENTER(enter_full_dh, FULL, FULL, ONE)
+ENTER(enter_ppp, PAIR, PAIR, PAIR)
+ENTER(enter_ppl, PAIR, PAIR, LONE)
+ENTER(enter_plp, PAIR, LONE, PAIR)
+ENTER(enter_pll, PAIR, LONE, LONE)
+ENTER(enter_lpp, LONE, PAIR, PAIR)
+ENTER(enter_lpl, LONE, PAIR, LONE)
+ENTER(enter_llp, LONE, LONE, PAIR)
+ENTER(enter_lll, LONE, LONE, LONE)
 ENTER(spread_3d, SPREAD, SPREAD, SPREAD)
 ENTER(spread_up_3d, SPREAD_UP, SPREAD_UP, SPREAD_UP)
 ENTER(spread_hw, ONE, SPREAD, SPREAD)
 ENTER(spread_dh, SPREAD, SPREAD, ONE)
 
-static enter_function *const enters[WINOGRAD_FAMILIES] = {
-    [WINOGRAD_FULL_3D] = enter_full_3d,     [WINOGRAD_UP_3D] = enter_up_3d,
-    [WINOGRAD_DOWN_3D] = enter_down_3d,     [WINOGRAD_FULL_HW] = enter_full_hw,
-    [WINOGRAD_FULL_DH] = enter_full_dh,     [WINOGRAD_SPREAD_3D] = spread_3d,
-    [WINOGRAD_SPREAD_UP_3D] = spread_up_3d, [WINOGRAD_SPREAD_HW] = spread_hw,
-    [WINOGRAD_SPREAD_DH] = spread_dh};
+static enter_function *const enters[WINOGRAD_FAMILIES] = {[WINOGRAD_FULL_3D] = enter_full_3d,
+                                                          [WINOGRAD_UP_3D] = enter_up_3d,
+                                                          [WINOGRAD_DOWN_3D] = enter_down_3d,
+                                                          [WINOGRAD_FULL_HW] = enter_full_hw,
+                                                          [WINOGRAD_FULL_DH] = enter_full_dh,
+                                                          [WINOGRAD_SPREAD_3D] = spread_3d,
+                                                          [WINOGRAD_PPP] = enter_ppp,
+                                                          [WINOGRAD_PPL] = enter_ppl,
+                                                          [WINOGRAD_PLP] = enter_plp,
+                                                          [WINOGRAD_PLL] = enter_pll,
+                                                          [WINOGRAD_LPP] = enter_lpp,
+                                                          [WINOGRAD_LPL] = enter_lpl,
+                                                          [WINOGRAD_LLP] = enter_llp,
+                                                          [WINOGRAD_LLL] = enter_lll,
+                                                          [WINOGRAD_SPREAD_UP_3D] = spread_up_3d,
+                                                          [WINOGRAD_SPREAD_HW] = spread_hw,
+                                                          [WINOGRAD_SPREAD_DH] = spread_dh};
 
-void SIMD_NAME(winograd_enter_run)(float *v, size_t pitch, const struct winograd_source *source,
-                                   int group, const struct winograd_run *run, const float *zeros) {
-  struct winograd_window window = find_window(source, group, run, zeros);
-  enters[source->family](v + (size_t)run->at * CHANNEL_BLOCK, pitch, &window, run->count);
+void SIMD_NAME(winograd_enter)(float *v, size_t pitch, const struct winograd_source *source,
+                               int group, const struct winograd_runs *runs, const float *zeros) {
+  enter_function *enter = enters[source->family];
+  for (int i = 0; i < runs->count; i++) {
+    const struct winograd_run *run = &runs->run[i];
+    struct winograd_window window = find_window(source, group, run, zeros);
+    enter(v + (size_t)run->at * CHANNEL_BLOCK, pitch, &window, run->count);
+  }
 }

@@ -7,17 +7,23 @@ enum { MOST_OUTPUTS = 2 };
 struct rows {
   float *row[MOST_OUTPUTS][MOST_OUTPUTS]; /* [d][h] */
   int column, columns;                    /* the first of the run; all of a row */
+  int64_t pitch;                          /* floats from column to column */
 };
 
 WINOGRAD_INLINE simd output_of(const simd m[], const enum winograd_kind kind, const int output) {
   if (kind == WINOGRAD_ONE) return m[0];
+  if (kind != WINOGRAD_FULL && output == 0) return m[0] + m[1];
+  if (kind == WINOGRAD_PAIR) return m[1] - m[2];
+  if (kind == WINOGRAD_LONE) return m[1];
   return output == 0 ? m[0] + m[1] + m[2] : m[1] - m[2] - m[3];
 }
 
 /* What point `point` counts in target voxel `output` of a tile. */
 static inline int share_of(const enum winograd_kind kind, const int output, const int point) {
   static const int shares[MOST_OUTPUTS][4] = {{1, 1, 1, 0}, {0, 1, -1, -1}};
-  return kind == WINOGRAD_ONE ? 1 : shares[output][point];
+  if (kind == WINOGRAD_ONE) return 1;
+  if (kind != WINOGRAD_FULL && output == 0 && point == 2) return 0;
+  return shares[output][point];
 }
 
 WINOGRAD_INLINE void add_share(simd *sum, simd value, const int share) {
@@ -77,7 +83,7 @@ WINOGRAD_INLINE void leave(const struct conv_target *target, const struct rows *
         SIMD_UNROLL
         for (int w = 0; w < winograd_outputs(kw); w++)
           if (column + w >= 0 && column + w < rows->columns)
-            store(target, row + (int64_t)(column + w) * CHANNEL_BLOCK + part, y[d][h][w] + start);
+            store(target, row + (column + w) * rows->pitch + part, y[d][h][w] + start);
       }
     }
   }
@@ -97,29 +103,51 @@ LEAVE(leave_full_3d, FULL, FULL, FULL)
 LEAVE(leave_sum, ONE, ONE, ONE)
 LEAVE(leave_full_hw, ONE, FULL, FULL)
 LEAVE(leave_full_dh, FULL, FULL, ONE)
+LEAVE(leave_ppp, PAIR, PAIR, PAIR)
+LEAVE(leave_ppl, PAIR, PAIR, LONE)
+LEAVE(leave_plp, PAIR, LONE, PAIR)
+LEAVE(leave_pll, PAIR, LONE, LONE)
+LEAVE(leave_lpp, LONE, PAIR, PAIR)
+LEAVE(leave_lpl, LONE, PAIR, LONE)
+LEAVE(leave_llp, LONE, LONE, PAIR)
+LEAVE(leave_lll, LONE, LONE, LONE)
 
-static leave_function *const leaves[WINOGRAD_FAMILIES] = {[WINOGRAD_FULL_3D] = leave_full_3d,
-                                                          [WINOGRAD_UP_3D] = leave_full_3d,
-                                                          [WINOGRAD_DOWN_3D] = leave_sum,
-                                                          [WINOGRAD_FULL_HW] = leave_full_hw,
-                                                          [WINOGRAD_FULL_DH] = leave_full_dh};
+static leave_function *const leaves[WINOGRAD_FAMILIES] = {
+    [WINOGRAD_FULL_3D] = leave_full_3d, [WINOGRAD_DOWN_3D] = leave_sum,
+    [WINOGRAD_FULL_HW] = leave_full_hw, [WINOGRAD_FULL_DH] = leave_full_dh,
+    [WINOGRAD_PPP] = leave_ppp,         [WINOGRAD_PPL] = leave_ppl,
+    [WINOGRAD_PLP] = leave_plp,         [WINOGRAD_PLL] = leave_pll,
+    [WINOGRAD_LPP] = leave_lpp,         [WINOGRAD_LPL] = leave_lpl,
+    [WINOGRAD_LLP] = leave_llp,         [WINOGRAD_LLL] = leave_lll};
 
-void SIMD_NAME(winograd_leave_run)(const struct conv_target *target,
-                                   const struct winograd_grid *grid, enum winograd_family family,
-                                   int block, const struct winograd_run *run, const float *m,
-                                   size_t pitch) {
-  struct shape s = target->tensor->shape;
+static struct rows find_rows(const struct winograd_target *target, const struct winograd_grid *grid,
+                             int block, const struct winograd_run *run) {
+  const struct winograd_view *view = &target->view;
   int outputs[3];
-  for (int i = 0; i < 3; i++) outputs[i] = winograd_outputs(winograd_axis_kind(family, i));
-  struct rows rows = {.columns = s.w, .column = grid->first[2] + run->w * outputs[2]};
+  for (int i = 0; i < 3; i++) outputs[i] = winograd_outputs(winograd_axis_kind(target->family, i));
+  struct rows rows = {.columns = view->extent[2],
+                      .column = grid->first[2] + run->w * outputs[2],
+                      .pitch = view->pitch[2]};
+  float *start = target->whole->data + view->start + run->n * view->sample + block * view->block;
   for (int i = 0; i < outputs[0]; i++)
     for (int j = 0; j < outputs[1]; j++) {
       int d = grid->first[0] + run->d * outputs[0] + i;
       int h = grid->first[1] + run->h * outputs[1] + j;
-      if (d < 0 || d >= s.d || h < 0 || h >= s.h) continue;
-      rows.row[i][j] =
-          target->data + tensor_at(target->tensor, run->n, block * CHANNEL_BLOCK, d, h, 0);
+      if (d < 0 || d >= view->extent[0] || h < 0 || h >= view->extent[1]) continue;
+      rows.row[i][j] = start + d * view->pitch[0] + h * view->pitch[1];
     }
-  leaves[family](target, &rows, target->bias ? target->bias + block * CHANNEL_BLOCK : NULL,
-                 m + (size_t)run->at * CHANNEL_BLOCK, pitch, run->count);
+  return rows;
+}
+
+void SIMD_NAME(winograd_leave)(const struct winograd_target *target,
+                               const struct winograd_grid *grid, int block,
+                               const struct winograd_runs *runs, const float *m, size_t pitch) {
+  const struct conv_target *whole = target->whole;
+  const float *bias = whole->bias ? whole->bias + block * CHANNEL_BLOCK : NULL;
+  for (int i = 0; i < runs->count; i++) {
+    const struct winograd_run *run = &runs->run[i];
+    struct rows rows = find_rows(target, grid, block, run);
+    leaves[target->family](whole, &rows, bias, m + (size_t)run->at * CHANNEL_BLOCK, pitch,
+                           run->count);
+  }
 }

@@ -16,38 +16,40 @@ enum { MOST_BLOCKS = 1, VALUES_OF_ONE = 2, VALUES_OF_TWO = 2 };
 #endif
 
 enum {
-  TASK_GROUPS = 2,
+  TASK_GROUPS = 2, /* of a source of one phase; 1 of one of 8 */
   TASK_BLOCKS = 2,
   WANTED_TASKS = 64,
   MOST_CHUNKS = 16,
   /* After so many tiles the sums of points are added to those of taps, lest small products get
    * lost in large sums. */
   TILES_TOGETHER = 48 * 24,
-  MOST_POINTS = 64,
+  MOST_POINTS = 8 * 27, /* of all phases of a group; of two groups of one phase they are fewer */
 };
 
-/* A thread's own memory: windows, gradients, and sums [group][block][point][16][16]. */
+/* A thread's own memory: windows, twice as many as usual where there is but one block, gradients,
+ * and sums [phase][group][block][point][16][16]. */
 struct scratch {
-  _Alignas(64) float v[TASK_GROUPS * WINOGRAD_BATCH_FLOATS];
+  _Alignas(64) float v[2 * WINOGRAD_BATCH_FLOATS];
   float m[TASK_BLOCKS * WINOGRAD_BATCH_FLOATS];
-  float sums[TASK_GROUPS * TASK_BLOCKS * MOST_POINTS * WINOGRAD_PAIR];
+  float sums[TASK_BLOCKS * MOST_POINTS * WINOGRAD_SQUARE];
 };
 
 struct pass {
-  const struct tensor *target;
   const struct winograd_grid *grid;
-  const struct winograd_source *source;
+  enum winograd_family family; /* the target's */
+  const struct winograd_source *sources;
   struct winograd_source gradient; /* the target's */
   const struct conv_packing *packing;
   const float *zeros;
-  int batch, points;
+  int phases, batch, points;
   size_t pitch;
-  int64_t tiles, batches; /* of a sample */
+  int64_t tiles, batches; /* of all samples */
 };
 
 /* How the work is cut: depends on shapes alone. */
 struct cut {
-  int chunks, groups, blocks; /* groups and blocks: of TASK_GROUPS and TASK_BLOCKS */
+  int together;               /* groups of a task */
+  int chunks, groups, blocks; /* groups and blocks: of so many, of TASK_BLOCKS */
 };
 
 /* Some channels of the source and of the target. */
@@ -104,69 +106,97 @@ static void outer_two(float *sums, size_t sums_pitch, const float *x, const floa
   outer(sums, sums_pitch, x, dy, dy_pitch, tiles, VALUES_OF_TWO, MOST_BLOCKS);
 }
 
-/* All products of a batch. */
+/* The sums of a phase, of a group and block of the task. */
+static float *sums_at(const struct pass *pass, const struct task *task, struct scratch *scratch,
+                      int phase, int group, int block) {
+  int pair = (phase * task->groups + group) * TASK_BLOCKS + block;
+  return scratch->sums + (size_t)pair * (size_t)pass->points * WINOGRAD_SQUARE;
+}
+
+/* All products of a batch with one block of channels of a source. */
 static void add_products(const struct pass *pass, const struct task *task, struct scratch *scratch,
-                         int tiles) {
-  const size_t pair_pitch = (size_t)pass->points * WINOGRAD_PAIR;
-  const size_t group_pitch = pass->pitch * (size_t)pass->points;
-  for (int point = 0; point < pass->points; point++)
-    for (int group = 0; group < task->groups; group++)
-      for (int block = 0, together; block < task->blocks; block += together) {
-        together = task->blocks - block < MOST_BLOCKS ? 1 : MOST_BLOCKS;
-        outer_function *add = together > 1 ? outer_two : outer_one;
-        int values = together > 1 ? VALUES_OF_TWO : VALUES_OF_ONE;
-        float *sums = scratch->sums + pair_pitch * (size_t)(group * TASK_BLOCKS + block) +
-                      (size_t)point * WINOGRAD_PAIR;
-        const float *x = scratch->v + group_pitch * (size_t)group + pass->pitch * (size_t)point;
-        const float *dy = scratch->m + group_pitch * (size_t)block + pass->pitch * (size_t)point;
-        for (int i = 0; i < CHANNEL_BLOCK; i += values)
-          add(sums + i * CHANNEL_BLOCK, pair_pitch, x + i, dy, group_pitch, tiles);
-      }
+                         int phase, int group, int tiles) {
+  const size_t pair_pitch = (size_t)pass->points * WINOGRAD_SQUARE;
+  const size_t block_pitch = pass->pitch * (size_t)pass->points;
+  for (int point = 0; point < pass->points; point++) {
+    int own = winograd_own_point(pass->family, pass->sources[phase].family, point);
+    if (own < 0) continue;
+    const float *x = scratch->v + pass->pitch * (size_t)own;
+    for (int block = 0, together; block < task->blocks; block += together) {
+      together = task->blocks - block < MOST_BLOCKS ? 1 : MOST_BLOCKS;
+      outer_function *add = together > 1 ? outer_two : outer_one;
+      int values = together > 1 ? VALUES_OF_TWO : VALUES_OF_ONE;
+      float *sums = sums_at(pass, task, scratch, phase, group, block) + own * WINOGRAD_SQUARE;
+      const float *dy = scratch->m + block_pitch * (size_t)block + pass->pitch * (size_t)point;
+      for (int i = 0; i < CHANNEL_BLOCK; i += values)
+        add(sums + i * CHANNEL_BLOCK, pair_pitch, x + i, dy, block_pitch, tiles);
+    }
+  }
 }
 
 static void add_batch(const struct pass *pass, const struct task *task, struct scratch *scratch,
                       int64_t index) {
-  int n = (int)(index / pass->batches);
-  int64_t first = index % pass->batches * pass->batch;
-  int64_t end = first + pass->batch < pass->tiles ? first + pass->batch : pass->tiles;
-  const size_t group_pitch = pass->pitch * (size_t)pass->points;
-  for (int64_t tile = first; tile < end;) {
-    struct winograd_run run = winograd_find_run(pass->grid, n, tile, end, (int)(tile - first));
-    for (int i = 0; i < task->groups; i++) SIMD_NAME(winograd_enter_run)
-    (scratch->v + group_pitch * (size_t)i, pass->pitch, pass->source, task->group + i, &run,
-     pass->zeros);
-    for (int i = 0; i < task->blocks; i++) SIMD_NAME(winograd_enter_run)
-    (scratch->m + group_pitch * (size_t)i, pass->pitch, &pass->gradient, task->block + i, &run,
-     pass->zeros);
-    tile += run.count;
-  }
-  add_products(pass, task, scratch, (int)(end - first));
+  const int64_t first = index * pass->batch, end = first + pass->batch;
+  const int tiles = (int)((end < pass->tiles ? end : pass->tiles) - first);
+  struct winograd_runs runs;
+  winograd_find_runs(pass->grid, first, first + tiles, &runs);
+  for (int i = 0; i < task->blocks; i++) SIMD_NAME(winograd_enter)
+  (scratch->m + pass->pitch * (size_t)(pass->points * i), pass->pitch, &pass->gradient,
+   task->block + i, &runs, pass->zeros);
+  for (int phase = 0; phase < pass->phases; phase++)
+    for (int i = 0; i < task->groups; i++) {
+      SIMD_NAME(winograd_enter)
+      (scratch->v, pass->pitch, &pass->sources[phase], task->group + i, &runs, pass->zeros);
+      add_products(pass, task, scratch, phase, i, tiles);
+    }
 }
 
-/* Sums of points become sums of taps. */
-static void flush(const struct pass *pass, const struct task *task, struct scratch *scratch) {
-  const int no_phase[3] = {0};
-  const size_t pair_pitch = (size_t)pass->points * WINOGRAD_PAIR;
-  for (int block = 0; block < task->blocks; block++)
-    for (int group = 0; group < task->groups; group++) SIMD_NAME(winograd_add_taps)
-  (pass->source->family, scratch->sums + pair_pitch * (size_t)(group * TASK_BLOCKS + block),
-   task->partial +
-       conv_packing_at(pass->packing, no_phase, task->block + block, task->group + group));
-  memset(scratch->sums, 0, sizeof scratch->sums);
+/* Calls `visit` for all taps that a task computes. */
+typedef void visit_function(const struct pass *pass, int phase, const float *sums, float *partial,
+                            size_t size);
+static void visit_taps(const struct pass *pass, const struct task *task, struct scratch *scratch,
+                       visit_function *visit) {
+  for (int index = 0; index < pass->phases; index++) {
+    int phase[3];
+    conv_packing_split_phase(pass->packing, index, phase);
+    size_t size = conv_packing_group_size(pass->packing, phase);
+    for (int block = 0; block < task->blocks; block++)
+      for (int group = 0; group < task->groups; group++)
+        visit(pass, index, sums_at(pass, task, scratch, index, group, block),
+              task->partial +
+                  conv_packing_at(pass->packing, phase, task->block + block, task->group + group),
+              size);
+  }
+}
+
+static void clear_taps(const struct pass *pass, int phase, const float *sums, float *partial,
+                       size_t size) {
+  (void)pass, (void)phase, (void)sums;
+  memset(partial, 0, sizeof(float) * size);
+}
+
+static void add_to_taps(const struct pass *pass, int phase, const float *sums, float *partial,
+                        size_t size) {
+  (void)size;
+  SIMD_NAME(winograd_add_taps)(pass->sources[phase].family, sums, partial);
+}
+
+static void clear_sums(const struct pass *pass, const struct task *task, struct scratch *scratch) {
+  memset(
+      scratch->sums, 0,
+      sizeof(float) * (size_t)(sums_at(pass, task, scratch, pass->phases, 0, 0) - scratch->sums));
 }
 
 static void run_task(const struct pass *pass, const struct task *task, struct scratch *scratch,
                      int64_t first, int64_t end) {
-  const int no_phase[3] = {0};
-  for (int block = task->block; block < task->block + task->blocks; block++)
-    for (int group = task->group; group < task->group + task->groups; group++)
-      memset(task->partial + conv_packing_at(pass->packing, no_phase, block, group), 0,
-             sizeof(float) * conv_packing_group_size(pass->packing, no_phase));
-  memset(scratch->sums, 0, sizeof scratch->sums);
   const int together = TILES_TOGETHER / pass->batch;
+  visit_taps(pass, task, scratch, clear_taps);
+  clear_sums(pass, task, scratch);
   for (int64_t index = first; index < end; index++) {
     add_batch(pass, task, scratch, index);
-    if ((index - first) % together == together - 1 || index == end - 1) flush(pass, task, scratch);
+    if ((index - first) % together != together - 1 && index != end - 1) continue;
+    visit_taps(pass, task, scratch, add_to_taps);
+    clear_sums(pass, task, scratch);
   }
 }
 
@@ -174,27 +204,30 @@ static void run_task(const struct pass *pass, const struct task *task, struct sc
  * are loaded and stored half as often. */
 static int batch_of(enum winograd_family family, const struct conv_packing *packing) {
   bool one = conv_packing_groups(packing) == 1 && conv_packing_lane_blocks(packing) == 1;
-  return winograd_batch(family) * (one || family == WINOGRAD_UP_3D ? 2 : 1);
+  return winograd_batch(family) * (one && conv_packing_phases(packing) == 1 ? 2 : 1);
 }
 
 static struct pass make_pass(const struct tensor *target, const struct winograd_grid *grid,
                              enum winograd_family family, const struct conv_packing *packing) {
-  struct pass pass = {
-      .target = target, .grid = grid, .packing = packing, .batch = batch_of(family, packing)};
+  struct pass pass = {.grid = grid,
+                      .family = family,
+                      .packing = packing,
+                      .phases = conv_packing_phases(packing),
+                      .batch = batch_of(family, packing)};
   pass.pitch = winograd_pitch(pass.batch);
   pass.points = winograd_family_points(family);
-  pass.tiles = (int64_t)grid->tiles[0] * grid->tiles[1] * grid->tiles[2];
+  pass.tiles = target->shape.n * winograd_grid_tiles(grid);
   pass.batches = (pass.tiles + pass.batch - 1) / pass.batch;
   return pass;
 }
 
-static struct cut cut_work(const struct pass *pass, const struct conv_packing *packing) {
-  struct cut cut = {.groups = (conv_packing_groups(packing) + TASK_GROUPS - 1) / TASK_GROUPS,
-                    .blocks = (conv_packing_lane_blocks(packing) + TASK_BLOCKS - 1) / TASK_BLOCKS};
-  int64_t batches = pass->batches * pass->target->shape.n;
+static struct cut cut_work(const struct pass *pass) {
+  struct cut cut = {.together = pass->phases == 1 ? TASK_GROUPS : 1};
+  cut.groups = (conv_packing_groups(pass->packing) + cut.together - 1) / cut.together;
+  cut.blocks = (conv_packing_lane_blocks(pass->packing) + TASK_BLOCKS - 1) / TASK_BLOCKS;
   cut.chunks = WANTED_TASKS / (cut.blocks * cut.groups);
   if (cut.chunks > MOST_CHUNKS) cut.chunks = MOST_CHUNKS;
-  if (cut.chunks > batches) cut.chunks = (int)batches;
+  if (cut.chunks > pass->batches) cut.chunks = (int)pass->batches;
   if (cut.chunks < 1) cut.chunks = 1;
   return cut;
 }
@@ -203,35 +236,36 @@ size_t SIMD_NAME(winograd_outer_size)(const struct tensor *target, const struct 
                                       enum winograd_family family,
                                       const struct conv_packing *packing) {
   struct pass pass = make_pass(target, grid, family, packing);
-  return conv_packing_size(packing) * (size_t)cut_work(&pass, packing).chunks;
+  return conv_packing_size(packing) * (size_t)cut_work(&pass).chunks;
 }
 
 void SIMD_NAME(winograd_outer)(const struct tensor *target, const float *dy,
-                               const struct winograd_grid *grid,
-                               const struct winograd_source *source,
+                               const struct winograd_grid *grid, enum winograd_family family,
+                               const struct winograd_source *sources,
                                const struct conv_packing *packing, const float *zeros,
                                float *partial) {
-  struct pass pass = make_pass(target, grid, source->family, packing);
-  pass.source = source, pass.zeros = zeros;
-  pass.gradient = (struct winograd_source){
-      .tensor = target, .data = dy, .family = winograd_spread_family(source->family)};
+  struct pass pass = make_pass(target, grid, family, packing);
+  pass.sources = sources, pass.zeros = zeros;
+  pass.gradient = (struct winograd_source){.tensor = target,
+                                           .data = dy,
+                                           .family = winograd_spread_family(family),
+                                           .view = winograd_view_all(target)};
   memcpy(pass.gradient.first, grid->first, sizeof grid->first);
-  struct cut cut = cut_work(&pass, packing);
+  struct cut cut = cut_work(&pass);
   const size_t size = conv_packing_size(packing);
-  const int64_t batches = pass.batches * target->shape.n;
 #pragma omp parallel
   {
     struct scratch scratch;
 #pragma omp for schedule(static)
     for (int index = 0; index < cut.chunks * cut.groups * cut.blocks; index++) {
       int chunk = index / cut.groups / cut.blocks;
-      struct task task = {.group = index % cut.groups * TASK_GROUPS,
+      struct task task = {.group = index % cut.groups * cut.together,
                           .block = index / cut.groups % cut.blocks * TASK_BLOCKS,
                           .partial = partial + size * (size_t)chunk};
-      task.groups = conv_at_most(conv_packing_groups(packing) - task.group, TASK_GROUPS);
+      task.groups = conv_at_most(conv_packing_groups(packing) - task.group, cut.together);
       task.blocks = conv_at_most(conv_packing_lane_blocks(packing) - task.block, TASK_BLOCKS);
-      run_task(&pass, &task, &scratch, batches * chunk / cut.chunks,
-               batches * (chunk + 1) / cut.chunks);
+      run_task(&pass, &task, &scratch, pass.batches * chunk / cut.chunks,
+               pass.batches * (chunk + 1) / cut.chunks);
     }
   }
   SIMD_NAME(conv_fold_chunks)(partial, size, cut.chunks);

@@ -6,8 +6,8 @@
 enum {
   MOST_GROUPS = 3, /* blocks of source channels that are multiplied together */
   MOST_BLOCKS = 4, /* blocks of target channels that share transformed windows */
-  MOST_PARTS = OP_MAX_INPUTS,
   MOST_PRODUCTS = 27,
+  MOST_ENTERED = 16, /* sources in v */
 };
 
 /* A thread's own memory. */
@@ -16,77 +16,63 @@ struct scratch {
 };
 
 struct pass {
-  const struct conv_target *target;
+  const struct winograd_target *targets;
   const struct winograd_grid *grid;
   const struct winograd_source *sources;
-  int count;
+  int parts, count;
   const float *zeros;
-  int batch, points; /* tiles together; points of the target's transform */
+  int batch, blocks; /* tiles together; of target channels in all */
   size_t pitch;
-  int64_t tiles, batches; /* of a sample */
+  int64_t tiles, batches; /* of all samples */
 };
 
-/* Tiles of a sample and blocks of target channels. */
+/* Tiles and blocks of channels of a part of the target. */
 struct portion {
-  int n, block, blocks, tiles;
-  int64_t first;
+  const struct winograd_target *target;
+  const struct winograd_source *sources;
+  int block, blocks, tiles;
+  struct winograd_runs runs;
 };
 
 /* Some groups of a source whose windows are in v: their product at point 0, and how far it is to
  * the next point's. */
-struct part {
+struct entered {
   const struct winograd_source *source;
   struct conv_product product;
   size_t w_pitch;
 };
 
-static void enter(const struct pass *pass, const struct portion *portion,
-                  const struct winograd_source *source, int group, float *v) {
-  int64_t end = portion->first + portion->tiles;
-  for (int64_t tile = portion->first; tile < end;) {
-    struct winograd_run run =
-        winograd_find_run(pass->grid, portion->n, tile, end, (int)(tile - portion->first));
-    SIMD_NAME(winograd_enter_run)(v, pass->pitch, source, group, &run, pass->zeros);
-    tile += run.count;
-  }
-}
-
-/* Point `point` of the target's transform among those of a family; -1: always zero. */
-static int point_in_family(enum winograd_family family, int point) {
-  static const int kept[] = {0, 1, -1, 2};
-  if (family != WINOGRAD_UP_3D) return point;
-  int d = kept[point / 16], h = kept[point / 4 % 4], w = kept[point % 4];
-  return d < 0 || h < 0 || w < 0 ? -1 : (d * 3 + h) * 3 + w;
-}
-
-static struct part part_of(const struct pass *pass, const struct portion *portion,
-                           const struct winograd_source *source, int group, const float *v) {
+static struct entered entered_at(const struct pass *pass, const struct portion *portion,
+                                 const struct winograd_source *source, int group, const float *v) {
   size_t channels = (size_t)tensor_stored_channels(source->tensor);
   size_t points = (size_t)winograd_family_points(source->family);
-  struct part part = {.source = source, .w_pitch = channels * CHANNEL_BLOCK};
-  part.product.x = v;
-  part.product.group_pitch = pass->pitch * points;
-  part.product.block_pitch = part.w_pitch * points;
-  part.product.w = source->weights + part.product.block_pitch * (size_t)portion->block +
-                   (size_t)(group * WINOGRAD_PAIR);
-  return part;
+  struct entered entered = {.source = source, .w_pitch = channels * CHANNEL_BLOCK};
+  entered.product.x = v;
+  entered.product.group_pitch = pass->pitch * points;
+  entered.product.block_pitch = entered.w_pitch * points;
+  entered.product.w = source->weights + entered.product.block_pitch * (size_t)portion->block +
+                      (size_t)(group * WINOGRAD_SQUARE);
+  return entered;
 }
 
-static struct conv_product product_at(const struct pass *pass, const struct part *part, int point) {
-  struct conv_product product = part->product;
+static struct conv_product product_at(const struct pass *pass, const struct entered *entered,
+                                      int point) {
+  struct conv_product product = entered->product;
   product.x += pass->pitch * (size_t)point;
-  product.w += part->w_pitch * (size_t)point;
+  product.w += entered->w_pitch * (size_t)point;
   return product;
 }
 
 static void multiply_points(const struct pass *pass, const struct portion *portion,
-                            const struct part *parts, int count, bool add, float *m) {
-  for (int point = 0; point < pass->points; point++, m += pass->pitch) {
-    struct conv_product products[MOST_PARTS];
+                            const struct entered *entered, int count, bool add, float *m) {
+  const enum winograd_family family = portion->target->family;
+  const int points = winograd_target_points(family);
+  for (int point = 0; point < points; point++, m += pass->pitch) {
+    struct conv_product products[MOST_ENTERED];
     int used = 0;
     for (int i = 0; i < count; i++) {
-      int own = point_in_family(parts[i].source->family, point);
-      if (own >= 0) products[used++] = product_at(pass, &parts[i], own);
+      int own = winograd_own_point(family, entered[i].source->family, point);
+      if (own >= 0) products[used++] = product_at(pass, &entered[i], own);
     }
     if (used == 0 && add) continue;
     SIMD_NAME(conv_multiply)
@@ -96,90 +82,109 @@ static void multiply_points(const struct pass *pass, const struct portion *porti
 
 /* Of a DOWN source the target is the sum over all points. */
 static void multiply_down(const struct pass *pass, const struct portion *portion,
-                          const struct part *part, bool add, float *m) {
+                          const struct entered *entered, bool add, float *m) {
   struct conv_product products[MOST_PRODUCTS];
-  int points = winograd_family_points(part->source->family);
-  for (int point = 0; point < points; point++) products[point] = product_at(pass, part, point);
+  int points = winograd_family_points(entered->source->family);
+  for (int point = 0; point < points; point++) products[point] = product_at(pass, entered, point);
   SIMD_NAME(conv_multiply)
   (m, WINOGRAD_BATCH_FLOATS, products, points, portion->tiles, portion->blocks, add);
 }
 
 /* What has been entered so far. */
-static void multiply_parts(const struct pass *pass, const struct portion *portion,
-                           const struct part *parts, int count, bool add, float *m) {
-  if (parts[0].source->family == WINOGRAD_DOWN_3D)
-    multiply_down(pass, portion, parts, add, m);
+static void multiply_entered(const struct pass *pass, const struct portion *portion,
+                             const struct entered *entered, int count, bool add, float *m) {
+  if (portion->target->family == WINOGRAD_DOWN_3D)
+    multiply_down(pass, portion, entered, add, m);
   else
-    multiply_points(pass, portion, parts, count, add, m);
+    multiply_points(pass, portion, entered, count, add, m);
 }
 
 /* The sums of all sources at all points, as many groups at a time as v holds. */
 static void compute(const struct pass *pass, const struct portion *portion,
                     struct scratch *scratch) {
-  struct part parts[MOST_PARTS];
+  struct entered entered[MOST_ENTERED];
   int count = 0;
   size_t used = 0;
   bool add = false;
   for (int i = 0; i < pass->count; i++) {
-    const struct winograd_source *source = &pass->sources[i];
+    const struct winograd_source *source = &portion->sources[i];
     size_t size = pass->pitch * (size_t)winograd_family_points(source->family);
     int groups = tensor_stored_channels(source->tensor) / CHANNEL_BLOCK;
     for (int group = 0; group < groups; group++, used += size) {
-      if (used + size > sizeof scratch->v / sizeof(float)) {
-        multiply_parts(pass, portion, parts, count, add, scratch->m);
-        add = true, used = 0, count = 0;
+      bool known = count > 0 && entered[count - 1].source == source;
+      if (used + size > sizeof scratch->v / sizeof(float) || (!known && count == MOST_ENTERED)) {
+        multiply_entered(pass, portion, entered, count, add, scratch->m);
+        add = true, known = false, used = 0, count = 0;
       }
-      if (count == 0 || parts[count - 1].source != source)
-        parts[count++] = part_of(pass, portion, source, group, scratch->v + used);
-      parts[count - 1].product.groups++;
-      enter(pass, portion, source, group, scratch->v + used);
+      if (!known) entered[count++] = entered_at(pass, portion, source, group, scratch->v + used);
+      entered[count - 1].product.groups++;
+      SIMD_NAME(winograd_enter)
+      (scratch->v + used, pass->pitch, source, group, &portion->runs, pass->zeros);
     }
   }
-  multiply_parts(pass, portion, parts, count, add, scratch->m);
+  multiply_entered(pass, portion, entered, count, add, scratch->m);
 }
 
 static void leave(const struct pass *pass, const struct portion *portion, const float *m) {
-  int64_t end = portion->first + portion->tiles;
-  for (int64_t tile = portion->first; tile < end;) {
-    struct winograd_run run =
-        winograd_find_run(pass->grid, portion->n, tile, end, (int)(tile - portion->first));
-    for (int b = 0; b < portion->blocks; b++) SIMD_NAME(winograd_leave_run)
-    (pass->target, pass->grid, pass->sources[0].family, portion->block + b, &run,
-     m + WINOGRAD_BATCH_FLOATS * (size_t)b, pass->pitch);
-    tile += run.count;
+  for (int b = 0; b < portion->blocks; b++) SIMD_NAME(winograd_leave)
+  (portion->target, pass->grid, portion->block + b, &portion->runs,
+   m + WINOGRAD_BATCH_FLOATS * (size_t)b, pass->pitch);
+}
+
+/* Chunks of blocks that share windows. */
+static int chunks_of(const struct pass *pass) {
+  return (pass->blocks + MOST_BLOCKS - 1) / MOST_BLOCKS;
+}
+
+/* Work `index`, of all batches, parts and chunks: in turns that read the larger of sources and
+ * weights but once. */
+static void find_portion(const struct pass *pass, int64_t index, bool by_weights,
+                         struct portion *portion) {
+  const int64_t chunks = chunks_of(pass), units = chunks * pass->parts;
+  const int64_t unit = by_weights ? index / pass->batches : index % units;
+  const int64_t batch = by_weights ? index % pass->batches : index / units;
+  const int64_t first = batch * pass->batch, end = first + pass->batch;
+  portion->target = &pass->targets[unit / chunks];
+  portion->sources = &pass->sources[unit / chunks * pass->count];
+  portion->block = (int)(unit % chunks) * MOST_BLOCKS;
+  int blocks = pass->blocks - portion->block;
+  portion->blocks = blocks < MOST_BLOCKS ? blocks : MOST_BLOCKS;
+  portion->tiles = (int)((end < pass->tiles ? end : pass->tiles) - first);
+  winograd_find_runs(pass->grid, first, first + portion->tiles, &portion->runs);
+}
+
+/* Whether there are more weights than voxels of the sources. */
+static bool weights_are_more(const struct pass *pass) {
+  int64_t weights = 0, sources = 0;
+  for (int i = 0; i < pass->parts * pass->count; i++) {
+    const struct winograd_source *source = &pass->sources[i];
+    weights += (int64_t)winograd_family_points(source->family) * pass->blocks *
+               tensor_stored_channels(source->tensor) * CHANNEL_BLOCK;
+    sources += tensor_elements(source->tensor);
   }
+  return weights > sources;
 }
 
-static struct portion find_portion(const struct pass *pass, int64_t index, int blocks) {
-  int chunks = (blocks + MOST_BLOCKS - 1) / MOST_BLOCKS;
-  struct portion portion = {.block = (int)(index % chunks) * MOST_BLOCKS};
-  index /= chunks;
-  portion.blocks = blocks - portion.block < MOST_BLOCKS ? blocks - portion.block : MOST_BLOCKS;
-  portion.first = index % pass->batches * pass->batch;
-  portion.n = (int)(index / pass->batches);
-  int64_t left = pass->tiles - portion.first;
-  portion.tiles = left < pass->batch ? (int)left : pass->batch;
-  return portion;
-}
-
-void SIMD_NAME(winograd_rows)(const struct conv_target *target, const struct winograd_grid *grid,
+void SIMD_NAME(winograd_rows)(const struct winograd_target *targets, int parts,
+                              const struct winograd_grid *grid,
                               const struct winograd_source *sources, int count,
                               const float *zeros) {
-  struct pass pass = {target, grid,  sources,
-                      count,  zeros, .batch = winograd_batch(sources[0].family)};
+  const struct tensor *tensor = targets[0].whole->tensor;
+  struct pass pass = {
+      targets, grid, sources, parts, count, zeros, .batch = winograd_batch(targets[0].family)};
+  pass.blocks = tensor_stored_channels(tensor) / CHANNEL_BLOCK;
   pass.pitch = winograd_pitch(pass.batch);
-  pass.points = winograd_target_points(sources[0].family);
-  pass.tiles = (int64_t)grid->tiles[0] * grid->tiles[1] * grid->tiles[2];
+  pass.tiles = tensor->shape.n * winograd_grid_tiles(grid);
   pass.batches = (pass.tiles + pass.batch - 1) / pass.batch;
-  int blocks = tensor_stored_channels(target->tensor) / CHANNEL_BLOCK;
-  int64_t chunks = (blocks + MOST_BLOCKS - 1) / MOST_BLOCKS;
-  int64_t total = target->tensor->shape.n * pass.batches * chunks;
+  const bool by_weights = weights_are_more(&pass);
+  const int64_t total = pass.batches * parts * chunks_of(&pass);
 #pragma omp parallel
   {
     struct scratch scratch;
 #pragma omp for schedule(static)
     for (int64_t index = 0; index < total; index++) {
-      struct portion portion = find_portion(&pass, index, blocks);
+      struct portion portion;
+      find_portion(&pass, index, by_weights, &portion);
       compute(&pass, &portion, &scratch);
       leave(&pass, &portion, scratch.m);
     }

@@ -8,22 +8,33 @@ enum { MOST_PADDING = 2 };
 
 /* --- what fits --- */
 
+/* Kernels along an axis of a kind. */
+static const struct axis_fit {
+  int stride, least_kernel, most_kernel;
+} axis_fits[] = {
+    [WINOGRAD_ONE] = {1, 1, 1}, [WINOGRAD_FULL] = {1, 3, 3}, [WINOGRAD_PAIR] = {2, 3, 4}};
+
 static bool all_blocked(const struct node *node) {
   for (int i = 0; i < node->input_count; i++)
     if (node->x[i].layout != LAYOUT_BLOCKED) return false;
   return node->y.layout == LAYOUT_BLOCKED;
 }
 
-/* The family of inputs that are read at full resolution. */
+/* The family of inputs that are read at full resolution, of stride 1; of their parts where the
+ * stride is 2. */
 static bool find_family(const struct node *node, enum winograd_family *family) {
   const struct conv_arguments *a = conv_arguments_of(node);
-  const enum winograd_family families[] = {WINOGRAD_FULL_3D, WINOGRAD_FULL_HW, WINOGRAD_FULL_DH};
+  const enum winograd_family families[] = {WINOGRAD_FULL_3D, WINOGRAD_FULL_HW, WINOGRAD_FULL_DH,
+                                           WINOGRAD_PPP};
   for (int i = 0; i < 3; i++)
-    if (a->stride[i] != 1 || a->padding[i] > MOST_PADDING) return false;
+    if (a->padding[i] > MOST_PADDING) return false;
   for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
     bool fits = families[f] == WINOGRAD_FULL_3D || !conv_any_upsampled(node);
-    for (int i = 0; i < 3; i++)
-      fits = fits && a->kernel[i] == (winograd_axis_kind(families[f], i) == WINOGRAD_ONE ? 1 : 3);
+    for (int i = 0; i < 3; i++) {
+      const struct axis_fit fit = axis_fits[winograd_axis_kind(families[f], i)];
+      fits = fits && a->stride[i] == fit.stride && a->kernel[i] >= fit.least_kernel &&
+             a->kernel[i] <= fit.most_kernel;
+    }
     *family = families[f];
     if (fits) return all_blocked(node);
   }
@@ -39,63 +50,53 @@ static enum winograd_family family_of(const struct node *node, bool upsampled,
 
 /* --- geometry --- */
 
+/* A pass between all of one side and parts of the other: each phase of the packing is one. */
+enum { MOST_PARTS = CONV_MOST_COPIES };
+
+/* Where a part lies in its tensor, and where the other side is read for it or reads it. */
+static struct winograd_view find_part(const struct conv_packing *packing, int index,
+                                      const struct tensor *tensor, int first[3]) {
+  int phase[3], phases[3];
+  conv_packing_split_phase(packing, index, phase);
+  for (int i = 0; i < 3; i++) {
+    phases[i] = packing->axis[i].phases;
+    first[i] = packing->axis[i].first[phase[i]];
+  }
+  return winograd_view_of(tensor, phases, phase);
+}
+
 /* Where an upsampled input is read, tiles begin at odd voxels of it. */
 static int first_target(const struct node *node, int axis) {
   return conv_any_upsampled(node) && conv_arguments_of(node)->padding[axis] % 2 == 0 ? -1 : 0;
 }
 
-static struct winograd_grid grid_of(const struct tensor *target, enum winograd_family family,
+static struct winograd_grid grid_of(const struct winograd_view *target, enum winograd_family family,
                                     const int first[3]) {
-  struct shape s = target->shape;
-  const int extent[] = {s.d, s.h, s.w};
   struct winograd_grid grid;
   for (int i = 0; i < 3; i++) {
     int outputs = winograd_outputs(winograd_axis_kind(family, i));
     grid.first[i] = first[i];
-    grid.tiles[i] = (extent[i] - first[i] + outputs - 1) / outputs;
+    grid.tiles[i] = (target->extent[i] - first[i] + outputs - 1) / outputs;
   }
   return grid;
 }
 
 static struct winograd_grid forward_grid(const struct node *node) {
+  const struct winograd_view view = winograd_view_all(&node->y);
   int first[3];
   for (int i = 0; i < 3; i++) first[i] = first_target(node, i);
-  return grid_of(&node->y, family_of(node, false, WINOGRAD_FULL_3D), first);
-}
-
-static struct winograd_source forward_source(const struct node *node, const struct io *io,
-                                             int input) {
-  const struct conv_arguments *a = conv_arguments_of(node);
-  bool upsampled = a->upsample[input];
-  struct winograd_source source = {.tensor = &node->x[input],
-                                   .data = io->x[input],
-                                   .family = family_of(node, upsampled, WINOGRAD_UP_3D)};
-  for (int i = 0; i < 3; i++) {
-    int first = first_target(node, i) - a->padding[i];
-    source.first[i] = upsampled ? (first - 1) / 2 : first;
-  }
-  return source;
-}
-
-static struct winograd_source gradient_source(const struct node *node, const struct io *io,
-                                              int input) {
-  const struct conv_arguments *a = conv_arguments_of(node);
-  struct winograd_source source = {.tensor = &node->y,
-                                   .data = io->dy,
-                                   .family = family_of(node, a->upsample[input], WINOGRAD_DOWN_3D)};
-  for (int i = 0; i < 3; i++) source.first[i] = a->padding[i] - (a->kernel[i] - 1);
-  return source;
+  return grid_of(&view, family_of(node, false, WINOGRAD_FULL_3D), first);
 }
 
 static struct conv_extent plain_extent(const struct node *node, int axis) {
   const struct conv_arguments *a = conv_arguments_of(node);
-  return (struct conv_extent){a->kernel[axis], 1, a->padding[axis], false};
+  return (struct conv_extent){a->kernel[axis], a->stride[axis], a->padding[axis], false};
 }
 
 static struct conv_packing forward_packing(const struct node *node, int input) {
   struct conv_packing packing = SIMD_NAME(conv_packing_of)(node, input, true);
   packing.group = CHANNEL_BLOCK;
-  for (int i = 0; i < 3; i++) packing.axis[i] = conv_axis_forward(plain_extent(node, i), 1);
+  for (int i = 0; i < 3; i++) packing.axis[i] = conv_axis_parts(plain_extent(node, i));
   return packing;
 }
 
@@ -106,9 +107,33 @@ static struct conv_packing gradient_packing(const struct node *node, int input) 
   return packing;
 }
 
+/* The family of the target that an input's gradient passes through. */
+static enum winograd_family forward_family(const struct node *node, int input) {
+  return family_of(node, conv_arguments_of(node)->upsample[input], WINOGRAD_UP_3D);
+}
+static enum winograd_family gradient_family(const struct node *node, int input) {
+  return family_of(node, conv_arguments_of(node)->upsample[input], WINOGRAD_DOWN_3D);
+}
+
+static struct winograd_source forward_source(const struct node *node, const struct io *io,
+                                             int input, int part) {
+  const bool upsampled = conv_arguments_of(node)->upsample[input];
+  struct conv_packing packing = forward_packing(node, input);
+  struct winograd_source source = {
+      .tensor = &node->x[input],
+      .data = io->x[input],
+      .family = winograd_phase_family(&packing, part, forward_family(node, input))};
+  source.view = find_part(&packing, part, source.tensor, source.first);
+  for (int i = 0; i < 3; i++) {
+    int first = first_target(node, i) + source.first[i];
+    source.first[i] = upsampled ? (first - 1) / 2 : first;
+  }
+  return source;
+}
+
 /* --- workspaces --- */
 
-/* Zeros, then transformed weights, then what they are packed in before. */
+/* Zeros, then transformed weights. */
 static size_t zeros_size(const struct node *node) {
   size_t most = winograd_zero_size(&node->y);
   for (int i = 0; i < node->input_count; i++) {
@@ -126,32 +151,24 @@ static const float *clear_zeros(const struct node *node, float **workspace) {
 }
 
 static size_t output_size(const struct node *node) {
-  size_t weights = 0, packed = 0;
+  size_t weights = 0;
   for (int i = 0; i < node->input_count; i++) {
     struct conv_packing packing = forward_packing(node, i);
-    enum winograd_family family =
-        family_of(node, conv_arguments_of(node)->upsample[i], WINOGRAD_UP_3D);
-    weights += winograd_weights_size(family, &packing);
-    size_t size = conv_packing_size(&packing);
-    if (size > packed) packed = size;
+    weights += winograd_weights_size(&packing, forward_family(node, i));
   }
-  return zeros_size(node) + weights + packed;
+  return zeros_size(node) + weights;
 }
 
 static size_t data_size(const struct node *node, int input) {
   struct conv_packing packing = gradient_packing(node, input);
-  enum winograd_family family =
-      family_of(node, conv_arguments_of(node)->upsample[input], WINOGRAD_DOWN_3D);
-  return zeros_size(node) + winograd_weights_size(family, &packing) + conv_packing_size(&packing);
+  return zeros_size(node) + winograd_weights_size(&packing, gradient_family(node, input));
 }
 
 static size_t weights_size(const struct node *node, int input) {
   struct conv_packing packing = forward_packing(node, input);
   struct winograd_grid grid = forward_grid(node);
-  enum winograd_family family =
-      family_of(node, conv_arguments_of(node)->upsample[input], WINOGRAD_UP_3D);
-  return zeros_size(node) +
-         conv_round_to_line(SIMD_NAME(winograd_outer_size)(&node->y, &grid, family, &packing));
+  return zeros_size(node) + conv_round_to_line(SIMD_NAME(winograd_outer_size)(
+                                &node->y, &grid, forward_family(node, input), &packing));
 }
 
 /* --- passes --- */
@@ -162,45 +179,60 @@ static const float *weights_of(const struct node *node, const struct io *io, int
 
 static void output_pass(const struct node *node, const struct io *io,
                         const struct conv_target *target, float *workspace) {
-  struct winograd_source sources[OP_MAX_INPUTS];
-  struct conv_packing packing[OP_MAX_INPUTS];
+  struct winograd_source sources[OP_MAX_INPUTS * MOST_PARTS];
   const float *zeros = clear_zeros(node, &workspace);
+  int count = 0;
   for (int i = 0; i < node->input_count; i++) {
-    sources[i] = forward_source(node, io, i);
-    packing[i] = forward_packing(node, i);
-    sources[i].weights = workspace;
-    workspace += winograd_weights_size(sources[i].family, &packing[i]);
-  }
-  for (int i = 0; i < node->input_count; i++) {
-    conv_pack(&packing[i], weights_of(node, io, i), workspace);
-    SIMD_NAME(winograd_weights)
-    (sources[i].family, &packing[i], workspace, (float *)sources[i].weights);
+    const enum winograd_family family = forward_family(node, i);
+    struct conv_packing packing = forward_packing(node, i);
+    SIMD_NAME(winograd_weights)(&packing, family, weights_of(node, io, i), workspace);
+    for (int part = 0; part < conv_packing_phases(&packing); part++, count++) {
+      sources[count] = forward_source(node, io, i, part);
+      sources[count].weights = workspace + winograd_phase_start(&packing, part, family);
+    }
+    workspace += winograd_weights_size(&packing, family);
   }
   struct winograd_grid grid = forward_grid(node);
-  SIMD_NAME(winograd_rows)(target, &grid, sources, node->input_count, zeros);
+  struct winograd_target whole = {target, winograd_view_all(target->tensor),
+                                  family_of(node, false, WINOGRAD_FULL_3D)};
+  SIMD_NAME(winograd_rows)(&whole, 1, &grid, sources, count, zeros);
 }
 
 static void data_pass(const struct node *node, const struct io *io, int input,
                       const struct conv_target *target, float *workspace) {
   const int first[3] = {0};
   const float *zeros = clear_zeros(node, &workspace);
-  struct winograd_source source = gradient_source(node, io, input);
+  const enum winograd_family family = gradient_family(node, input);
+  struct winograd_target targets[MOST_PARTS];
+  struct winograd_source sources[MOST_PARTS];
   struct conv_packing packing = gradient_packing(node, input);
-  float *packed = workspace + winograd_weights_size(source.family, &packing);
-  conv_pack(&packing, weights_of(node, io, input), packed);
-  SIMD_NAME(winograd_weights)(source.family, &packing, packed, workspace);
-  source.weights = workspace;
-  struct winograd_grid grid = grid_of(target->tensor, source.family, first);
-  SIMD_NAME(winograd_rows)(target, &grid, &source, 1, zeros);
+  const int parts = conv_packing_phases(&packing);
+  SIMD_NAME(winograd_weights)(&packing, family, weights_of(node, io, input), workspace);
+  for (int i = 0; i < parts; i++) {
+    sources[i] =
+        (struct winograd_source){.tensor = &node->y,
+                                 .data = io->dy,
+                                 .family = winograd_phase_family(&packing, i, family),
+                                 .view = winograd_view_all(&node->y),
+                                 .weights = workspace + winograd_phase_start(&packing, i, family)};
+    targets[i] = (struct winograd_target){
+        target, find_part(&packing, i, target->tensor, sources[i].first), sources[i].family};
+  }
+  /* that of the first part, which is the largest */
+  struct winograd_grid grid = grid_of(&targets[0].view, family, first);
+  SIMD_NAME(winograd_rows)(targets, parts, &grid, sources, 1, zeros);
 }
 
 static void weights_pass(const struct node *node, const struct io *io, int input,
                          float *workspace) {
   const float *zeros = clear_zeros(node, &workspace);
-  struct winograd_source source = forward_source(node, io, input);
+  struct winograd_source sources[MOST_PARTS];
   struct conv_packing packing = forward_packing(node, input);
   struct winograd_grid grid = forward_grid(node);
-  SIMD_NAME(winograd_outer)(&node->y, io->dy, &grid, &source, &packing, zeros, workspace);
+  for (int i = 0; i < conv_packing_phases(&packing); i++)
+    sources[i] = forward_source(node, io, input, i);
+  SIMD_NAME(winograd_outer)
+  (&node->y, io->dy, &grid, forward_family(node, input), sources, &packing, zeros, workspace);
   conv_unpack(&packing, workspace,
               (float *)io->dw[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, input));
 }
@@ -214,15 +246,16 @@ const struct conv_passes SIMD_NAME(conv_winograd_passes) = {
     .data = data_pass,
 };
 
-static bool applies(const struct node *node) {
+bool SIMD_NAME(conv_winograd_applies)(const struct node *node) {
   enum winograd_family family;
   return find_family(node, &family) && simd_available();
 }
 
-static bool pays(const struct node *node) {
+bool SIMD_NAME(conv_winograd_pays)(const struct node *node) {
   enum winograd_family family;
   return find_family(node, &family) && winograd_pays(node, family);
 }
 
 CONV_PASSES_KERNEL(conv_winograd, SIMD_NAME(conv_winograd_passes), .name = SIMD_LABEL("winograd"),
-                   .dtype = DTYPE_F32, .applies = applies, .pays = pays);
+                   .dtype = DTYPE_F32, .applies = SIMD_NAME(conv_winograd_applies),
+                   .pays = SIMD_NAME(conv_winograd_pays));

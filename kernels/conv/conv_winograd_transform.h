@@ -12,11 +12,11 @@ enum {
   WINOGRAD_MOST_WINDOW = 4,
 };
 
-/* How many tiles are computed together. */
-static inline int winograd_batch(enum winograd_family family) {
-  return family == WINOGRAD_FULL_HW || family == WINOGRAD_FULL_DH ? 96
-         : family == WINOGRAD_DOWN_3D                             ? 48
-                                                                  : 24;
+/* How many tiles are computed together on the way to a target. */
+static inline int winograd_batch(enum winograd_family target) {
+  return target == WINOGRAD_FULL_HW || target == WINOGRAD_FULL_DH ? 96
+         : target == WINOGRAD_FULL_3D                             ? 24
+                                                                  : 48;
 }
 /* Floats from point to point. */
 static inline size_t winograd_pitch(int batch) {
@@ -29,16 +29,29 @@ struct winograd_run {
   int n, d, h, w, at, count;
 };
 
-/* The run that begins at tile `tile` of a sample, `at` of a batch that ends before tile `end`. */
-static inline struct winograd_run winograd_find_run(const struct winograd_grid *grid, int n,
-                                                    int64_t tile, int64_t end, int at) {
+/* All runs of a batch. */
+enum { WINOGRAD_MOST_BATCH = 192 };
+struct winograd_runs {
+  int count;
+  struct winograd_run run[WINOGRAD_MOST_BATCH];
+};
+
+/* Those of tiles first .. end - 1 of all samples' tiles. */
+static inline void winograd_find_runs(const struct winograd_grid *grid, int64_t first, int64_t end,
+                                      struct winograd_runs *runs) {
   const int *tiles = grid->tiles;
-  struct winograd_run run = {.n = n, .at = at, .w = (int)(tile % tiles[2])};
-  run.h = (int)(tile / tiles[2] % tiles[1]);
-  run.d = (int)(tile / tiles[2] / tiles[1]);
-  int left = tiles[2] - run.w;
-  run.count = end - tile < left ? (int)(end - tile) : left;
-  return run;
+  const int batch = (int)(end - first);
+  struct winograd_run run = {.w = (int)(first % tiles[2])};
+  run.h = (int)(first / tiles[2] % tiles[1]);
+  run.d = (int)(first / tiles[2] / tiles[1] % tiles[0]);
+  run.n = (int)(first / winograd_grid_tiles(grid));
+  for (runs->count = 0; run.at < batch; run.at += run.count, run.w = 0) {
+    int left = tiles[2] - run.w;
+    run.count = batch - run.at < left ? batch - run.at : left;
+    runs->run[runs->count++] = run;
+    if (++run.h == tiles[1]) run.h = 0, run.d++;
+    if (run.d == tiles[0]) run.d = 0, run.n++;
+  }
 }
 
 /* Rows of a source under a run of tiles; outside the source they are rows of zeros. */
@@ -46,6 +59,7 @@ struct winograd_window {
   const float *rows[WINOGRAD_MOST_WINDOW][WINOGRAD_MOST_WINDOW]; /* [d][h] */
   const float *zeros[WINOGRAD_MOST_WINDOW][WINOGRAD_MOST_WINDOW];
   int column, columns; /* the first of the run; all of a row */
+  int64_t pitch;       /* floats from column to column */
   int64_t below; /* floats to the rows that the run of the next tile row will be the first to read;
                     0: there are none */
 };
@@ -62,6 +76,8 @@ WINOGRAD_INLINE simd winograd_input(const simd x[], const enum winograd_kind kin
       [WINOGRAD_FULL] = {{0, 2, -1}, {1, 2, 1}, {2, 1, -1}, {1, 3, -1}},
       [WINOGRAD_UP] = {{0, 1, -1}, {1, 0, 0}, {1, 2, -1}},
       [WINOGRAD_DOWN] = {{0, 2, -1}, {1, 2, 1}, {3, 1, -1}},
+      [WINOGRAD_PAIR] = {{0, 1, -1}, {1, 0, 0}, {1, 2, -1}},
+      [WINOGRAD_LONE] = {{0, 1, -1}, {1, 0, 0}},
       [WINOGRAD_SPREAD] = {{0, 0, 0}, {0, 1, 1}, {0, 1, -1}, {-1, 1, -1}},
       [WINOGRAD_SPREAD_UP] = {{0, 0, 0}, {0, 1, 1}, {-1, 1, -1}},
   };
@@ -78,7 +94,7 @@ WINOGRAD_INLINE void winograd_load_column(simd points[], const struct winograd_w
                                           const int pd) {
   bool inside = at >= 0 && at < window->columns;
   const float *const(*rows)[WINOGRAD_MOST_WINDOW] = inside ? window->rows : window->zeros;
-  int64_t offset = (inside ? (int64_t)at * CHANNEL_BLOCK : 0) + part;
+  int64_t offset = (inside ? (int64_t)at * window->pitch : 0) + part;
   simd h[WINOGRAD_MOST_WINDOW];
   SIMD_UNROLL
   for (int j = 0; j < winograd_window(kh); j++) {
@@ -98,7 +114,7 @@ WINOGRAD_INLINE void winograd_prefetch(const struct winograd_window *window, int
   if (pd >= winograd_window(kd) || window->below == 0 || at < 0 || at >= window->columns) return;
   SIMD_UNROLL
   for (int j = winograd_window(kh) - winograd_step(kh); j < winograd_window(kh); j++)
-    __builtin_prefetch(window->rows[pd][j] + window->below + (int64_t)at * CHANNEL_BLOCK);
+    __builtin_prefetch(window->rows[pd][j] + window->below + (int64_t)at * window->pitch);
 }
 
 /* Points (pd, all ph, all pw) of a run; columns that neighbouring tiles share are kept. */
@@ -135,8 +151,9 @@ WINOGRAD_INLINE void winograd_enter_plane(float *v, size_t pitch,
 }
 
 /* v[point][tile][16] of a run, from its first tile on. */
-WINOGRAD_INLINE void winograd_enter(float *v, size_t pitch, const struct winograd_window *window,
-                                    int tiles, const int kd, const int kh, const int kw) {
+WINOGRAD_INLINE void winograd_enter_windows(float *v, size_t pitch,
+                                            const struct winograd_window *window, int tiles,
+                                            const int kd, const int kh, const int kw) {
   const size_t plane = pitch * (size_t)(winograd_points(kh) * winograd_points(kw));
   for (int part = 0; part < CHANNEL_BLOCK; part += SIMD_WIDTH) {
     SIMD_UNROLL
@@ -147,12 +164,11 @@ WINOGRAD_INLINE void winograd_enter(float *v, size_t pitch, const struct winogra
 }
 
 /* v[point][tile][16] of one block of channels of a source. */
-void SIMD_NAME(winograd_enter_run)(float *v, size_t pitch, const struct winograd_source *source,
-                                   int group, const struct winograd_run *run, const float *zeros);
+void SIMD_NAME(winograd_enter)(float *v, size_t pitch, const struct winograd_source *source,
+                               int group, const struct winograd_runs *runs, const float *zeros);
 
-/* Target voxels of a run from their products m[point][tile][16]; of DOWN sources their sum
+/* Target voxels of a batch from their products m[point][tile][16]; of DOWN sources their sum
  * m[tile][16]. */
-void SIMD_NAME(winograd_leave_run)(const struct conv_target *target,
-                                   const struct winograd_grid *grid, enum winograd_family family,
-                                   int block, const struct winograd_run *run, const float *m,
-                                   size_t pitch);
+void SIMD_NAME(winograd_leave)(const struct winograd_target *target,
+                               const struct winograd_grid *grid, int block,
+                               const struct winograd_runs *runs, const float *m, size_t pitch);

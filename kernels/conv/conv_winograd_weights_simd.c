@@ -5,10 +5,16 @@
 
 enum { MOST_POINTS = 4, MOST_CELLS = MOST_POINTS * MOST_POINTS * MOST_POINTS };
 
+WINOGRAD_INLINE int taps_of(const enum winograd_kind kind) {
+  static const int taps[] = {1, 3, 3, 3, 2, 1};
+  return taps[kind];
+}
+
 /* One point from the taps along an axis. */
 WINOGRAD_INLINE simd point_of(const simd k[], const enum winograd_kind kind, const int point) {
-  if (kind == WINOGRAD_ONE || point == 0) return k[0];
-  if (point == winograd_points(kind) - 1) return k[2];
+  if (point == 0) return k[0];
+  if (point == winograd_points(kind) - 1) return k[taps_of(kind) - 1];
+  if (kind == WINOGRAD_PAIR) return k[0] + k[1];
   if (kind != WINOGRAD_FULL) return k[0] + k[1] + k[2];
   if (point == 1) return (k[0] + k[1] + k[2]) * 0.5F;
   return (k[0] - k[1] + k[2]) * 0.5F;
@@ -21,12 +27,10 @@ WINOGRAD_INLINE simd tap_of(const simd u[], const enum winograd_kind kind, const
     if (tap == 1) return (u[1] - u[2]) * 0.5F;
     return (u[1] + u[2]) * 0.5F + u[tap == 0 ? 0 : 3];
   }
+  if (kind == WINOGRAD_PAIR) return u[tap] + u[tap + 1];
+  if (kind == WINOGRAD_LONE) return u[0] + u[1];
   if (tap == 1) return u[1];
   return u[1] + u[tap == 0 ? 0 : 2];
-}
-
-WINOGRAD_INLINE int taps_of(const enum winograd_kind kind) {
-  return kind == WINOGRAD_ONE ? 1 : 3;
 }
 
 /* Cells [outer][from][inner] become [outer][to][inner], points from taps or taps from points. */
@@ -52,9 +56,10 @@ WINOGRAD_INLINE void to_points(const float *packed, float *points, size_t point_
                                const enum winograd_kind kw) {
   const int td = taps_of(kd), th = taps_of(kh), tw = taps_of(kw);
   const int pd = winograd_points(kd), ph = winograd_points(kh), pw = winograd_points(kw);
-  for (int lane = 0; lane < WINOGRAD_PAIR; lane += SIMD_WIDTH) {
+  for (int lane = 0; lane < WINOGRAD_SQUARE; lane += SIMD_WIDTH) {
     simd cells[MOST_CELLS], other[MOST_CELLS];
-    for (int i = 0; i < td * th * tw; i++) cells[i] = simd_load(packed + WINOGRAD_PAIR * i + lane);
+    for (int i = 0; i < td * th * tw; i++)
+      cells[i] = simd_load(packed + WINOGRAD_SQUARE * i + lane);
     along(true, kw, cells, other, td * th, 1);
     along(true, kh, other, cells, td, pw);
     along(true, kd, cells, other, 1, ph * pw);
@@ -68,14 +73,15 @@ WINOGRAD_INLINE void add_taps(const float *points, float *packed, const enum win
                               const enum winograd_kind kh, const enum winograd_kind kw) {
   const int td = taps_of(kd), th = taps_of(kh), tw = taps_of(kw);
   const int pd = winograd_points(kd), ph = winograd_points(kh), pw = winograd_points(kw);
-  for (int lane = 0; lane < WINOGRAD_PAIR; lane += SIMD_WIDTH) {
+  for (int lane = 0; lane < WINOGRAD_SQUARE; lane += SIMD_WIDTH) {
     simd cells[MOST_CELLS], other[MOST_CELLS];
-    for (int i = 0; i < pd * ph * pw; i++) cells[i] = simd_load(points + WINOGRAD_PAIR * i + lane);
+    for (int i = 0; i < pd * ph * pw; i++)
+      cells[i] = simd_load(points + WINOGRAD_SQUARE * i + lane);
     along(false, kd, cells, other, 1, ph * pw);
     along(false, kh, other, cells, td, pw);
     along(false, kw, cells, other, td * th, 1);
     for (int i = 0; i < td * th * tw; i++) {
-      float *to = packed + WINOGRAD_PAIR * i + lane;
+      float *to = packed + WINOGRAD_SQUARE * i + lane;
       simd_store(to, simd_load(to) + other[i]);
     }
   }
@@ -94,25 +100,47 @@ WINOGRAD_INLINE void add_taps(const float *points, float *packed, const enum win
   DO(UP_3D, UP, UP, UP)         \
   DO(DOWN_3D, DOWN, DOWN, DOWN) \
   DO(FULL_HW, ONE, FULL, FULL)  \
-  DO(FULL_DH, FULL, FULL, ONE)
+  DO(FULL_DH, FULL, FULL, ONE)  \
+  DO(PPP, PAIR, PAIR, PAIR)     \
+  DO(PPL, PAIR, PAIR, LONE)     \
+  DO(PLP, PAIR, LONE, PAIR)     \
+  DO(PLL, PAIR, LONE, LONE)     \
+  DO(LPP, LONE, PAIR, PAIR)     \
+  DO(LPL, LONE, PAIR, LONE)     \
+  DO(LLP, LONE, LONE, PAIR)     \
+  DO(LLL, LONE, LONE, LONE)
 FAMILIES(FAMILY)
 static const struct {
   void (*to_points)(const float *packed, float *points, size_t point_pitch);
   void (*add_taps)(const float *points, float *packed);
 } families[] = {FAMILIES(ENTRY)};
 
-void SIMD_NAME(winograd_weights)(enum winograd_family family, const struct conv_packing *packing,
-                                 const float *packed, float *weights) {
-  const int no_phase[3] = {0};
+enum { MOST_TAPS = 64 }; /* of all phases */
+
+void SIMD_NAME(winograd_weights)(const struct conv_packing *packing, enum winograd_family family,
+                                 const float *w, float *weights) {
   int blocks = conv_packing_lane_blocks(packing), groups = conv_packing_groups(packing);
-  const size_t point_pitch = (size_t)WINOGRAD_PAIR * (size_t)groups;
-  const size_t block_pitch = point_pitch * (size_t)winograd_family_points(family);
+  const size_t point_pitch = (size_t)WINOGRAD_SQUARE * (size_t)groups;
 #pragma omp parallel for schedule(static)
   for (int unit = 0; unit < blocks * groups; unit++) {
-    int block = unit / groups, group = unit % groups;
-    families[family].to_points(
-        packed + conv_packing_at(packing, no_phase, block, group),
-        weights + block_pitch * (size_t)block + (size_t)(WINOGRAD_PAIR * group), point_pitch);
+    float packed[MOST_TAPS * WINOGRAD_SQUARE], *copies[CONV_MOST_COPIES], *next = packed;
+    const int block = unit / groups, group = unit % groups;
+    const int count = conv_packing_phases(packing);
+    for (int i = 0; i < count; i++) {
+      int phase[3];
+      conv_packing_split_phase(packing, i, phase);
+      copies[i] = next;
+      next += conv_packing_group_size(packing, phase);
+    }
+    conv_pack_group(packing, w, block, group, copies);
+    for (int i = 0; i < count; i++) {
+      enum winograd_family part = winograd_phase_family(packing, i, family);
+      size_t at = point_pitch * (size_t)(winograd_family_points(part) * block);
+      families[part].to_points(copies[i],
+                               weights + winograd_phase_start(packing, i, family) + at +
+                                   (size_t)(WINOGRAD_SQUARE * group),
+                               point_pitch);
+    }
   }
 }
 

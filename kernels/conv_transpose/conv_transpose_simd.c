@@ -1,14 +1,6 @@
 /* Transposed convolution by the passes of the direct convolution. */
 #include "kernels/conv_transpose/conv_transpose_passes.h"
 
-extern const struct kernel SIMD_NAME(conv_transpose);
-
-static bool applies(const struct node *node) {
-  struct node conv;
-  conv_transpose_adjoint(node, &conv);
-  return SIMD_NAME(conv_direct_applies)(&conv);
-}
-
 void SIMD_NAME(conv_transpose_prepare)(const struct conv_passes *passes, struct node *node) {
   struct node conv;
   conv_transpose_adjoint(node, &conv);
@@ -46,29 +38,6 @@ void SIMD_NAME(conv_transpose_backward)(const struct conv_passes *passes, const 
   if (io->dx[0]) passes->output(&conv, &conv_io, &target, workspace);
 }
 
-static void prepare(struct node *node) {
-  SIMD_NAME(conv_transpose_prepare)(&SIMD_NAME(conv_direct_passes), node);
-}
-
-static enum status forward(const struct node *node, const struct io *io, struct stream *stream) {
-  (void)stream;
-  SIMD_NAME(conv_transpose_forward)(&SIMD_NAME(conv_direct_passes), node, io);
-  return STATUS_OK;
-}
-
-static enum status backward(const struct node *node, const struct io *io, struct stream *stream) {
-  (void)stream;
-  SIMD_NAME(conv_transpose_backward)(&SIMD_NAME(conv_direct_passes), node, io);
-  return STATUS_OK;
-}
-
-const struct kernel SIMD_NAME(conv_transpose) = {
-    .name = SIMD_LABEL("direct"),
-    .device = DEVICE_CPU,
-    .dtype = DTYPE_F32,
-    .training = true,
-    .applies = applies,
-    .prepare = prepare,
-    .forward = forward,
-    .backward = backward,
-};
+CONV_TRANSPOSE_PASSES_KERNEL(conv_transpose, SIMD_NAME(conv_direct_passes),
+                             SIMD_NAME(conv_direct_applies), .name = SIMD_LABEL("direct"),
+                             .dtype = DTYPE_F32);
