@@ -6,10 +6,11 @@
 #include "kernels/common/simd.h"
 
 /* Products to be added up: `groups` blocks of source channels of a batch, x[group][place][16], with
- * weights w[block][group][16 channels][16]. Pitches in floats. */
+ * weights w[block][group][16 channels][16]. Pitches in floats. What is computed next has weights
+ * `ahead` of these, which are asked for. */
 struct conv_product {
   const float *x, *w;
-  size_t group_pitch, block_pitch;
+  size_t group_pitch, block_pitch, ahead;
   int groups;
 };
 

@@ -39,6 +39,7 @@ static inline __attribute__((always_inline)) void multiply(const struct piece *p
   for (int i = 0; i < piece->count; i++) {
     const struct conv_product *product = &piece->products[i];
     const float *w = product->w + product->block_pitch * (size_t)piece->block;
+    const size_t ahead = product->ahead;
     const float *x = product->x + piece->place * CHANNEL_BLOCK;
     for (int group = 0; group < product->groups; group++, x += product->group_pitch) {
       for (int c = 0; c < CHANNEL_BLOCK; c++, w += CHANNEL_BLOCK) {
@@ -48,6 +49,7 @@ static inline __attribute__((always_inline)) void multiply(const struct piece *p
           SIMD_UNROLL
           for (int p = 0; p < SIMD_PER_BLOCK; p++)
             weight[b][p] = simd_load(w + product->block_pitch * (size_t)b + p * SIMD_WIDTH);
+          __builtin_prefetch(w + product->block_pitch * (size_t)b + ahead, 0, 2);
         }
         SIMD_UNROLL
         for (int t = 0; t < places; t++) {

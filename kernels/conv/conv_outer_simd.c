@@ -325,6 +325,7 @@ static void run_task(struct task *task, const struct cut *cut, int chunk) {
 }
 
 void SIMD_NAME(conv_fold_chunks)(float *partial, size_t size, int chunks) {
+  if (chunks == 1) return;
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < (int64_t)size; i += SIMD_WIDTH) {
     simd sum = simd_load(partial + i);

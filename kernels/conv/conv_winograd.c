@@ -92,10 +92,9 @@ int winograd_target_points(enum winograd_family target) {
   return target == WINOGRAD_DOWN_3D ? 1 : winograd_family_points(target);
 }
 
-int winograd_own_point(enum winograd_family target, enum winograd_family family, int point) {
+static int own_point(enum winograd_family target, enum winograd_family family, int point) {
   static const int of_up[] = {0, 1, -1, 2};
   int own = 0, pitch = 1;
-  if (target == family) return point;
   for (int i = 2; i >= 0; i--) {
     int all = winograd_points(kinds[target][i]), points = winograd_points(kinds[family][i]);
     int at = point % all;
@@ -104,6 +103,12 @@ int winograd_own_point(enum winograd_family target, enum winograd_family family,
     own += at * pitch, pitch *= points, point /= all;
   }
   return own;
+}
+
+void winograd_find_own(enum winograd_family target, enum winograd_family family,
+                       struct winograd_own *own) {
+  for (int point = 0; point < winograd_target_points(target); point++)
+    own->point[point] = (signed char)own_point(target, family, point);
 }
 
 enum winograd_family winograd_spread_family(enum winograd_family target) {
@@ -115,36 +120,58 @@ enum winograd_family winograd_spread_family(enum winograd_family target) {
 
 /* Multiply-adds of vectors that other work takes the time of (measured on AVX-512). */
 enum {
-  COST_OF_ENTERING = 3,   /* of a point of a tile and a block of channels */
-  COST_OF_LEAVING = 4,    /* likewise */
-  COST_OF_WEIGHTS = 1000, /* of a point of 16 x 16 channels: bound by memory */
-  TILES_TOGETHER = 8,     /* what a sample's tiles are rounded up to */
+  COST_OF_ENTERING = 3, /* of a point of a tile and a block of channels */
+  COST_OF_LEAVING = 4,  /* likewise */
+  COST_OF_POINTS = 150, /* of the weights of a point of 16 x 16 channels: bound by memory */
+  COST_OF_TAPS = 500,   /* of those of a tap of the direct kernel */
+  TILES_TOGETHER = 8,   /* what tiles are rounded up to */
 };
 
-/* Taps that see a voxel inside, on average over the voxels of an axis. */
-static double mean_taps(int kernel, int extent) {
-  return kernel == 1 ? 1 : kernel - 2.0 / extent;
+/* Taps that see a voxel inside, of all voxels of an axis. */
+static int count_taps(const struct node *node, int axis) {
+  const struct conv_arguments *a = conv_arguments_of(node);
+  const struct shape x = conv_input_shape(node, 0), y = node->y.shape;
+  const int from[] = {x.d, x.h, x.w}, to[] = {y.d, y.h, y.w};
+  int count = 0;
+  for (int i = 0; i < to[axis]; i++)
+    for (int k = 0; k < a->kernel[axis]; k++) {
+      int at = i * a->stride[axis] + k - a->padding[axis];
+      count += at >= 0 && at < from[axis];
+    }
+  return count;
+}
+
+/* Of all parts of a source together: along an axis a kernel of 3 is a PAIR and a LONE tap, one of 4
+ * two PAIRs. */
+static double count_points(const struct node *node, enum winograd_family family) {
+  const int *kernel = conv_arguments_of(node)->kernel;
+  double points = 1;
+  if (family != WINOGRAD_PPP) return winograd_family_points(family);
+  for (int i = 0; i < 3; i++)
+    points *= winograd_points(WINOGRAD_PAIR) +
+              winograd_points(kernel[i] == 3 ? WINOGRAD_LONE : WINOGRAD_PAIR);
+  return points;
 }
 
 bool winograd_pays(const struct node *node, enum winograd_family family) {
-  struct shape s = node->y.shape;
-  const int extent[] = {s.d, s.h, s.w};
-  double blocks = tensor_stored_channels(&node->y) / CHANNEL_BLOCK, taps = 1, tiles = 1;
-  double direct = 0, transformed = 0;
+  const struct shape s = node->y.shape;
+  const int extent[] = {s.d, s.h, s.w}, *kernel = conv_arguments_of(node)->kernel;
+  const double blocks = tensor_stored_channels(&node->y) / CHANNEL_BLOCK;
+  double seen = s.n, taps = 1, tiles = s.n, direct = 0, transformed = 0;
   for (int i = 0; i < 3; i++) {
     int outputs = winograd_outputs(winograd_axis_kind(family, i));
-    taps *= mean_taps(conv_arguments_of(node)->kernel[i], extent[i]);
+    seen *= count_taps(node, i), taps *= kernel[i];
     tiles *= (extent[i] + outputs - 1) / outputs;
   }
-  tiles = ((int64_t)tiles + TILES_TOGETHER - 1) / TILES_TOGETHER * TILES_TOGETHER * (double)s.n;
+  tiles = (double)(((int64_t)tiles + TILES_TOGETHER - 1) / TILES_TOGETHER * TILES_TOGETHER);
   for (int i = 0; i < node->input_count; i++) {
     bool upsampled = conv_arguments_of(node)->upsample[i];
-    double points = winograd_family_points(upsampled ? WINOGRAD_UP_3D : family);
-    double groups = tensor_stored_channels(&node->x[i]) / CHANNEL_BLOCK;
-    double pairs = groups * blocks;
-    direct += (double)shape_voxels(s) * s.n * (upsampled ? 8 : taps) * CHANNEL_BLOCK * pairs;
+    double points = count_points(node, upsampled ? WINOGRAD_UP_3D : family);
+    double groups = tensor_stored_channels(&node->x[i]) / CHANNEL_BLOCK, pairs = groups * blocks;
+    double products = upsampled ? (double)shape_voxels(s) * s.n * 8 : seen;
+    direct += (products * CHANNEL_BLOCK + taps * COST_OF_TAPS) * pairs;
     transformed += tiles * points * (CHANNEL_BLOCK * pairs + COST_OF_ENTERING * groups);
-    transformed += points * COST_OF_WEIGHTS * pairs;
+    transformed += points * COST_OF_POINTS * pairs;
   }
   transformed += tiles * winograd_target_points(family) * COST_OF_LEAVING * blocks;
   return transformed < direct;

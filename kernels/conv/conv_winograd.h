@@ -78,8 +78,13 @@ int winograd_family_points(enum winograd_family family);
 enum winograd_family winograd_target_family(enum winograd_family family);
 /* Its points, 1 where it is the sum over them. */
 int winograd_target_points(enum winograd_family target);
-/* Its point `point` among those of a source of family `family`; -1: there it is always zero. */
-int winograd_own_point(enum winograd_family target, enum winograd_family family, int point);
+/* point[i]: its point i among those of a source of family `family`; -1: there it is always zero. */
+enum { WINOGRAD_MOST_POINTS = 64 };
+struct winograd_own {
+  signed char point[WINOGRAD_MOST_POINTS];
+};
+void winograd_find_own(enum winograd_family target, enum winograd_family family,
+                       struct winograd_own *own);
 
 /* The family of the gradient of a target of family `target`. */
 enum winograd_family winograd_spread_family(enum winograd_family target);

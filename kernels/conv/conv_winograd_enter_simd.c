@@ -1,30 +1,33 @@
 /* The first stage: windows of a source, transformed. */
 #include "kernels/conv/conv_winograd_transform.h"
 
-static struct winograd_window find_window(const struct winograd_source *source, int group,
-                                          const struct winograd_run *run, const float *zeros) {
+enum { PREFETCHED_TILES = 16 };
+
+static void find_window(const struct winograd_source *source, int group,
+                        const struct winograd_run *run, const float *zeros,
+                        struct winograd_window *window) {
   const struct winograd_view *view = &source->view;
   const enum winograd_family family = source->family;
   enum winograd_kind kd = winograd_axis_kind(family, 0), kh = winograd_axis_kind(family, 1);
   enum winograd_kind kw = winograd_axis_kind(family, 2);
-  struct winograd_window window = {.columns = view->extent[2],
-                                   .column = source->first[2] + run->w * winograd_step(kw),
-                                   .pitch = view->pitch[2]};
-  int d0 = source->first[0] + run->d * winograd_step(kd);
-  int h0 = source->first[1] + run->h * winograd_step(kh);
-  int64_t start = view->start + run->n * view->sample + group * view->block;
+  const int d0 = source->first[0] + run->d * winograd_step(kd);
+  const int h0 = source->first[1] + run->h * winograd_step(kh);
+  const float *start = source->data + view->start + run->n * view->sample + group * view->block;
   for (int i = 0; i < winograd_window(kd); i++)
     for (int j = 0; j < winograd_window(kh); j++) {
       int d = d0 + i, h = h0 + j;
       bool inside = d >= 0 && d < view->extent[0] && h >= 0 && h < view->extent[1];
-      window.zeros[i][j] = zeros;
-      window.rows[i][j] =
-          inside ? source->data + start + d * view->pitch[0] + h * view->pitch[1] : zeros;
+      window->zeros[i][j] = zeros;
+      window->rows[i][j] = inside ? start + d * view->pitch[0] + h * view->pitch[1] : zeros;
     }
-  int below = h0 + winograd_window(kh) - 1 + winograd_step(kh);
-  if (h0 >= 0 && below < view->extent[1] && d0 >= 0 && d0 + winograd_window(kd) <= view->extent[0])
-    window.below = winograd_step(kh) * view->pitch[1];
-  return window;
+  /* some tiles ahead: several tile rows where they are short */
+  const int below = (1 + PREFETCHED_TILES / run->count) * winograd_step(kh);
+  const bool any_below = h0 >= 0 && h0 + winograd_window(kh) - 1 + below < view->extent[1] &&
+                         d0 >= 0 && d0 + winograd_window(kd) <= view->extent[0];
+  window->below = any_below ? below * view->pitch[1] : 0;
+  window->columns = view->extent[2];
+  window->column = source->first[2] + run->w * winograd_step(kw);
+  window->pitch = view->pitch[2];
 }
 
 typedef void enter_function(float *v, size_t pitch, const struct winograd_window *window,
@@ -75,7 +78,8 @@ void SIMD_NAME(winograd_enter)(float *v, size_t pitch, const struct winograd_sou
   enter_function *enter = enters[source->family];
   for (int i = 0; i < runs->count; i++) {
     const struct winograd_run *run = &runs->run[i];
-    struct winograd_window window = find_window(source, group, run, zeros);
+    struct winograd_window window;
+    find_window(source, group, run, zeros, &window);
     enter(v + (size_t)run->at * CHANNEL_BLOCK, pitch, &window, run->count);
   }
 }

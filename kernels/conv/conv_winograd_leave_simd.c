@@ -120,23 +120,22 @@ static leave_function *const leaves[WINOGRAD_FAMILIES] = {
     [WINOGRAD_LPP] = leave_lpp,         [WINOGRAD_LPL] = leave_lpl,
     [WINOGRAD_LLP] = leave_llp,         [WINOGRAD_LLL] = leave_lll};
 
-static struct rows find_rows(const struct winograd_target *target, const struct winograd_grid *grid,
-                             int block, const struct winograd_run *run) {
+static void find_rows(const struct winograd_target *target, const struct winograd_grid *grid,
+                      int block, const struct winograd_run *run, struct rows *rows) {
   const struct winograd_view *view = &target->view;
   int outputs[3];
   for (int i = 0; i < 3; i++) outputs[i] = winograd_outputs(winograd_axis_kind(target->family, i));
-  struct rows rows = {.columns = view->extent[2],
-                      .column = grid->first[2] + run->w * outputs[2],
-                      .pitch = view->pitch[2]};
+  rows->columns = view->extent[2];
+  rows->column = grid->first[2] + run->w * outputs[2];
+  rows->pitch = view->pitch[2];
   float *start = target->whole->data + view->start + run->n * view->sample + block * view->block;
   for (int i = 0; i < outputs[0]; i++)
     for (int j = 0; j < outputs[1]; j++) {
       int d = grid->first[0] + run->d * outputs[0] + i;
       int h = grid->first[1] + run->h * outputs[1] + j;
-      if (d < 0 || d >= view->extent[0] || h < 0 || h >= view->extent[1]) continue;
-      rows.row[i][j] = start + d * view->pitch[0] + h * view->pitch[1];
+      bool inside = d >= 0 && d < view->extent[0] && h >= 0 && h < view->extent[1];
+      rows->row[i][j] = inside ? start + d * view->pitch[0] + h * view->pitch[1] : NULL;
     }
-  return rows;
 }
 
 void SIMD_NAME(winograd_leave)(const struct winograd_target *target,
@@ -146,7 +145,8 @@ void SIMD_NAME(winograd_leave)(const struct winograd_target *target,
   const float *bias = whole->bias ? whole->bias + block * CHANNEL_BLOCK : NULL;
   for (int i = 0; i < runs->count; i++) {
     const struct winograd_run *run = &runs->run[i];
-    struct rows rows = find_rows(target, grid, block, run);
+    struct rows rows;
+    find_rows(target, grid, block, run, &rows);
     leaves[target->family](whole, &rows, bias, m + (size_t)run->at * CHANNEL_BLOCK, pitch,
                            run->count);
   }

@@ -43,7 +43,8 @@ struct pass {
   const float *zeros;
   int phases, batch, points;
   size_t pitch;
-  int64_t tiles, batches; /* of all samples */
+  int64_t tiles, batches;                    /* of all samples */
+  struct winograd_own own[CONV_MOST_COPIES]; /* of the phases */
 };
 
 /* How the work is cut: depends on shapes alone. */
@@ -58,12 +59,13 @@ struct task {
   float *partial;
 };
 
-/* sums[value][16] += x[tile][value] * dy[tile][16] over `tiles` tiles. */
+/* sums[value][16] = (add: +=) x[tile][value] * dy[tile][16] over `tiles` tiles. */
 typedef void outer_function(float *sums, size_t sums_pitch, const float *x, const float *dy,
-                            size_t dy_pitch, int tiles);
+                            size_t dy_pitch, int tiles, bool add);
 
 WINOGRAD_INLINE void outer(float *sums, size_t sums_pitch, const float *x, const float *dy,
-                           size_t dy_pitch, int tiles, const int values, const int blocks) {
+                           size_t dy_pitch, int tiles, bool add, const int values,
+                           const int blocks) {
   simd sum[MOST_BLOCKS][VALUES_OF_ONE][SIMD_PER_BLOCK] = {0};
   for (int t = 0; t < tiles; t++, x += CHANNEL_BLOCK, dy += CHANNEL_BLOCK) {
     simd vector[MOST_BLOCKS][SIMD_PER_BLOCK];
@@ -90,20 +92,21 @@ WINOGRAD_INLINE void outer(float *sums, size_t sums_pitch, const float *x, const
       SIMD_UNROLL
       for (int p = 0; p < SIMD_PER_BLOCK; p++) {
         float *to = sums + sums_pitch * (size_t)b + i * CHANNEL_BLOCK + p * SIMD_WIDTH;
-        simd_store(to, simd_load(to) + sum[b][i][p]);
+        if (add) sum[b][i][p] += simd_load(to);
+        simd_store(to, sum[b][i][p]);
       }
     }
   }
 }
 
 static void outer_one(float *sums, size_t sums_pitch, const float *x, const float *dy,
-                      size_t dy_pitch, int tiles) {
-  outer(sums, sums_pitch, x, dy, dy_pitch, tiles, VALUES_OF_ONE, 1);
+                      size_t dy_pitch, int tiles, bool add) {
+  outer(sums, sums_pitch, x, dy, dy_pitch, tiles, add, VALUES_OF_ONE, 1);
 }
 
 static void outer_two(float *sums, size_t sums_pitch, const float *x, const float *dy,
-                      size_t dy_pitch, int tiles) {
-  outer(sums, sums_pitch, x, dy, dy_pitch, tiles, VALUES_OF_TWO, MOST_BLOCKS);
+                      size_t dy_pitch, int tiles, bool add) {
+  outer(sums, sums_pitch, x, dy, dy_pitch, tiles, add, VALUES_OF_TWO, MOST_BLOCKS);
 }
 
 /* The sums of a phase, of a group and block of the task. */
@@ -115,27 +118,27 @@ static float *sums_at(const struct pass *pass, const struct task *task, struct s
 
 /* All products of a batch with one block of channels of a source. */
 static void add_products(const struct pass *pass, const struct task *task, struct scratch *scratch,
-                         int phase, int group, int tiles) {
+                         int phase, int group, int tiles, bool add) {
   const size_t pair_pitch = (size_t)pass->points * WINOGRAD_SQUARE;
   const size_t block_pitch = pass->pitch * (size_t)pass->points;
   for (int point = 0; point < pass->points; point++) {
-    int own = winograd_own_point(pass->family, pass->sources[phase].family, point);
+    int own = pass->own[phase].point[point];
     if (own < 0) continue;
     const float *x = scratch->v + pass->pitch * (size_t)own;
     for (int block = 0, together; block < task->blocks; block += together) {
       together = task->blocks - block < MOST_BLOCKS ? 1 : MOST_BLOCKS;
-      outer_function *add = together > 1 ? outer_two : outer_one;
+      outer_function *outer_of = together > 1 ? outer_two : outer_one;
       int values = together > 1 ? VALUES_OF_TWO : VALUES_OF_ONE;
       float *sums = sums_at(pass, task, scratch, phase, group, block) + own * WINOGRAD_SQUARE;
       const float *dy = scratch->m + block_pitch * (size_t)block + pass->pitch * (size_t)point;
       for (int i = 0; i < CHANNEL_BLOCK; i += values)
-        add(sums + i * CHANNEL_BLOCK, pair_pitch, x + i, dy, block_pitch, tiles);
+        outer_of(sums + i * CHANNEL_BLOCK, pair_pitch, x + i, dy, block_pitch, tiles, add);
     }
   }
 }
 
 static void add_batch(const struct pass *pass, const struct task *task, struct scratch *scratch,
-                      int64_t index) {
+                      int64_t index, bool add) {
   const int64_t first = index * pass->batch, end = first + pass->batch;
   const int tiles = (int)((end < pass->tiles ? end : pass->tiles) - first);
   struct winograd_runs runs;
@@ -147,56 +150,33 @@ static void add_batch(const struct pass *pass, const struct task *task, struct s
     for (int i = 0; i < task->groups; i++) {
       SIMD_NAME(winograd_enter)
       (scratch->v, pass->pitch, &pass->sources[phase], task->group + i, &runs, pass->zeros);
-      add_products(pass, task, scratch, phase, i, tiles);
+      add_products(pass, task, scratch, phase, i, tiles, add);
     }
 }
 
-/* Calls `visit` for all taps that a task computes. */
-typedef void visit_function(const struct pass *pass, int phase, const float *sums, float *partial,
-                            size_t size);
-static void visit_taps(const struct pass *pass, const struct task *task, struct scratch *scratch,
-                       visit_function *visit) {
+/* Sums of points become sums of taps, or are added to those. */
+static void flush(const struct pass *pass, const struct task *task, struct scratch *scratch,
+                  bool add) {
   for (int index = 0; index < pass->phases; index++) {
     int phase[3];
     conv_packing_split_phase(pass->packing, index, phase);
-    size_t size = conv_packing_group_size(pass->packing, phase);
     for (int block = 0; block < task->blocks; block++)
-      for (int group = 0; group < task->groups; group++)
-        visit(pass, index, sums_at(pass, task, scratch, index, group, block),
-              task->partial +
-                  conv_packing_at(pass->packing, phase, task->block + block, task->group + group),
-              size);
+      for (int group = 0; group < task->groups; group++) SIMD_NAME(winograd_to_taps)
+    (pass->sources[index].family, sums_at(pass, task, scratch, index, group, block),
+     task->partial +
+         conv_packing_at(pass->packing, phase, task->block + block, task->group + group),
+     add);
   }
-}
-
-static void clear_taps(const struct pass *pass, int phase, const float *sums, float *partial,
-                       size_t size) {
-  (void)pass, (void)phase, (void)sums;
-  memset(partial, 0, sizeof(float) * size);
-}
-
-static void add_to_taps(const struct pass *pass, int phase, const float *sums, float *partial,
-                        size_t size) {
-  (void)size;
-  SIMD_NAME(winograd_add_taps)(pass->sources[phase].family, sums, partial);
-}
-
-static void clear_sums(const struct pass *pass, const struct task *task, struct scratch *scratch) {
-  memset(
-      scratch->sums, 0,
-      sizeof(float) * (size_t)(sums_at(pass, task, scratch, pass->phases, 0, 0) - scratch->sums));
 }
 
 static void run_task(const struct pass *pass, const struct task *task, struct scratch *scratch,
                      int64_t first, int64_t end) {
-  const int together = TILES_TOGETHER / pass->batch;
-  visit_taps(pass, task, scratch, clear_taps);
-  clear_sums(pass, task, scratch);
+  const int64_t together = TILES_TOGETHER / pass->batch;
   for (int64_t index = first; index < end; index++) {
-    add_batch(pass, task, scratch, index);
-    if ((index - first) % together != together - 1 && index != end - 1) continue;
-    visit_taps(pass, task, scratch, add_to_taps);
-    clear_sums(pass, task, scratch);
+    int64_t done = index - first;
+    add_batch(pass, task, scratch, index, done % together > 0);
+    if (done % together == together - 1 || index == end - 1)
+      flush(pass, task, scratch, done >= together);
   }
 }
 
@@ -246,6 +226,7 @@ void SIMD_NAME(winograd_outer)(const struct tensor *target, const float *dy,
                                float *partial) {
   struct pass pass = make_pass(target, grid, family, packing);
   pass.sources = sources, pass.zeros = zeros;
+  for (int i = 0; i < pass.phases; i++) winograd_find_own(family, sources[i].family, &pass.own[i]);
   pass.gradient = (struct winograd_source){.tensor = target,
                                            .data = dy,
                                            .family = winograd_spread_family(family),

@@ -24,6 +24,7 @@ struct pass {
   int batch, blocks; /* tiles together; of target channels in all */
   size_t pitch;
   int64_t tiles, batches; /* of all samples */
+  struct winograd_own own[WINOGRAD_FAMILIES];
 };
 
 /* Tiles and blocks of channels of a part of the target. */
@@ -48,6 +49,7 @@ static struct entered entered_at(const struct pass *pass, const struct portion *
   size_t points = (size_t)winograd_family_points(source->family);
   struct entered entered = {.source = source, .w_pitch = channels * CHANNEL_BLOCK};
   entered.product.x = v;
+  entered.product.ahead = entered.w_pitch;
   entered.product.group_pitch = pass->pitch * points;
   entered.product.block_pitch = entered.w_pitch * points;
   entered.product.w = source->weights + entered.product.block_pitch * (size_t)portion->block +
@@ -65,13 +67,12 @@ static struct conv_product product_at(const struct pass *pass, const struct ente
 
 static void multiply_points(const struct pass *pass, const struct portion *portion,
                             const struct entered *entered, int count, bool add, float *m) {
-  const enum winograd_family family = portion->target->family;
-  const int points = winograd_target_points(family);
+  const int points = winograd_target_points(portion->target->family);
   for (int point = 0; point < points; point++, m += pass->pitch) {
     struct conv_product products[MOST_ENTERED];
     int used = 0;
     for (int i = 0; i < count; i++) {
-      int own = winograd_own_point(family, entered[i].source->family, point);
+      int own = pass->own[entered[i].source->family].point[point];
       if (own >= 0) products[used++] = product_at(pass, &entered[i], own);
     }
     if (used == 0 && add) continue;
@@ -177,6 +178,8 @@ void SIMD_NAME(winograd_rows)(const struct winograd_target *targets, int parts,
   pass.tiles = tensor->shape.n * winograd_grid_tiles(grid);
   pass.batches = (pass.tiles + pass.batch - 1) / pass.batch;
   const bool by_weights = weights_are_more(&pass);
+  for (int i = 0; i < parts * count; i++)
+    winograd_find_own(targets[i / count].family, sources[i].family, &pass.own[sources[i].family]);
   const int64_t total = pass.batches * parts * chunks_of(&pass);
 #pragma omp parallel
   {

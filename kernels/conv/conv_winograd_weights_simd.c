@@ -51,26 +51,32 @@ WINOGRAD_INLINE void along(const bool to_points, const enum winograd_kind kind, 
 }
 
 /* Of 16 x 16 channels each: points[point] = the transform of packed[tap]. */
-WINOGRAD_INLINE void to_points(const float *packed, float *points, size_t point_pitch,
+WINOGRAD_INLINE void to_points(const float *packed, float *points, size_t point_pitch, bool stream,
                                const enum winograd_kind kd, const enum winograd_kind kh,
                                const enum winograd_kind kw) {
   const int td = taps_of(kd), th = taps_of(kh), tw = taps_of(kw);
   const int pd = winograd_points(kd), ph = winograd_points(kh), pw = winograd_points(kw);
   for (int lane = 0; lane < WINOGRAD_SQUARE; lane += SIMD_WIDTH) {
     simd cells[MOST_CELLS], other[MOST_CELLS];
+    float *to = points + lane;
     for (int i = 0; i < td * th * tw; i++)
       cells[i] = simd_load(packed + WINOGRAD_SQUARE * i + lane);
     along(true, kw, cells, other, td * th, 1);
     along(true, kh, other, cells, td, pw);
     along(true, kd, cells, other, 1, ph * pw);
-    for (int i = 0; i < pd * ph * pw; i++)
-      simd_store(points + point_pitch * (size_t)i + lane, other[i]);
+    for (int i = 0; i < pd * ph * pw; i++, to += point_pitch) {
+      if (stream)
+        simd_stream(to, other[i]);
+      else
+        simd_store(to, other[i]);
+    }
   }
 }
 
-/* Of 16 x 16 channels each: packed[tap] += the adjoint of points[point]. */
-WINOGRAD_INLINE void add_taps(const float *points, float *packed, const enum winograd_kind kd,
-                              const enum winograd_kind kh, const enum winograd_kind kw) {
+/* Of 16 x 16 channels each: packed[tap] = (add: +=) the adjoint of points[point]. */
+WINOGRAD_INLINE void to_taps(const float *points, float *packed, bool add,
+                             const enum winograd_kind kd, const enum winograd_kind kh,
+                             const enum winograd_kind kw) {
   const int td = taps_of(kd), th = taps_of(kh), tw = taps_of(kw);
   const int pd = winograd_points(kd), ph = winograd_points(kh), pw = winograd_points(kw);
   for (int lane = 0; lane < WINOGRAD_SQUARE; lane += SIMD_WIDTH) {
@@ -82,19 +88,21 @@ WINOGRAD_INLINE void add_taps(const float *points, float *packed, const enum win
     along(false, kw, cells, other, td * th, 1);
     for (int i = 0; i < td * th * tw; i++) {
       float *to = packed + WINOGRAD_SQUARE * i + lane;
-      simd_store(to, simd_load(to) + other[i]);
+      if (add) other[i] += simd_load(to);
+      simd_store(to, other[i]);
     }
   }
 }
 
-#define FAMILY(family, kd, kh, kw)                                                         \
-  static void to_points_##family(const float *packed, float *points, size_t point_pitch) { \
-    to_points(packed, points, point_pitch, WINOGRAD_##kd, WINOGRAD_##kh, WINOGRAD_##kw);   \
-  }                                                                                        \
-  static void add_taps_##family(const float *points, float *packed) {                      \
-    add_taps(points, packed, WINOGRAD_##kd, WINOGRAD_##kh, WINOGRAD_##kw);                 \
+#define FAMILY(family, kd, kh, kw)                                                               \
+  static void to_points_##family(const float *packed, float *points, size_t point_pitch,         \
+                                 bool stream) {                                                  \
+    to_points(packed, points, point_pitch, stream, WINOGRAD_##kd, WINOGRAD_##kh, WINOGRAD_##kw); \
+  }                                                                                              \
+  static void to_taps_##family(const float *points, float *packed, bool add) {                   \
+    to_taps(points, packed, add, WINOGRAD_##kd, WINOGRAD_##kh, WINOGRAD_##kw);                   \
   }
-#define ENTRY(family, kd, kh, kw) [WINOGRAD_##family] = {to_points_##family, add_taps_##family},
+#define ENTRY(family, kd, kh, kw) [WINOGRAD_##family] = {to_points_##family, to_taps_##family},
 #define FAMILIES(DO)            \
   DO(FULL_3D, FULL, FULL, FULL) \
   DO(UP_3D, UP, UP, UP)         \
@@ -111,16 +119,20 @@ WINOGRAD_INLINE void add_taps(const float *points, float *packed, const enum win
   DO(LLL, LONE, LONE, LONE)
 FAMILIES(FAMILY)
 static const struct {
-  void (*to_points)(const float *packed, float *points, size_t point_pitch);
-  void (*add_taps)(const float *points, float *packed);
+  void (*to_points)(const float *packed, float *points, size_t point_pitch, bool stream);
+  void (*to_taps)(const float *points, float *packed, bool add);
 } families[] = {FAMILIES(ENTRY)};
 
-enum { MOST_TAPS = 64 }; /* of all phases */
+enum {
+  MOST_TAPS = 64,         /* of all phases */
+  STREAM_BYTES = 1 << 20, /* what no second-level cache holds until it is multiplied */
+};
 
 void SIMD_NAME(winograd_weights)(const struct conv_packing *packing, enum winograd_family family,
                                  const float *w, float *weights) {
   int blocks = conv_packing_lane_blocks(packing), groups = conv_packing_groups(packing);
   const size_t point_pitch = (size_t)WINOGRAD_SQUARE * (size_t)groups;
+  const bool stream = sizeof(float) * winograd_weights_size(packing, family) >= STREAM_BYTES;
 #pragma omp parallel for schedule(static)
   for (int unit = 0; unit < blocks * groups; unit++) {
     float packed[MOST_TAPS * WINOGRAD_SQUARE], *copies[CONV_MOST_COPIES], *next = packed;
@@ -139,11 +151,13 @@ void SIMD_NAME(winograd_weights)(const struct conv_packing *packing, enum winogr
       families[part].to_points(copies[i],
                                weights + winograd_phase_start(packing, i, family) + at +
                                    (size_t)(WINOGRAD_SQUARE * group),
-                               point_pitch);
+                               point_pitch, stream);
     }
+    if (stream) simd_flush();
   }
 }
 
-void SIMD_NAME(winograd_add_taps)(enum winograd_family family, const float *points, float *packed) {
-  families[family].add_taps(points, packed);
+void SIMD_NAME(winograd_to_taps)(enum winograd_family family, const float *points, float *packed,
+                                 bool add) {
+  families[family].to_taps(points, packed, add);
 }

@@ -91,6 +91,21 @@ static const struct op_case cases[] = {
          SET(.kernel = {5, 5, 5}, .stride = {1, 1, 1}, .padding = {2, 2, 2}, .out_channels = 20,
              .bias = true, .slope = 1, .upsample = {true}),
          {1, 2, 6, 3, 4}, {1, 1, 12, 6, 8}),
+#undef TOLERANCE
+#define TOLERANCE 0
+    CONV("stride 2, 40 to 24", 1, PLAIN(3, 3, 3, 2, 2, 2, 1, 1, 1, 24), {2, 40, 5, 7, 10}),
+    CONV("stride 2, 16+8 to 20, padded unevenly", 2,
+         SET(.kernel = {3, 4, 3}, .stride = {2, 2, 2}, .padding = {0, 1, 2}, .out_channels = 20,
+             .bias = true, .slope = 0.2F),
+         {1, 16, 7, 6, 9}, {1, 8, 7, 6, 9}),
+    CONV("4x4x4, stride 2, padded unevenly", 1,
+         SET(.kernel = {4, 4, 4}, .stride = {2, 2, 2}, .padding = {2, 0, 1}, .out_channels = 16,
+             .bias = true, .slope = 0),
+         {2, 16, 5, 7, 8}),
+    CONV("4x4x4, stride 2, two voxels", 1, PLAIN(4, 4, 4, 2, 2, 2, 1, 1, 1, 16), {1, 8, 2, 2, 2}),
+    CONV("stride 2, past borders of batches", 1, PLAIN(3, 3, 3, 2, 2, 2, 1, 1, 1, 72),
+         {3, 8, 12, 10, 7}),
+    CONV("batches of several samples", 1, SAME(16, 0.2F, 0), {9, 16, 3, 2, 5}),
 };
 
 TEST(kernels_agree) {

@@ -41,6 +41,13 @@ static const struct op_case cases[] = {
                   .out_channels = 5, .bias = true),
               {2, 6, 13, 2, 1}),
     TRANSPOSE("one voxel", CUBE(4, 2, 1, 0, 16), {1, 16, 1, 1, 1}),
+    TRANSPOSE("kernel 4, odd extents, 24 to 40", CUBE(4, 2, 1, 1, 40), {2, 24, 3, 5, 4}),
+    TRANSPOSE("kernel 4, no padding, 72 to 8", CUBE(4, 2, 0, 0, 8), {1, 72, 2, 3, 3}),
+    TRANSPOSE("kernel 3, padded by 2", CUBE(3, 2, 2, 1, 16), {2, 16, 5, 3, 4}),
+    TRANSPOSE("3x4x4, padded unevenly",
+              SET(.kernel = {3, 4, 4}, .stride = {2, 2, 2}, .padding = {1, 0, 2},
+                  .output_padding = {1, 0, 1}, .out_channels = 16, .bias = true),
+              {3, 32, 3, 4, 5}),
 };
 
 TEST(kernels_agree) {
