@@ -2,8 +2,9 @@
  * for Convolutional Neural Networks", 2016): a tile of 2 target voxels along each axis is computed
  * from 4 products instead of 6; and F(2,2), 3 products instead of 4, where a stride of 2 makes two
  * parts of a kernel of 3 or 4, one for each parity of the voxels of what is larger. Between blocked
- * float tensors only. Errors of values in +-1 through 16 channels, over the root mean square: at
- * most 1e-6 (the direct kernels': 2e-6), of weight gradients over 10^5 voxels at most 2e-6.
+ * float tensors only. Errors of values in +-1 through 16 channels, over the
+ * root mean square: at most 1e-6, 2e-6 where the stride is 2 (the direct kernels': 2e-6), of weight
+ * gradients over 10^5 voxels at most 2e-6.
  *
  * Tiles go through three stages: windows of the sources are transformed, each point of the
  * transform is a matrix product of its own over channels, and the products are transformed back.
