@@ -1,8 +1,6 @@
 /* The first stage: windows of a source, transformed. */
 #include "kernels/conv/conv_winograd_transform.h"
 
-enum { PREFETCHED_TILES = 16 };
-
 static void find_window(const struct winograd_source *source, int group,
                         const struct winograd_run *run, const float *zeros,
                         struct winograd_window *window) {
@@ -20,11 +18,10 @@ static void find_window(const struct winograd_source *source, int group,
       window->zeros[i][j] = zeros;
       window->rows[i][j] = inside ? start + d * view->pitch[0] + h * view->pitch[1] : zeros;
     }
-  /* some tiles ahead: several tile rows where they are short */
-  const int below = (1 + PREFETCHED_TILES / run->count) * winograd_step(kh);
-  const bool any_below = h0 >= 0 && h0 + winograd_window(kh) - 1 + below < view->extent[1] &&
-                         d0 >= 0 && d0 + winograd_window(kd) <= view->extent[0];
-  window->below = any_below ? below * view->pitch[1] : 0;
+  const int below = h0 + winograd_window(kh) - 1 + winograd_step(kh);
+  const bool any_below =
+      h0 >= 0 && below < view->extent[1] && d0 >= 0 && d0 + winograd_window(kd) <= view->extent[0];
+  window->below = any_below ? winograd_step(kh) * view->pitch[1] : 0;
   window->columns = view->extent[2];
   window->column = source->first[2] + run->w * winograd_step(kw);
   window->pitch = view->pitch[2];

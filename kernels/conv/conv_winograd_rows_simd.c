@@ -4,14 +4,15 @@
 #include "kernels/conv/conv_winograd_transform.h"
 
 enum {
-  MOST_GROUPS = 3, /* blocks of source channels that are multiplied together */
+  MOST_GROUPS = 4, /* blocks of source channels that are multiplied together */
   MOST_BLOCKS = 4, /* blocks of target channels that share transformed windows */
   MOST_PRODUCTS = 27,
   MOST_ENTERED = 16, /* sources in v */
 };
 
-/* A thread's own memory. */
+/* A thread's own memory, and the batch whose shared windows are in v; -1: none. */
 struct scratch {
+  int64_t batch;
   _Alignas(64) float v[MOST_GROUPS * WINOGRAD_BATCH_FLOATS], m[MOST_BLOCKS * WINOGRAD_BATCH_FLOATS];
 };
 
@@ -24,7 +25,11 @@ struct pass {
   int batch, blocks; /* tiles together; of target channels in all */
   size_t pitch;
   int64_t tiles, batches; /* of all samples */
-  struct winograd_own own[WINOGRAD_FAMILIES];
+  /* all parts see the same windows, and v holds them: they are transformed once, as PPP, whose
+   * points are all that the other families have */
+  bool shared;
+  /* of a target's points those in weights and in v, by the source's family */
+  struct winograd_own own[WINOGRAD_FAMILIES], seen[WINOGRAD_FAMILIES];
 };
 
 /* Tiles and blocks of channels of a part of the target. */
@@ -32,6 +37,7 @@ struct portion {
   const struct winograd_target *target;
   const struct winograd_source *sources;
   int block, blocks, tiles;
+  int64_t batch;
   struct winograd_runs runs;
 };
 
@@ -43,14 +49,20 @@ struct entered {
   size_t w_pitch;
 };
 
+static enum winograd_family windows_of(const struct pass *pass,
+                                       const struct winograd_source *source) {
+  return pass->shared ? WINOGRAD_PPP : source->family;
+}
+
 static struct entered entered_at(const struct pass *pass, const struct portion *portion,
                                  const struct winograd_source *source, int group, const float *v) {
   size_t channels = (size_t)tensor_stored_channels(source->tensor);
   size_t points = (size_t)winograd_family_points(source->family);
+  size_t seen = (size_t)winograd_family_points(windows_of(pass, source));
   struct entered entered = {.source = source, .w_pitch = channels * CHANNEL_BLOCK};
   entered.product.x = v;
   entered.product.ahead = entered.w_pitch;
-  entered.product.group_pitch = pass->pitch * points;
+  entered.product.group_pitch = pass->pitch * seen;
   entered.product.block_pitch = entered.w_pitch * points;
   entered.product.w = source->weights + entered.product.block_pitch * (size_t)portion->block +
                       (size_t)(group * WINOGRAD_SQUARE);
@@ -58,10 +70,10 @@ static struct entered entered_at(const struct pass *pass, const struct portion *
 }
 
 static struct conv_product product_at(const struct pass *pass, const struct entered *entered,
-                                      int point) {
+                                      int seen, int own) {
   struct conv_product product = entered->product;
-  product.x += pass->pitch * (size_t)point;
-  product.w += entered->w_pitch * (size_t)point;
+  product.x += pass->pitch * (size_t)seen;
+  product.w += entered->w_pitch * (size_t)own;
   return product;
 }
 
@@ -72,8 +84,9 @@ static void multiply_points(const struct pass *pass, const struct portion *porti
     struct conv_product products[MOST_ENTERED];
     int used = 0;
     for (int i = 0; i < count; i++) {
-      int own = pass->own[entered[i].source->family].point[point];
-      if (own >= 0) products[used++] = product_at(pass, &entered[i], own);
+      const enum winograd_family family = entered[i].source->family;
+      int own = pass->own[family].point[point], seen = pass->seen[family].point[point];
+      if (own >= 0) products[used++] = product_at(pass, &entered[i], seen, own);
     }
     if (used == 0 && add) continue;
     SIMD_NAME(conv_multiply)
@@ -86,7 +99,8 @@ static void multiply_down(const struct pass *pass, const struct portion *portion
                           const struct entered *entered, bool add, float *m) {
   struct conv_product products[MOST_PRODUCTS];
   int points = winograd_family_points(entered->source->family);
-  for (int point = 0; point < points; point++) products[point] = product_at(pass, entered, point);
+  for (int point = 0; point < points; point++)
+    products[point] = product_at(pass, entered, point, point);
   SIMD_NAME(conv_multiply)
   (m, WINOGRAD_BATCH_FLOATS, products, points, portion->tiles, portion->blocks, add);
 }
@@ -103,13 +117,16 @@ static void multiply_entered(const struct pass *pass, const struct portion *port
 /* The sums of all sources at all points, as many groups at a time as v holds. */
 static void compute(const struct pass *pass, const struct portion *portion,
                     struct scratch *scratch) {
+  const bool known_windows = pass->shared && scratch->batch == portion->batch;
   struct entered entered[MOST_ENTERED];
   int count = 0;
   size_t used = 0;
   bool add = false;
   for (int i = 0; i < pass->count; i++) {
     const struct winograd_source *source = &portion->sources[i];
-    size_t size = pass->pitch * (size_t)winograd_family_points(source->family);
+    struct winograd_source windows = *source;
+    windows.family = windows_of(pass, source);
+    size_t size = pass->pitch * (size_t)winograd_family_points(windows.family);
     int groups = tensor_stored_channels(source->tensor) / CHANNEL_BLOCK;
     for (int group = 0; group < groups; group++, used += size) {
       bool known = count > 0 && entered[count - 1].source == source;
@@ -119,11 +136,12 @@ static void compute(const struct pass *pass, const struct portion *portion,
       }
       if (!known) entered[count++] = entered_at(pass, portion, source, group, scratch->v + used);
       entered[count - 1].product.groups++;
-      SIMD_NAME(winograd_enter)
-      (scratch->v + used, pass->pitch, source, group, &portion->runs, pass->zeros);
+      if (!known_windows) SIMD_NAME(winograd_enter)
+      (scratch->v + used, pass->pitch, &windows, group, &portion->runs, pass->zeros);
     }
   }
   multiply_entered(pass, portion, entered, count, add, scratch->m);
+  scratch->batch = portion->batch;
 }
 
 static void leave(const struct pass *pass, const struct portion *portion, const float *m) {
@@ -145,6 +163,7 @@ static void find_portion(const struct pass *pass, int64_t index, bool by_weights
   const int64_t unit = by_weights ? index / pass->batches : index % units;
   const int64_t batch = by_weights ? index % pass->batches : index / units;
   const int64_t first = batch * pass->batch, end = first + pass->batch;
+  portion->batch = batch;
   portion->target = &pass->targets[unit / chunks];
   portion->sources = &pass->sources[unit / chunks * pass->count];
   portion->block = (int)(unit % chunks) * MOST_BLOCKS;
@@ -166,6 +185,30 @@ static bool weights_are_more(const struct pass *pass) {
   return weights > sources;
 }
 
+static bool share_windows(const struct pass *pass) {
+  const struct winograd_source *first = &pass->sources[0];
+  const int groups = tensor_stored_channels(first->tensor) / CHANNEL_BLOCK;
+  bool same = pass->parts > 1 && pass->count == 1;
+  for (int i = 0; i < pass->parts; i++)
+    same = same && memcmp(pass->sources[i].first, first->first, sizeof first->first) == 0;
+  return same && pass->pitch * (size_t)(winograd_family_points(WINOGRAD_PPP) * groups) <=
+                     MOST_GROUPS * WINOGRAD_BATCH_FLOATS;
+}
+
+static void find_points(struct pass *pass) {
+  for (int i = 0; i < pass->parts * pass->count; i++) {
+    const enum winograd_family family = pass->sources[i].family;
+    struct winograd_own all;
+    winograd_find_own(pass->targets[i / pass->count].family, family, &pass->own[family]);
+    pass->seen[family] = pass->own[family];
+    if (!pass->shared) continue;
+    winograd_find_own(WINOGRAD_PPP, family, &all);
+    for (int point = 0; point < winograd_family_points(WINOGRAD_PPP); point++)
+      if (all.point[point] >= 0)
+        pass->seen[family].point[(int)all.point[point]] = (signed char)point;
+  }
+}
+
 void SIMD_NAME(winograd_rows)(const struct winograd_target *targets, int parts,
                               const struct winograd_grid *grid,
                               const struct winograd_source *sources, int count,
@@ -178,12 +221,13 @@ void SIMD_NAME(winograd_rows)(const struct winograd_target *targets, int parts,
   pass.tiles = tensor->shape.n * winograd_grid_tiles(grid);
   pass.batches = (pass.tiles + pass.batch - 1) / pass.batch;
   const bool by_weights = weights_are_more(&pass);
-  for (int i = 0; i < parts * count; i++)
-    winograd_find_own(targets[i / count].family, sources[i].family, &pass.own[sources[i].family]);
+  pass.shared = share_windows(&pass);
+  find_points(&pass);
   const int64_t total = pass.batches * parts * chunks_of(&pass);
 #pragma omp parallel
   {
     struct scratch scratch;
+    scratch.batch = -1;
 #pragma omp for schedule(static)
     for (int64_t index = 0; index < total; index++) {
       struct portion portion;

@@ -60,8 +60,8 @@ struct winograd_window {
   const float *zeros[WINOGRAD_MOST_WINDOW][WINOGRAD_MOST_WINDOW];
   int column, columns; /* the first of the run; all of a row */
   int64_t pitch;       /* floats from column to column */
-  int64_t below; /* floats to the rows that a run of a later tile row will be the first to read; 0:
-                    there are none */
+  int64_t below; /* floats to the rows that the run of the next tile row will be the first to read;
+                    0: there are none */
 };
 
 #define WINOGRAD_INLINE static inline __attribute__((always_inline))
@@ -107,7 +107,7 @@ WINOGRAD_INLINE void winograd_load_column(simd points[], const struct winograd_w
   for (int ph = 0; ph < winograd_points(kh); ph++) points[ph] = winograd_input(h, kh, ph);
 }
 
-/* Asks for what a tile below will be the first to read of column `at`: rows of window slice `pd`,
+/* Asks for what the tile below will be the first to read of column `at`: rows of window slice `pd`,
  * so that all are asked for once all pd are computed. */
 WINOGRAD_INLINE void winograd_prefetch(const struct winograd_window *window, int at, const int kd,
                                        const int kh, const int pd) {
