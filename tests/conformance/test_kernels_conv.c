@@ -96,7 +96,7 @@ static const struct op_case cases[] = {
     CONV("stride 2, 40 to 24", 1, PLAIN(3, 3, 3, 2, 2, 2, 1, 1, 1, 24), {2, 40, 5, 7, 10}),
     CONV("stride 2, 16+8 to 20, padded unevenly", 2,
          SET(.kernel = {3, 4, 3}, .stride = {2, 2, 2}, .padding = {0, 1, 2}, .out_channels = 20,
-             .bias = true, .slope = 0.2F),
+             .bias = true, .slope = 1),
          {1, 16, 7, 6, 9}, {1, 8, 7, 6, 9}),
     CONV("4x4x4, stride 2, padded unevenly", 1,
          SET(.kernel = {4, 4, 4}, .stride = {2, 2, 2}, .padding = {2, 0, 1}, .out_channels = 16,
