@@ -73,6 +73,11 @@ struct conv_passes {
   void (*weights)(const struct node *node, const struct io *io, int input, float *workspace);
   void (*data)(const struct node *node, const struct io *io, int input,
                const struct conv_target *target, float *workspace);
+  /* May be NULL, both: whether the weights of input 0 come with the sums over all voxels of dy's
+   * channels, or of x's, at no more than the cost of adding; and those. */
+  bool (*can_sum)(const struct node *node, bool of_input);
+  void (*weights_and_sums)(const struct node *node, const struct io *io, float *workspace,
+                           bool of_input, float *sums);
 };
 
 /* conv_direct_simd.c: whether the direct passes apply, and those. */

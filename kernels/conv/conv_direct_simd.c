@@ -2,6 +2,7 @@
  * pass per input and one data-gradient pass per input that wants one. */
 #include "kernels/conv/conv_direct.h"
 #include "kernels/conv/conv_image.h"
+#include "kernels/conv/conv_point.h"
 
 extern const struct kernel SIMD_NAME(conv_direct);
 
@@ -43,15 +44,28 @@ static struct conv_packing gradient_packing(const struct node *node, int input) 
   return packing;
 }
 
-/* The weight gradient needs its lanes blocked: those of dy with taps of x, or where dy is planar
- * those of x with taps of dy. */
+static int round_up(int count, int multiple) {
+  return (count + multiple - 1) / multiple * multiple;
+}
+
+/* Whether the weight gradient's lanes are those of an input, with taps of dy, rather than those of
+ * dy: where dy is planar; where either would do, which of both has fewer idle. */
+static bool lanes_are_inputs(const struct node *node, int input) {
+  if (node->y.layout == LAYOUT_PLANAR) return true;
+  struct conv_packing packing = gradient_packing(node, input);
+  if (node->x[input].layout == LAYOUT_PLANAR || !conv_point_is_plain(&packing)) return false;
+  int inputs = node->x[input].shape.c, outputs = node->y.shape.c, half = CHANNEL_BLOCK / 2;
+  return (int64_t)round_up(inputs, CHANNEL_BLOCK) * round_up(outputs, half) <
+         (int64_t)round_up(outputs, CHANNEL_BLOCK) * round_up(inputs, half);
+}
+
 static struct conv_packing weight_packing(const struct node *node, int input) {
-  if (node->y.layout == LAYOUT_PLANAR) return gradient_packing(node, input);
+  if (lanes_are_inputs(node, input)) return gradient_packing(node, input);
   return forward_packing(node, input, conv_arguments_of(node)->upsample[input] ? 2 : 1);
 }
 
 static const struct tensor *weight_target(const struct node *node, int input) {
-  return node->y.layout == LAYOUT_PLANAR ? &node->x[input] : &node->y;
+  return lanes_are_inputs(node, input) ? &node->x[input] : &node->y;
 }
 
 int64_t SIMD_NAME(conv_weight_offset)(const struct node *node, int input) {
@@ -82,7 +96,7 @@ bool SIMD_NAME(conv_direct_applies)(const struct node *node) {
 
 /* The source of an input's weight gradient, its data yet to come. */
 static struct conv_source weight_source(const struct node *node, int input) {
-  const struct tensor *source = node->y.layout == LAYOUT_PLANAR ? &node->y : &node->x[input];
+  const struct tensor *source = lanes_are_inputs(node, input) ? &node->y : &node->x[input];
   return (struct conv_source){source, NULL, weight_packing(node, input), NULL};
 }
 
@@ -115,6 +129,8 @@ static size_t weights_size(const struct node *node, int input) {
   const struct tensor *target = weight_target(node, input);
   if (conv_image_fits(target, &source, 1))
     return conv_round_to_line(SIMD_NAME(conv_image_size)(target, &source, 1));
+  if (SIMD_NAME(conv_point_outer_pays)(target, &source))
+    return conv_round_to_line(SIMD_NAME(conv_point_outer_size)(target, &source));
   return conv_round_to_line(SIMD_NAME(conv_outer_size)(target, &source.packing));
 }
 
@@ -197,6 +213,8 @@ static void compute(const struct conv_target *target, const struct conv_source *
     SIMD_NAME(conv_planar)(target, sources, count);
   else if (conv_image_fits(target->tensor, sources, count))
     SIMD_NAME(conv_image)(target, sources, count);
+  else if (SIMD_NAME(conv_point_pays)(target->tensor, sources, count))
+    SIMD_NAME(conv_point)(target, sources, count);
   else if (SIMD_NAME(conv_flat_pays)(target->tensor, sources, count))
     SIMD_NAME(conv_flat)(target, sources, count);
   else
@@ -216,20 +234,39 @@ static void output_pass(const struct node *node, const struct io *io,
   compute(target, sources, node->input_count);
 }
 
-static void weights_pass(const struct node *node, const struct io *io, int input,
-                         float *workspace) {
+static void find_weights(const struct node *node, const struct io *io, int input, float *workspace,
+                         const struct conv_point_sums *sums) {
   static const struct conv_image_activation none = {.slope = 1};
-  bool planar = node->y.layout == LAYOUT_PLANAR;
+  bool swapped = lanes_are_inputs(node, input);
   const struct tensor *target = weight_target(node, input);
-  const float *data = planar ? io->x[input] : io->dy;
+  const float *data = swapped ? io->x[input] : io->dy;
   struct conv_source source = weight_source(node, input);
-  source.data = planar ? io->dy : io->x[input];
+  source.data = swapped ? io->dy : io->x[input];
   if (conv_image_fits(target, &source, 1))
     SIMD_NAME(conv_image_weights)(target, data, &none, &source, 1, workspace);
+  else if (SIMD_NAME(conv_point_outer_pays)(target, &source))
+    SIMD_NAME(conv_point_outer)(target, data, &source, workspace, sums);
   else
     SIMD_NAME(conv_outer)(target, data, &source, workspace);
   conv_unpack(&source.packing, workspace,
               (float *)io->dw[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, input));
+}
+
+static void weights_pass(const struct node *node, const struct io *io, int input,
+                         float *workspace) {
+  find_weights(node, io, input, workspace, NULL);
+}
+
+static bool can_sum(const struct node *node, bool of_input) {
+  struct conv_source source = weight_source(node, 0);
+  return SIMD_NAME(conv_point_outer_sums)(weight_target(node, 0), &source,
+                                          of_input != lanes_are_inputs(node, 0));
+}
+
+static void weights_and_sums(const struct node *node, const struct io *io, float *workspace,
+                             bool of_input, float *channels) {
+  struct conv_point_sums sums = {of_input != lanes_are_inputs(node, 0), channels};
+  find_weights(node, io, 0, workspace, &sums);
 }
 
 /* All gradients of a node that one sweep does for; dy is left as it is. */
@@ -286,9 +323,14 @@ void SIMD_NAME(conv_run_backward)(const struct conv_passes *passes, const struct
     sweep_once(node, io, partial, workspace);
     return;
   }
-  SIMD_NAME(conv_activation)
-  (&node->y, io->y, io->dy, a->slope, a->bias ? io->dw[CONV_BIAS] : NULL, partial);
-  for (int i = 0; i < node->input_count; i++) passes->weights(node, io, i, workspace);
+  float *bias = a->bias ? io->dw[CONV_BIAS] : NULL;
+  bool together = bias && a->slope == 1 && passes->can_sum && passes->can_sum(node, false);
+  if (!together) SIMD_NAME(conv_activation)(&node->y, io->y, io->dy, a->slope, bias, partial);
+  for (int i = 0; i < node->input_count; i++)
+    if (i == 0 && together)
+      passes->weights_and_sums(node, io, workspace, false, bias);
+    else
+      passes->weights(node, io, i, workspace);
   for (int i = 0; i < node->input_count; i++) {
     struct conv_target target = {&node->x[i], io->dx[i], NULL, 1, io->dx_add[i]};
     if (io->dx[i]) passes->data(node, io, i, &target, workspace);
@@ -302,6 +344,8 @@ const struct conv_passes SIMD_NAME(conv_direct_passes) = {
     .output = output_pass,
     .weights = weights_pass,
     .data = data_pass,
+    .can_sum = can_sum,
+    .weights_and_sums = weights_and_sums,
 };
 
 CONV_PASSES_KERNEL(conv_direct, SIMD_NAME(conv_direct_passes), .name = SIMD_LABEL("direct"),

@@ -31,9 +31,13 @@ void SIMD_NAME(conv_transpose_backward)(const struct conv_passes *passes, const 
   struct io conv_io = conv_transpose_backward_io(io);
   float *partial = io->workspace;
   float *workspace = partial + SIMD_NAME(conv_activation_size)(&node->y);
-  if (conv_transpose_arguments_of(node)->bias)
-    SIMD_NAME(conv_activation)(&node->y, NULL, io->dy, 1, io->dw[CONV_BIAS], partial);
-  passes->weights(&conv, &conv_io, 0, workspace);
+  bool bias = conv_transpose_arguments_of(node)->bias;
+  if (bias && passes->can_sum && passes->can_sum(&conv, true)) {
+    passes->weights_and_sums(&conv, &conv_io, workspace, true, io->dw[CONV_BIAS]);
+  } else {
+    if (bias) SIMD_NAME(conv_activation)(&node->y, NULL, io->dy, 1, io->dw[CONV_BIAS], partial);
+    passes->weights(&conv, &conv_io, 0, workspace);
+  }
   struct conv_target target = {&node->x[0], io->dx[0], NULL, 1, io->dx_add[0]};
   if (io->dx[0]) passes->output(&conv, &conv_io, &target, workspace);
 }
