@@ -1,5 +1,6 @@
 /* All sums of some places and one or two blocks of 16 target channels stay in registers. */
 #include "kernels/conv/conv_multiply.h"
+#include "kernels/conv/conv_direct.h"
 
 /* Places whose sums, the weights and a value fit the registers, for one block and for two. */
 #if defined SIMD_ISA_AVX512
@@ -124,11 +125,6 @@ INLINE void start_voxels(sums sum, const struct tile tile, const struct conv_vox
   }
 }
 
-INLINE simd leaky(simd value, float slope) {
-  simd_int above = value > 0;
-  return (simd)((above & (simd_int)value) | (~above & (simd_int)(value * slope)));
-}
-
 INLINE void store_voxels(sums sum, const struct tile tile, const struct conv_voxels *voxels,
                          float *y, const bool stream) {
   const size_t pitch = voxels->pitch, step = voxels->step;
@@ -154,7 +150,7 @@ INLINE void activate(sums sum, const struct tile tile, float slope) {
     SIMD_UNROLL
     for (int t = 0; t < tile.places; t++) {
       SIMD_UNROLL
-      for (int p = 0; p < SIMD_PER_BLOCK; p++) sum[b][t][p] = leaky(sum[b][t][p], slope);
+      for (int p = 0; p < SIMD_PER_BLOCK; p++) sum[b][t][p] = conv_leaky(sum[b][t][p], slope);
     }
   }
 }

@@ -106,6 +106,30 @@ static const struct op_case cases[] = {
     CONV("stride 2, past borders of batches", 1, PLAIN(3, 3, 3, 2, 2, 2, 1, 1, 1, 72),
          {3, 8, 12, 10, 7}),
     CONV("batches of several samples", 1, SAME(16, 0.2F, 0), {9, 16, 3, 2, 5}),
+    CONV("1x1x1, 20+16 to 37, 210 voxels", 2,
+         SET(.kernel = {1, 1, 1}, .stride = {1, 1, 1}, .out_channels = 37, .bias = true,
+             .slope = 0.2F),
+         {1, 20, 3, 5, 14}, {1, 16, 3, 5, 14}),
+    CONV(
+        "1x1x1, 32 to 21, with bias", 1,
+        SET(.kernel = {1, 1, 1}, .stride = {1, 1, 1}, .out_channels = 21, .bias = true, .slope = 1),
+        {2, 32, 2, 5, 13}),
+    CONV(
+        "1x1x1, 16+24 to 48, with bias", 2,
+        SET(.kernel = {1, 1, 1}, .stride = {1, 1, 1}, .out_channels = 48, .bias = true, .slope = 1),
+        {2, 16, 1, 3, 11}, {2, 24, 1, 3, 11}),
+    CONV(
+        "1x2x2, stride 1 2 2, 16 to 24", 1,
+        SET(.kernel = {1, 2, 2}, .stride = {1, 2, 2}, .out_channels = 24, .bias = true, .slope = 1),
+        {2, 16, 2, 6, 22}),
+    CONV("2x2x2, stride 2, from odd sizes", 1, PLAIN(2, 2, 2, 2, 2, 2, 0, 0, 0, 16),
+         {1, 24, 5, 4, 19}),
+    CONV("1x1x1, stride 2, longer rows", 1, PLAIN(1, 1, 1, 2, 2, 2, 0, 0, 0, 40),
+         {1, 16, 3, 4, 35}),
+    CONV("1x1x1, up(16) to 24", 1,
+         SET(.kernel = {1, 1, 1}, .stride = {1, 1, 1}, .out_channels = 24, .bias = true,
+             .slope = 0.2F, .upsample = {true}),
+         {1, 16, 2, 3, 9}),
 };
 
 TEST(kernels_agree) {

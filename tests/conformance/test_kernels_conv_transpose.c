@@ -48,6 +48,15 @@ static const struct op_case cases[] = {
               SET(.kernel = {3, 4, 4}, .stride = {2, 2, 2}, .padding = {1, 0, 2},
                   .output_padding = {1, 0, 1}, .out_channels = 16, .bias = true),
               {3, 32, 3, 4, 5}),
+    TRANSPOSE("1x2x2, 32 to 40, longer rows",
+              SET(.kernel = {1, 2, 2}, .stride = {1, 2, 2}, .out_channels = 40, .bias = true),
+              {2, 32, 2, 3, 17}),
+    TRANSPOSE("kernel 2, 32 to 21, longer rows", CUBE(2, 2, 0, 0, 21), {1, 32, 2, 3, 13}),
+    TRANSPOSE("1x2x2, with output padding",
+              SET(.kernel = {1, 2, 2}, .stride = {1, 2, 2}, .output_padding = {0, 1, 1},
+                  .out_channels = 16, .bias = true),
+              {1, 16, 1, 3, 11}),
+    TRANSPOSE("kernel 1, 32 to 21", CUBE(1, 1, 0, 0, 21), {1, 32, 2, 3, 17}),
 };
 
 TEST(kernels_agree) {
