@@ -179,12 +179,12 @@ struct cut {
 };
 
 static struct cut cut_work(const struct tensor *target, const struct conv_packing *packing) {
+  const struct conv_axis *a = packing->axis;
   int blocks = conv_packing_lane_blocks(packing);
-  struct cut cut = {
-      .phases = conv_packing_phases(packing),
-      .blocks = (blocks + BLOCKS_TOGETHER - 1) / BLOCKS_TOGETHER,
-      .groups = conv_packing_groups(packing),
-      .planes = target->shape.n * conv_axis_length(target->shape.d, packing->axis[0].phases, 0)};
+  struct cut cut = {.phases = a[0].phases * a[1].phases * a[2].phases,
+                    .blocks = (blocks + BLOCKS_TOGETHER - 1) / BLOCKS_TOGETHER,
+                    .groups = conv_packing_groups(packing),
+                    .planes = target->shape.n * conv_axis_length(target->shape.d, a[0].phases, 0)};
   cut.chunks = smaller(WANTED_TASKS / (cut.blocks * cut.groups), MOST_CHUNKS);
   cut.chunks = smaller(cut.chunks, cut.planes);
   if (cut.chunks < 1) cut.chunks = 1;
@@ -196,11 +196,14 @@ size_t SIMD_NAME(conv_bf16_outer_size)(const struct tensor *target,
   return conv_packing_size(packing) * (size_t)cut_work(target, packing).chunks;
 }
 
-static void clear(struct task *task) {
+static void clear(struct task *task, int phases) {
   const struct conv_packing *packing = &task->source->packing;
-  for (int b = 0; b < task->blocks; b++)
-    memset(task->partial + conv_packing_at(packing, task->phase, task->block + b, task->group), 0,
-           sizeof(float) * conv_packing_group_size(packing, task->phase));
+  for (int phase = 0; phase < phases; phase++) {
+    conv_packing_split_phase(packing, phase, task->phase);
+    for (int b = 0; b < task->blocks; b++)
+      memset(task->partial + conv_packing_at(packing, task->phase, task->block + b, task->group), 0,
+             sizeof(float) * conv_packing_group_size(packing, task->phase));
+  }
 }
 
 static void run_task(struct task *task, const struct cut *cut, int chunk, struct scratch *scratch) {
@@ -208,9 +211,9 @@ static void run_task(struct task *task, const struct cut *cut, int chunk, struct
   int depth = cut->planes / task->target->shape.n;
   int first = (int)((int64_t)cut->planes * chunk / cut->chunks);
   int last = (int)((int64_t)cut->planes * (chunk + 1) / cut->chunks);
+  clear(task, cut->phases);
   for (int phase = 0; phase < cut->phases; phase++) {
     conv_packing_split_phase(packing, phase, task->phase);
-    clear(task);
     int planes = conv_axis_length(task->target->shape.d, packing->axis[0].phases, task->phase[0]);
     for (int plane = first; plane < last; plane++) {
       task->n = plane / depth;

@@ -287,7 +287,7 @@ static int find_together(const struct conv_packing *packing) {
 
 static struct cut cut_work(const struct tensor *target, const struct conv_packing *packing) {
   const struct conv_axis *a = packing->axis;
-  struct cut cut = {.phases = conv_packing_phases(packing),
+  struct cut cut = {.phases = a[0].phases * a[1].phases * a[2].phases,
                     .blocks = conv_packing_lane_blocks(packing),
                     .groups = conv_packing_groups(packing),
                     .planes = target->shape.n * conv_axis_length(target->shape.d, a[0].phases, 0)};
