@@ -3,7 +3,6 @@
  * plane's last row are a piece of their own. What pieces give is joined in a fixed order in double.
  * All arithmetic is in float32 and double. */
 #pragma once
-#include <omp.h>
 #include <string.h>
 #include "kernels/common/simd16.h"
 #include "kernels/common/widen_slices.h"
@@ -301,25 +300,8 @@ static inline void handle_whole(const struct cut *cut, const struct io *io,
   handle(cut, io, lines, &rows);
 }
 
-static inline void visit_piece(const struct cut *cut, const struct io *io, const struct band *band,
-                               int64_t i, void *const tensors[TENSORS], unsigned writes,
-                               handle_rows *handle) {
-  int64_t plane = plane_of(cut, band, i / cut->pieces), number = i % cut->pieces;
-  struct lines lines = load_lines(cut, plane);
-  struct piece piece = piece_of(cut, plane, number);
-  float *partial = partial_of(cut, plane, number);
-  if (number < cut->chunks)
-    handle_whole(cut, io, &lines, tensors, piece, partial, handle);
-  else
-    handle_rest(cut, io, &lines, tensors, piece, writes, partial, handle);
-}
-
-/* Pieces that are read in order where a thread goes back over its part. */
-enum { GROUP = 64 };
-
 /* Calls `handle` on every piece of every plane of a band; writes: the tensors that it writes, one
- * bit each. Where it writes, the band has been read before: every thread goes back over its part,
- * so that it finds in the caches what it has read last. */
+ * bit each. */
 static inline void each_piece(const struct cut *cut, const struct io *io, const struct band *band,
                               unsigned writes, handle_rows *handle) {
   void *const tensors[TENSORS] = {(void *)(uintptr_t)io->x[0],
@@ -331,12 +313,17 @@ static inline void each_piece(const struct cut *cut, const struct io *io, const 
   int64_t count = planes_of(band) * cut->pieces;
 #pragma omp parallel
   {
-    int64_t from = count * omp_get_thread_num() / omp_get_num_threads();
-    int64_t to = count * (omp_get_thread_num() + 1) / omp_get_num_threads();
-    int64_t group = writes ? GROUP : count;
-    for (int64_t end = to; end > from; end -= group)
-      for (int64_t i = end - group < from ? from : end - group; i < end; i++)
-        visit_piece(cut, io, band, i, tensors, writes, handle);
+#pragma omp for schedule(static)
+    for (int64_t i = 0; i < count; i++) {
+      int64_t plane = plane_of(cut, band, i / cut->pieces), number = i % cut->pieces;
+      struct lines lines = load_lines(cut, plane);
+      struct piece piece = piece_of(cut, plane, number);
+      float *partial = partial_of(cut, plane, number);
+      if (number < cut->chunks)
+        handle_whole(cut, io, &lines, tensors, piece, partial, handle);
+      else
+        handle_rest(cut, io, &lines, tensors, piece, writes, partial, handle);
+    }
     if (writes) simd_flush();
   }
 }
