@@ -28,6 +28,7 @@ static const struct op_case cases[] = {
     BCE("117 classes", plain, {1, 117, 1, 2, 5}, {1, 15, 1, 2, 5}),
     BCE("several blocks", weighted, {1, 4, 5, 17, 131}, {1, 1, 5, 17, 131}),
     BCE("several blocks of 16", plain, {1, 8, 3, 19, 21}, {1, 1, 3, 19, 21}),
+    BCE("16 classes, several pieces", plain, {1, 16, 1, 17, 19}, {1, 2, 1, 17, 19}),
 };
 
 TEST(kernels_agree) {
@@ -70,6 +71,22 @@ TEST(keeps_small_losses) {
   }
 }
 
+/* The product of many factors of 2 is no infinity. */
+TEST(sums_many_logits_of_0) {
+  enum { COUNT = 20000 };
+  static double logits[COUNT], bits[COUNT], dy[] = {1};
+  struct op_case test = BCE("zeros", plain, {1, 1, 1, 100, 200}, {1, 1, 1, 100, 200});
+  const struct trial trial = {
+      .test = &test, .value = {logits, bits}, .count = {COUNT, COUNT}, .dy = dy, .y_count = 1};
+  for (int k = 0; op_loss_bce.kernels[k]; k++) {
+    struct attempt attempt = {.kernel = op_loss_bce.kernels[k], .threads = 1, .only = -1};
+    if (!attempt_fits(&test, &attempt)) continue;
+    struct outcome outcome = attempt_run(&trial, &attempt);
+    CHECK(fabs(outcome.y[0] - log(2)) < 1e-6);
+    outcome_free(&outcome);
+  }
+}
+
 TEST(refuses_what_does_not_fit) {
   struct node node;
   struct op_case bad = BCE("bad", plain, {1, 9, 2, 2, 3}, {1, 1, 2, 2, 3});
@@ -85,6 +102,7 @@ int main(void) {
   RUN(kernels_agree);
   RUN(is_exact_far_from_0);
   RUN(keeps_small_losses);
+  RUN(sums_many_logits_of_0);
   RUN(refuses_what_does_not_fit);
   return check_result();
 }

@@ -55,6 +55,20 @@ TEST(ends_of_the_range) {
   CHECK(simd_sigmoid(simd_all(-200)).p[0] == 0);
 }
 
+TEST(several_at_once_are_as_each) {
+  simd x[SIMD_TOGETHER], exps[SIMD_TOGETHER];
+  struct simd_chance chances[SIMD_TOGETHER];
+  for (int k = 0; k < SIMD_TOGETHER; k++) exps[k] = x[k] = simd_all(1.7F - 41.3F * (float)k);
+  simd_exps(exps, SIMD_TOGETHER);
+  simd_sigmoids(x, chances, SIMD_TOGETHER);
+  for (int k = 0; k < SIMD_TOGETHER; k++) {
+    CHECK(exps[k][0] == simd_exp(x[k])[0]);
+    CHECK(chances[k].p[0] == simd_sigmoid(x[k]).p[0]);
+    CHECK(chances[k].rest[0] == simd_sigmoid(x[k]).rest[0]);
+    CHECK(fabsf(simd_reciprocal(1 + exps[k])[0] * (1 + exps[k][0]) - 1) < 3e-7F);
+  }
+}
+
 TEST(lanes_do_not_touch) {
   unsigned char bytes[SIMD_WIDTH];
   simd values = {0};
@@ -74,6 +88,7 @@ TEST(lanes_do_not_touch) {
 int main(void) {
   RUN(functions_are_exact_to_a_few_units);
   RUN(ends_of_the_range);
+  RUN(several_at_once_are_as_each);
   RUN(lanes_do_not_touch);
   return check_result();
 }
