@@ -7,8 +7,8 @@
  * a piece, then those at odd places: neighbours in a vector are then neighbours among the logits.
  * Gradients go the same way back. */
 #include "kernels/common/logits_walk.h"
-#include "kernels/common/simd_math.h"
 #include <string.h>
+#include "kernels/common/simd_math.h"
 
 enum {
   BLOCK_D = 8,
