@@ -68,6 +68,7 @@ size_t conv_packing_at(const struct conv_packing *packing, const int phase[3], i
 enum { MOST_TAPS = CONV_MOST_KERNEL * CONV_MOST_KERNEL * CONV_MOST_KERNEL };
 struct places {
   int count;
+  bool once; /* each tap of each copy is one value's */
   struct place {
     int index, at, copy;
   } place[MOST_TAPS * 8];
@@ -102,8 +103,15 @@ static void add_places(const struct conv_packing *packing, int copy, struct plac
 }
 
 static void find_places(const struct conv_packing *packing, struct places *places) {
+  size_t taps = 0;
   places->count = 0;
-  for (int copy = 0; copy < conv_packing_phases(packing); copy++) add_places(packing, copy, places);
+  for (int copy = 0; copy < conv_packing_phases(packing); copy++) {
+    int phase[3];
+    conv_packing_split_phase(packing, copy, phase);
+    taps += conv_packing_group_size(packing, phase) / (size_t)(LANES * packing->group);
+    add_places(packing, copy, places);
+  }
+  places->once = taps == (size_t)places->count;
 }
 
 static int kernel_size(const struct conv_packing *packing) {
@@ -129,6 +137,38 @@ static void add_row(float *to, const float *from) {
   for (int i = 0; i < LANES; i++) to[i] += from[i];
 }
 
+/* to[column][row] = from[row][column], 4 of each. */
+typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
+static inline void turn_square(const float *from, int64_t from_pitch, float *to, int64_t to_pitch) {
+  const four a = *(const four *)from, b = *(const four *)(from + from_pitch);
+  const four c = *(const four *)(from + 2 * from_pitch), d = *(const four *)(from + 3 * from_pitch);
+  const four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  const four cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+  const four ab_end = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const four cd_end = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  *(four *)to = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+  *(four *)(to + to_pitch) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+  *(four *)(to + 2 * to_pitch) = __builtin_shufflevector(ab_end, cd_end, 0, 1, 4, 5);
+  *(four *)(to + 3 * to_pitch) = __builtin_shufflevector(ab_end, cd_end, 2, 3, 6, 7);
+}
+
+/* to[column][row] = from[row][column]; the last squares overlap those before them. */
+static void turn(const float *from, int64_t from_pitch, int rows, float *to, int64_t to_pitch,
+                 int columns) {
+  if (rows < 4 || columns < 4) {
+    for (int row = 0; row < rows; row++)
+      for (int column = 0; column < columns; column++)
+        to[to_pitch * column + row] = from[from_pitch * row + column];
+    return;
+  }
+  for (int i = 0; i < rows; i += 4)
+    for (int j = 0; j < columns; j += 4) {
+      int row = conv_at_most(i, rows - 4), column = conv_at_most(j, columns - 4);
+      turn_square(from + from_pitch * row + column, from_pitch, to + to_pitch * column + row,
+                  to_pitch);
+    }
+}
+
 /* Through rows[value of the kernel][lane]: the weights' lines may lie so far apart that they would
  * drive each other out of a cache, so that each is met but once. */
 void conv_pack_group(const struct conv_packing *packing, const float *w, int block, int group,
@@ -141,16 +181,20 @@ void conv_pack_group(const struct conv_packing *packing, const float *w, int blo
   for (int copy = 0; copy < conv_packing_phases(packing); copy++) {
     int phase[3];
     conv_packing_split_phase(packing, copy, phase);
-    memset(copies[copy], 0, sizeof(float) * conv_packing_group_size(packing, phase));
+    if (!places.once || channels < packing->group)
+      memset(copies[copy], 0, sizeof(float) * conv_packing_group_size(packing, phase));
   }
   memset(rows, 0, sizeof(float) * (size_t)(kernel * LANES));
   for (int c = 0; c < channels; c++) {
     const float *from = w + weights_at(packing, block, group * packing->group + c);
-    for (int lane = 0; lane < lanes; lane++, from += packing->lane_stride)
-      for (int k = 0; k < kernel; k++) rows[k * LANES + lane] = from[k];
+    turn(from, packing->lane_stride, lanes, rows, LANES, kernel);
     for (int i = 0; i < places.count; i++) {
       const struct place *place = &places.place[i];
-      add_row(copies[place->copy] + place->at + c * LANES, rows + place->index * LANES);
+      float *to = copies[place->copy] + place->at + c * LANES, *row = rows + place->index * LANES;
+      if (places.once)
+        memcpy(to, row, sizeof(float) * LANES);
+      else
+        add_row(to, row);
     }
   }
 }
@@ -189,8 +233,7 @@ static void unpack_group(const struct conv_packing *packing, const float *packed
       const struct place *place = &places.place[i];
       add_row(rows + place->index * LANES, copies[place->copy] + place->at + c * LANES);
     }
-    for (int lane = 0; lane < lanes; lane++, to += packing->lane_stride)
-      for (int k = 0; k < kernel; k++) to[k] = rows[k * LANES + lane];
+    turn(rows, LANES, kernel, to, packing->lane_stride, lanes);
   }
 }
 
