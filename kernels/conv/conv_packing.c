@@ -34,16 +34,6 @@ int conv_packing_groups(const struct conv_packing *packing) {
   return round_up(packing->channels, packing->group);
 }
 
-size_t conv_packing_phase_size(const struct conv_packing *packing) {
-  size_t size = (size_t)LANES * packing->group;
-  for (int i = 0; i < 3; i++) size *= (size_t)conv_axis_most_taps(&packing->axis[i]);
-  return size * conv_packing_lane_blocks(packing) * conv_packing_groups(packing);
-}
-
-size_t conv_packing_size(const struct conv_packing *packing) {
-  return conv_packing_phase_size(packing) * conv_packing_phases(packing);
-}
-
 size_t conv_packing_group_size(const struct conv_packing *packing, const int phase[3]) {
   size_t size = (size_t)LANES * packing->group;
   for (int i = 0; i < 3; i++) size *= (size_t)packing->axis[i].taps[phase[i]];
@@ -54,12 +44,26 @@ size_t conv_packing_block_stride(const struct conv_packing *packing, const int p
   return conv_packing_group_size(packing, phase) * conv_packing_groups(packing);
 }
 
+/* The floats of all copies before one. */
+static size_t copy_start(const struct conv_packing *packing, int copy) {
+  size_t start = 0;
+  for (int i = 0; i < copy; i++) {
+    int phase[3];
+    conv_packing_split_phase(packing, i, phase);
+    start += conv_packing_block_stride(packing, phase) * conv_packing_lane_blocks(packing);
+  }
+  return start;
+}
+
+size_t conv_packing_size(const struct conv_packing *packing) {
+  return copy_start(packing, conv_packing_phases(packing));
+}
+
 size_t conv_packing_at(const struct conv_packing *packing, const int phase[3], int lane_block,
                        int group) {
   int index = (phase[0] * packing->axis[1].phases + phase[1]) * packing->axis[2].phases + phase[2];
   if (conv_packing_shares_phases(packing)) index = 0;
-  return conv_packing_phase_size(packing) * index +
-         conv_packing_block_stride(packing, phase) * lane_block +
+  return copy_start(packing, index) + conv_packing_block_stride(packing, phase) * lane_block +
          conv_packing_group_size(packing, phase) * group;
 }
 
@@ -68,11 +72,16 @@ size_t conv_packing_at(const struct conv_packing *packing, const int phase[3], i
 enum { MOST_TAPS = CONV_MOST_KERNEL * CONV_MOST_KERNEL * CONV_MOST_KERNEL };
 struct places {
   int count;
-  bool once; /* each tap of each copy is one value's */
+  bool once;  /* each tap of each copy is one value's */
+  bool alone; /* each value is at one tap */
   struct place {
     int index, at, copy;
   } place[MOST_TAPS * 8];
 };
+
+static int kernel_size(const struct conv_packing *packing) {
+  return packing->kernel[0] * packing->kernel[1] * packing->kernel[2];
+}
 
 /* The kernel indices along an axis that count, and at which tap; returns how many. */
 static int find_taps(const struct conv_axis *axis, int kernel, int phase,
@@ -112,10 +121,7 @@ static void find_places(const struct conv_packing *packing, struct places *place
     add_places(packing, copy, places);
   }
   places->once = taps == (size_t)places->count;
-}
-
-static int kernel_size(const struct conv_packing *packing) {
-  return packing->kernel[0] * packing->kernel[1] * packing->kernel[2];
+  places->alone = kernel_size(packing) == places->count;
 }
 
 void conv_packing_split_phase(const struct conv_packing *packing, int index, int phase[3]) {
@@ -133,8 +139,12 @@ static int64_t weights_at(const struct conv_packing *packing, int block, int cha
   return packing->lane_stride * block * LANES + packing->channel_stride * channel;
 }
 
-static void add_row(float *to, const float *from) {
-  for (int i = 0; i < LANES; i++) to[i] += from[i];
+/* to := from where nothing else falls on it, else added. */
+static inline void put_row(float *to, const float *from, bool alone) {
+  if (alone)
+    memcpy(to, from, sizeof(float) * LANES);
+  else
+    for (int i = 0; i < LANES; i++) to[i] += from[i];
 }
 
 /* to[column][row] = from[row][column], 4 of each. */
@@ -190,11 +200,8 @@ void conv_pack_group(const struct conv_packing *packing, const float *w, int blo
     turn(from, packing->lane_stride, lanes, rows, LANES, kernel);
     for (int i = 0; i < places.count; i++) {
       const struct place *place = &places.place[i];
-      float *to = copies[place->copy] + place->at + c * LANES, *row = rows + place->index * LANES;
-      if (places.once)
-        memcpy(to, row, sizeof(float) * LANES);
-      else
-        add_row(to, row);
+      put_row(copies[place->copy] + place->at + c * LANES, rows + place->index * LANES,
+              places.once);
     }
   }
 }
@@ -228,10 +235,11 @@ static void unpack_group(const struct conv_packing *packing, const float *packed
   find_copies(packing, packed, block, group, copies);
   for (int c = 0; c < channels; c++) {
     float *to = dw + weights_at(packing, block, group * packing->group + c);
-    memset(rows, 0, sizeof(float) * (size_t)(kernel * LANES));
+    if (!places.alone) memset(rows, 0, sizeof(float) * (size_t)(kernel * LANES));
     for (int i = 0; i < places.count; i++) {
       const struct place *place = &places.place[i];
-      add_row(rows + place->index * LANES, copies[place->copy] + place->at + c * LANES);
+      put_row(rows + place->index * LANES, copies[place->copy] + place->at + c * LANES,
+              places.alone);
     }
     turn(rows, LANES, kernel, to, packing->lane_stride, lanes);
   }

@@ -23,7 +23,6 @@ bool conv_packing_shares_phases(const struct conv_packing *packing);
 int conv_packing_phases(const struct conv_packing *packing); /* copies */
 int conv_packing_lane_blocks(const struct conv_packing *packing);
 int conv_packing_groups(const struct conv_packing *packing);
-size_t conv_packing_phase_size(const struct conv_packing *packing);
 size_t conv_packing_size(const struct conv_packing *packing);
 
 /* Where the taps of one phase (d h w), lane block and group begin. */

@@ -18,20 +18,23 @@ enum { MOST_BLOCKS = 1, VALUES_OF_ONE = 2, VALUES_OF_TWO = 2 };
 enum {
   TASK_GROUPS = 2, /* of a source of one phase; 1 of one of 8 */
   TASK_BLOCKS = 2,
+  WIDE_BLOCKS = 4, /* where all phases together have few points */
+  WIDE_POINTS = 125,
   WANTED_TASKS = 64,
   MOST_CHUNKS = 16,
   /* After so many tiles the sums of points are added to those of taps, lest small products get
    * lost in large sums. */
   TILES_TOGETHER = 48 * 24,
-  MOST_POINTS = 8 * 27, /* of all phases of a group; of two groups of one phase they are fewer */
+  /* Of all there is in a thread's memory: WIDE_BLOCKS + 1 blocks of 27 points of 48 tiles, and the
+   * sums of WIDE_POINTS. */
+  MOST_FLOATS = 5 * 27 * 49 * CHANNEL_BLOCK + WIDE_BLOCKS * WIDE_POINTS * WINOGRAD_SQUARE,
 };
 
-/* A thread's own memory: windows, twice as many as usual where there is but one block, gradients,
- * and sums [phase][group][block][point][16][16]. */
+/* A thread's own memory: windows of one block of channels, behind them the gradients of a task's
+ * blocks, and sums [phase][group][block][point][16][16]. */
 struct scratch {
-  _Alignas(64) float v[2 * WINOGRAD_BATCH_FLOATS];
-  float m[TASK_BLOCKS * WINOGRAD_BATCH_FLOATS];
-  float sums[TASK_BLOCKS * MOST_POINTS * WINOGRAD_SQUARE];
+  _Alignas(64) float v[MOST_FLOATS];
+  float *m, *sums;
 };
 
 struct pass {
@@ -45,12 +48,14 @@ struct pass {
   size_t pitch;
   int64_t tiles, batches;                    /* of all samples */
   struct winograd_own own[CONV_MOST_COPIES]; /* of the phases */
+  int before[CONV_MOST_COPIES + 1];          /* points of all phases before one */
 };
 
 /* How the work is cut: depends on shapes alone. */
 struct cut {
   int together;               /* groups of a task */
-  int chunks, groups, blocks; /* groups and blocks: of so many, of TASK_BLOCKS */
+  int wide;                   /* blocks */
+  int chunks, groups, blocks; /* groups and blocks: of so many */
 };
 
 /* Some channels of the source and of the target. */
@@ -112,14 +117,16 @@ static void outer_two(float *sums, size_t sums_pitch, const float *x, const floa
 /* The sums of a phase, of a group and block of the task. */
 static float *sums_at(const struct pass *pass, const struct task *task, struct scratch *scratch,
                       int phase, int group, int block) {
-  int pair = (phase * task->groups + group) * TASK_BLOCKS + block;
-  return scratch->sums + (size_t)pair * (size_t)pass->points * WINOGRAD_SQUARE;
+  int before = pass->before[phase], points = pass->before[phase + 1] - before;
+  int squares = before * task->groups * task->blocks + (group * task->blocks + block) * points;
+  return scratch->sums + (size_t)squares * WINOGRAD_SQUARE;
 }
 
 /* All products of a batch with one block of channels of a source. */
 static void add_products(const struct pass *pass, const struct task *task, struct scratch *scratch,
                          int phase, int group, int tiles, bool add) {
-  const size_t pair_pitch = (size_t)pass->points * WINOGRAD_SQUARE;
+  const size_t pair_pitch =
+      (size_t)(pass->before[phase + 1] - pass->before[phase]) * WINOGRAD_SQUARE;
   const size_t block_pitch = pass->pitch * (size_t)pass->points;
   for (int point = 0; point < pass->points; point++) {
     int own = pass->own[phase].point[point];
@@ -198,13 +205,20 @@ static struct pass make_pass(const struct tensor *target, const struct winograd_
   pass.points = winograd_family_points(family);
   pass.tiles = target->shape.n * winograd_grid_tiles(grid);
   pass.batches = (pass.tiles + pass.batch - 1) / pass.batch;
+  for (int i = 0; i < pass.phases; i++)
+    pass.before[i + 1] =
+        pass.before[i] + winograd_family_points(winograd_phase_family(packing, i, family));
   return pass;
 }
 
 static struct cut cut_work(const struct pass *pass) {
-  struct cut cut = {.together = pass->phases == 1 ? TASK_GROUPS : 1};
+  struct cut cut = {.together = TASK_GROUPS, .wide = TASK_BLOCKS};
+  if (pass->phases > 1) {
+    cut.together = 1;
+    if (pass->before[pass->phases] <= WIDE_POINTS) cut.wide = WIDE_BLOCKS;
+  }
   cut.groups = (conv_packing_groups(pass->packing) + cut.together - 1) / cut.together;
-  cut.blocks = (conv_packing_lane_blocks(pass->packing) + TASK_BLOCKS - 1) / TASK_BLOCKS;
+  cut.blocks = (conv_packing_lane_blocks(pass->packing) + cut.wide - 1) / cut.wide;
   cut.chunks = WANTED_TASKS / (cut.blocks * cut.groups);
   if (cut.chunks > MOST_CHUNKS) cut.chunks = MOST_CHUNKS;
   if (cut.chunks > pass->batches) cut.chunks = (int)pass->batches;
@@ -237,14 +251,16 @@ void SIMD_NAME(winograd_outer)(const struct tensor *target, const float *dy,
 #pragma omp parallel
   {
     struct scratch scratch;
+    scratch.m = scratch.v + pass.pitch * (size_t)pass.points;
+    scratch.sums = scratch.m + pass.pitch * (size_t)(pass.points * cut.wide);
 #pragma omp for schedule(static)
     for (int index = 0; index < cut.chunks * cut.groups * cut.blocks; index++) {
       int chunk = index / cut.groups / cut.blocks;
       struct task task = {.group = index % cut.groups * cut.together,
-                          .block = index / cut.groups % cut.blocks * TASK_BLOCKS,
+                          .block = index / cut.groups % cut.blocks * cut.wide,
                           .partial = partial + size * (size_t)chunk};
       task.groups = conv_at_most(conv_packing_groups(packing) - task.group, cut.together);
-      task.blocks = conv_at_most(conv_packing_lane_blocks(packing) - task.block, TASK_BLOCKS);
+      task.blocks = conv_at_most(conv_packing_lane_blocks(packing) - task.block, cut.wide);
       run_task(&pass, &task, &scratch, pass.batches * chunk / cut.chunks,
                pass.batches * (chunk + 1) / cut.chunks);
     }
