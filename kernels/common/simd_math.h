@@ -86,7 +86,8 @@ static inline __attribute__((always_inline)) void simd_exps(simd *x, int count) 
   SIMD_EACH(k, count) p[k] = p[k] * x[k] + 9.99999702e-1F;
   SIMD_EACH(k, count) p[k] = p[k] * x[k] + 1;
   SIMD_EACH(k, count) rounded[k] = (simd)((simd_bits)rounded[k] << 23);
-  SIMD_EACH(k, count) x[k] = (simd)(~(simd_bits)low[k] & ((simd_bits)p[k] + (simd_bits)rounded[k]));
+  SIMD_EACH(k, count) p[k] = (simd)((simd_bits)p[k] + (simd_bits)rounded[k]);
+  SIMD_EACH(k, count) x[k] = (simd)(~low[k] & (simd_int)p[k]);
 }
 /* As e^88 above 88. */
 static inline simd simd_exp(simd x) {
