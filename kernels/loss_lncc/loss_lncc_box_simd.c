@@ -5,12 +5,10 @@
  * of every window, the second adds them over all windows that hold a voxel. */
 #include <string.h>
 #include "kernels/common/fold.h"
-#include "kernels/common/simd.h"
+#include "kernels/common/simd_cells.h"
 #include "kernels/loss_lncc/loss_lncc.h"
 
 enum { MOST_SLOTS = 64, MOMENTS = 5, SLOPES = 3, DOUBLES = SIMD_WIDTH / 2 };
-
-typedef double simd_double __attribute__((vector_size(8 * DOUBLES), aligned(8), may_alias));
 
 /* One channel of one sample. */
 struct sweep {
@@ -23,8 +21,8 @@ struct sweep {
   float *dx;
   bool add;
   double scale;
-  /* Adds row (d, h) of every field to `rows`, one every `pitch`. */
-  void (*gather)(const struct sweep *sweep, int d, int h, double *rows);
+  /* Adds up the rows (first, h) to (last, h) of every field: to `rows`, one every `pitch`. */
+  void (*gather)(const struct sweep *sweep, int first, int last, int h, double *rows);
   /* Takes the window sums of row (d, h), one field every `padded`. */
   void (*finish)(const struct sweep *sweep, int d, int h, const double *sums, double *energy);
 };
@@ -86,28 +84,46 @@ static void load_row(const struct sweep *sweep, const struct slot *slot, int d, 
   double *rows = slot->ring + (size_t)(h % sweep->window) * doubles;
   int r = sweep->window / 2;
   memset(rows, 0, doubles * sizeof *rows);
-  for (int i = larger(d - r, 0); i <= smaller(d + r, sweep->shape.d - 1); i++)
-    sweep->gather(sweep, i, h, rows + r);
+  sweep->gather(sweep, larger(d - r, 0), smaller(d + r, sweep->shape.d - 1), h, rows + r);
+}
+
+enum { ABREAST = 4 };
+
+/* to[i] = the sum of `count` rows from `from` on, one every `stride`, of `vectors` vectors. */
+static inline __attribute__((always_inline)) void add_vectors(const double *from, size_t stride,
+                                                              int count, int vectors, bool add,
+                                                              double *to) {
+  simd_half sum[ABREAST];
+  SIMD_UNROLL
+  for (int v = 0; v < vectors; v++)
+    sum[v] = add ? *(const simd_half *)(to + v * DOUBLES) : (simd_half){0};
+  for (int k = 0; k < count; k++, from += stride) SIMD_UNROLL
+  for (int v = 0; v < vectors; v++) sum[v] += *(const simd_half *)(from + v * DOUBLES);
+  SIMD_UNROLL
+  for (int v = 0; v < vectors; v++) *(simd_half *)(to + v * DOUBLES) = sum[v];
+}
+
+/* doubles: of whole vectors. */
+static void add_up(const double *from, size_t stride, int count, size_t doubles, bool add,
+                   double *to) {
+  size_t i = 0;
+  for (; i + ABREAST * DOUBLES <= doubles; i += ABREAST * DOUBLES)
+    add_vectors(from + i, stride, count, ABREAST, add, to + i);
+  for (; i < doubles; i += DOUBLES) add_vectors(from + i, stride, count, 1, add, to + i);
 }
 
 static void add_rows(const struct sweep *sweep, const struct slot *slot, int h) {
-  size_t doubles = (size_t)sweep->fields * (size_t)sweep->pitch;
-  int r = sweep->window / 2;
-  int first = larger(h - r, 0), last = smaller(h + r, sweep->shape.h - 1);
-  for (size_t i = 0; i < doubles; i += DOUBLES) {
-    simd_double sum = {0};
-    for (int k = first; k <= last; k++)
-      sum += *(const simd_double *)(slot->ring + (size_t)(k % sweep->window) * doubles + i);
-    *(simd_double *)(slot->column + i) = sum;
-  }
+  const size_t doubles = (size_t)sweep->fields * (size_t)sweep->pitch;
+  const int r = sweep->window / 2, first = larger(h - r, 0);
+  const int count = smaller(h + r, sweep->shape.h - 1) - first + 1;
+  /* the ring's rows to its end, then those from its beginning */
+  const int place = first % sweep->window, whole = smaller(count, sweep->window - place);
+  add_up(slot->ring + (size_t)place * doubles, doubles, whole, doubles, false, slot->column);
+  if (count > whole) add_up(slot->ring, doubles, count - whole, doubles, true, slot->column);
 }
 
 static void add_along_row(const struct sweep *sweep, const double *column, double *sums) {
-  for (int i = 0; i < sweep->padded; i += DOUBLES) {
-    simd_double sum = {0};
-    for (int k = 0; k < sweep->window; k++) sum += *(const simd_double *)(column + i + k);
-    *(simd_double *)(sums + i) = sum;
-  }
+  add_up(column, 1, sweep->window, (size_t)sweep->padded, false, sums);
 }
 
 static void finish_row(const struct sweep *sweep, const struct slot *slot, int d, int h) {
@@ -147,24 +163,32 @@ static void sweep_run(const struct sweep *sweep, double *memory, double *energy)
 
 /* --- what is summed, and what becomes of the sums --- */
 
-static void add_products(const float *own, const float *other, int count, double *restrict a,
-                         double *restrict b, double *restrict aa, double *restrict bb,
-                         double *restrict ab) {
-  for (int w = 0; w < count; w++) {
-    double x = own[w], y = other[w];
-    a[w] += x;
-    b[w] += y;
-    aa[w] += x * x;
-    bb[w] += y * y;
-    ab[w] += x * y;
+/* Of the `count` first columns, the others are 0. */
+static inline simd_half widen(const float *from, int count) {
+  float some[DOUBLES] = {0};
+  if (count < DOUBLES) {
+    memcpy(some, from, sizeof *from * (size_t)count);
+    from = some;
   }
+  return __builtin_convertvector(*(const simd_half_float *)from, simd_half);
 }
 
-static void gather_products(const struct sweep *sweep, int d, int h, double *rows) {
-  int64_t row = row_at(&sweep->shape, d, h);
-  int p = sweep->pitch;
-  add_products(sweep->own + row, sweep->other + row, sweep->shape.w, rows, rows + p, rows + 2 * p,
-               rows + 3 * p, rows + 4 * p);
+static void gather_products(const struct sweep *sweep, int first, int last, int h, double *rows) {
+  const int64_t slice = (int64_t)sweep->shape.h * sweep->shape.w;
+  for (int w = 0; w < sweep->shape.w; w += DOUBLES) {
+    simd_half sum[MOMENTS] = {{0}};
+    for (int d = first; d <= last; d++) {
+      const int64_t at = d * slice + (int64_t)h * sweep->shape.w + w;
+      simd_half x = widen(sweep->own + at, sweep->shape.w - w);
+      simd_half y = widen(sweep->other + at, sweep->shape.w - w);
+      sum[0] += x;
+      sum[1] += y;
+      sum[2] += x * x;
+      sum[3] += y * y;
+      sum[4] += x * y;
+    }
+    for (int f = 0; f < MOMENTS; f++) *(simd_half *)(rows + f * sweep->pitch + w) = sum[f];
+  }
 }
 
 static inline struct loss_lncc_moments moments_at(const struct sweep *sweep, const double *sums,
@@ -198,14 +222,16 @@ static void finish_slopes(const struct sweep *sweep, int d, int h, const double 
   }
 }
 
-static void add_row(const float *from, int count, double *restrict sum) {
-  for (int w = 0; w < count; w++) sum[w] += from[w];
-}
-
-static void gather_slopes(const struct sweep *sweep, int d, int h, double *rows) {
-  const float *row = sweep->slopes + row_at(&sweep->shape, d, h);
-  for (int f = 0; f < SLOPES; f++)
-    add_row(row + f * shape_voxels(sweep->shape), sweep->shape.w, rows + f * sweep->pitch);
+static void gather_slopes(const struct sweep *sweep, int first, int last, int h, double *rows) {
+  const int64_t slice = (int64_t)sweep->shape.h * sweep->shape.w;
+  for (int f = 0; f < SLOPES; f++) {
+    const float *from = sweep->slopes + f * shape_voxels(sweep->shape) + h * sweep->shape.w;
+    for (int w = 0; w < sweep->shape.w; w += DOUBLES) {
+      simd_half sum = {0};
+      for (int d = first; d <= last; d++) sum += widen(from + d * slice + w, sweep->shape.w - w);
+      *(simd_half *)(rows + f * sweep->pitch + w) = sum;
+    }
+  }
 }
 
 static void finish_gradient(const struct sweep *sweep, int d, int h, const double *sums,
