@@ -188,9 +188,12 @@ static inline void simd_corners_outside(const struct simd_cells *cells, simd val
 
 #if defined SIMD_ISA_AVX512
 
+/* Not inlined, lest parts of it be computed in front of a loop that seldom needs them. */
+#define SIMD_APART __attribute__((noinline, unused))
+
 /* Lane by lane; corners outside the box are 0. */
-static inline void simd_corners_far(const struct simd_box *box, const struct simd_cells *cells,
-                                    const float *volume, simd corner[SIMD_CORNERS]) {
+static SIMD_APART void simd_corners_far(const struct simd_box *box, const struct simd_cells *cells,
+                                        const float *volume, simd corner[SIMD_CORNERS]) {
   for (int k = 0; k < SIMD_CORNERS; k++)
     corner[k] = (simd)_mm512_mask_i32gather_ps(
         _mm512_setzero_ps(), (__mmask16)simd_cells_inside(cells, k),
@@ -216,6 +219,7 @@ static inline void simd_corners_pairs(const struct simd_box *box, simd_int voxel
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   const __m512i odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
   int voxel[SIMD_WIDTH];
+  __asm__ volatile("" : "+v"(voxels)); /* not taken apart in front of a loop that may not need it */
   memcpy(voxel, &voxels, sizeof voxel);
   SIMD_UNROLL
   for (int k = 0; k < SIMD_ROWS; k++) {

@@ -105,34 +105,47 @@ static struct weave weave_backward(void *memory, const struct axis *w, int input
   return weave;
 }
 
-/* Reads up to a window and the taps behind the last element of `from`. */
-static inline __attribute__((always_inline)) void weave_some(const struct weave *weave, int taps,
-                                                             const float *from, int count, bool add,
-                                                             float *to) {
+/* Rows that are made of others, one after another in memory at these distances. */
+struct rows {
+  int count;
+  const float *from;
+  int64_t from_pitch, to_pitch;
+  float *to;
+};
+
+/* Makes one vector of all rows. Reads up to a window and the taps behind the last element of a row.
+ */
+static inline __attribute__((always_inline)) void weave_vector(const struct weave *weave, int taps,
+                                                               const struct rows *rows, int i,
+                                                               unsigned lanes, bool add) {
 #if defined SIMD_ISA_AVX512
-  for (int i = 0; i < count; i += SIMD_WIDTH) {
-    const unsigned lanes = simd_lanes_until(count - i);
-    const __m512i place = _mm512_loadu_si512(weave->place + i);
-    const float *start = from + weave->start[i / SIMD_WIDTH];
-    simd sum = {0};
-    for (int k = 0; k < taps; k++) {
-      __m512 low = _mm512_loadu_ps(start + k), high = _mm512_loadu_ps(start + k + SIMD_WIDTH);
-      sum += simd_load(weave->weight[k] + i) * (simd)_mm512_permutex2var_ps(low, place, high);
-    }
-    if (add) sum += simd_load_lanes(to + i, lanes);
-    simd_store_lanes(to + i, sum, lanes);
+  const __m512i place = _mm512_loadu_si512(weave->place + i);
+  const float *from = rows->from + weave->start[i / SIMD_WIDTH];
+  simd weight[MOST_TAPS];
+  for (int k = 0; k < taps; k++) weight[k] = simd_load(weave->weight[k] + i);
+  for (int row = 0; row < rows->count; row++, from += rows->from_pitch) {
+    float *to = rows->to + row * rows->to_pitch + i;
+    simd sum = add ? simd_load_lanes(to, lanes) : (simd){0};
+    for (int k = 0; k < taps; k++)
+      sum += weight[k] * (simd)_mm512_permutex2var_ps(_mm512_loadu_ps(from + k), place,
+                                                      _mm512_loadu_ps(from + k + SIMD_WIDTH));
+    simd_store_lanes(to, sum, lanes);
   }
 #else
-  (void)weave, (void)taps, (void)from, (void)count, (void)add, (void)to;
+  (void)weave, (void)taps, (void)rows, (void)i, (void)lanes, (void)add;
 #endif
 }
 
-static void weave_row(const struct weave *weave, const float *from, int count, bool add,
-                      float *to) {
-  if (weave->taps == 2)
-    weave_some(weave, 2, from, count, add, to);
-  else
-    weave_some(weave, weave->taps, from, count, add, to);
+static void weave_rows(const struct weave *weave, const struct rows *rows, int count, bool add) {
+  for (int i = 0; i < count; i += SIMD_WIDTH) {
+    const unsigned lanes = simd_lanes_until(count - i);
+    if (weave->taps == 1)
+      weave_vector(weave, 1, rows, i, lanes, add);
+    else if (weave->taps == 2)
+      weave_vector(weave, 2, rows, i, lanes, add);
+    else
+      weave_vector(weave, weave->taps, rows, i, lanes, add);
+  }
 }
 
 struct grid {
@@ -265,25 +278,34 @@ static inline void collect_row(const struct axis *w, const float *sums, float *d
   }
 }
 
-static void forward_row(const struct grid *g, const float *sums, float *y) {
-  if (g->lanes != 1)
-    spread_row(&g->w, sums, y, g->out.w, CHANNEL_BLOCK);
-  else if (g->weave.taps)
-    weave_row(&g->weave, sums, g->out.w, false, y);
-  else
-    spread_row(&g->w, sums, y, g->out.w, 1);
-}
-
-static void backward_row(const struct grid *g, const float *sums, float *dx, bool add) {
+static void forward_rows(const struct grid *g, const struct rows *rows) {
   if (g->lanes == 1 && g->weave.taps) {
-    weave_row(&g->weave, sums, g->in.w, add, dx);
+    weave_rows(&g->weave, rows, g->out.w, false);
     return;
   }
-  if (!add) memset(dx, 0, (size_t)(g->in.w * g->lanes) * sizeof *dx);
-  if (g->lanes == 1)
-    collect_row(&g->w, sums, dx, g->out.w, 1);
-  else
-    collect_row(&g->w, sums, dx, g->out.w, CHANNEL_BLOCK);
+  for (int row = 0; row < rows->count; row++) {
+    const float *sums = rows->from + row * rows->from_pitch;
+    if (g->lanes == 1)
+      spread_row(&g->w, sums, rows->to + row * rows->to_pitch, g->out.w, 1);
+    else
+      spread_row(&g->w, sums, rows->to + row * rows->to_pitch, g->out.w, CHANNEL_BLOCK);
+  }
+}
+
+static void backward_rows(const struct grid *g, const struct rows *rows, bool add) {
+  if (g->lanes == 1 && g->weave.taps) {
+    weave_rows(&g->weave, rows, g->in.w, add);
+    return;
+  }
+  for (int row = 0; row < rows->count; row++) {
+    const float *sums = rows->from + row * rows->from_pitch;
+    float *dx = rows->to + row * rows->to_pitch;
+    if (!add) memset(dx, 0, (size_t)rows->to_pitch * sizeof *dx);
+    if (g->lanes == 1)
+      collect_row(&g->w, sums, dx, g->out.w, 1);
+    else
+      collect_row(&g->w, sums, dx, g->out.w, CHANNEL_BLOCK);
+  }
 }
 
 static void forward_sums(const struct grid *g, const float *x, int d, int h, float *sums) {
@@ -316,23 +338,23 @@ static void backward_sums(const struct grid *g, const float *dy, int d, int h, f
 /* Some rows are summed up before the first is interpolated: what was just written is not read at
  * other borders of vectors, for which a processor would wait. */
 static void forward_slice(const struct grid *g, const float *x, float *y, float *sums, int d) {
+  struct rows rows = {.from = sums, .from_pitch = g->padded, .to_pitch = g->out.w * g->lanes};
   for (int h = 0; h < g->out.h; h += g->batch) {
-    const int end = h + g->batch < g->out.h ? h + g->batch : g->out.h;
-    for (int i = h; i < end; i++) forward_sums(g, x, d, i, sums + (i - h) * g->padded);
-    for (int i = h; i < end; i++)
-      forward_row(g, sums + (i - h) * g->padded,
-                  y + ((int64_t)d * g->out.h + i) * g->out.w * g->lanes);
+    rows.count = g->out.h - h < g->batch ? g->out.h - h : g->batch;
+    rows.to = y + ((int64_t)d * g->out.h + h) * rows.to_pitch;
+    for (int i = 0; i < rows.count; i++) forward_sums(g, x, d, h + i, sums + i * g->padded);
+    forward_rows(g, &rows);
   }
 }
 
 static void backward_slice(const struct grid *g, const float *dy, float *dx, float *sums, int d,
                            bool add) {
+  struct rows rows = {.from = sums, .from_pitch = g->padded, .to_pitch = g->in.w * g->lanes};
   for (int h = 0; h < g->in.h; h += g->batch) {
-    const int end = h + g->batch < g->in.h ? h + g->batch : g->in.h;
-    for (int i = h; i < end; i++) backward_sums(g, dy, d, i, sums + (i - h) * g->padded);
-    for (int i = h; i < end; i++)
-      backward_row(g, sums + (i - h) * g->padded,
-                   dx + ((int64_t)d * g->in.h + i) * g->in.w * g->lanes, add);
+    rows.count = g->in.h - h < g->batch ? g->in.h - h : g->batch;
+    rows.to = dx + ((int64_t)d * g->in.h + h) * rows.to_pitch;
+    for (int i = 0; i < rows.count; i++) backward_sums(g, dy, d, h + i, sums + i * g->padded);
+    backward_rows(g, &rows, add);
   }
 }
 
