@@ -247,7 +247,8 @@ static inline int simd_window_start(const struct simd_box *box, const struct sim
 static inline void simd_corners(const struct simd_box *box, const struct simd_cells *cells,
                                 const float *volume, simd corner[SIMD_CORNERS]) {
   if (__builtin_expect(!cells->near, 0)) {
-    simd_corners_far(box, cells, volume, corner);
+    const struct simd_cells own = *cells; /* the caller's stay in registers */
+    simd_corners_far(box, &own, volume, corner);
     return;
   }
   const int at = simd_window_start(box, cells);
