@@ -9,7 +9,7 @@ enum {
   MOST_PLACES = 192,  /* voxels that share weights */
   MOST_BLOCKS = 8,    /* blocks of target channels of a task */
   BLOCKS_AT_ONCE = 2, /* for which weights are read together */
-  LEAST_WIDTH = 8,
+  LEAST_WIDTH = 4,
   MOST_PRODUCTS = 8 * OP_MAX_INPUTS,
 };
 
