@@ -1,64 +1,24 @@
-/* Convolution of blocked sources to a planar target of up to 4 channels: the lanes of a vector are
- * 16 source channels, summed across at the end, because 16 target lanes would be mostly empty. */
-#include "kernels/conv/conv_direct.h"
+/* Convolution of blocked sources to a planar target of up to 4 channels, whose 16 lanes would be
+ * mostly empty: rows of the source are taken apart into rows of single channels, so that lanes are
+ * voxels along w and a weight is one value for all of them. Where there are 3 taps along h, two
+ * target rows are made of 4 products instead of 6: F(2, 3) of Lavin and Gray, "Fast Algorithms for
+ * Convolutional Neural Networks", CVPR 2016. */
+#include "kernels/conv/conv_planar.h"
 
 enum {
-  TILE = SIMD_WIDTH == 16 ? 8 : 4, /* voxels; a power of two, at most SIMD_WIDTH */
-  MOST_TILES = 6,                  /* side by side along w, in a strip */
   MOST_CHANNELS = 4,
-  MOST_ROWS = 9,
-  CACHE_BYTES = 1 << 19,
-  LEAST_BAND = 4,
-  EDGE_VOXELS = TILE + CONV_MOST_TAPS,
-};
-
-/* The taps along w of one row of one block: for each tile of the strip where its first voxel's
- * tap 0 is. */
-struct taps {
-  const float *x[MOST_TILES], *w;
-};
-
-/* A strip of target voxels and their sums so far. */
-struct strip {
-  int n, d, h, w, tiles;
-  float sums[MOST_TILES][MOST_CHANNELS][TILE];
-};
-
-/* Taps on their way to the sums. */
-struct gathered {
-  int rows;
-  struct taps taps[MOST_ROWS];
-  float edges[MOST_ROWS][MOST_TILES][EDGE_VOXELS * CHANNEL_BLOCK];
-};
-
-/* The voxels of a tile. */
-typedef float lanes __attribute__((vector_size(4 * TILE), aligned(4), may_alias));
-typedef int lane_masks __attribute__((vector_size(4 * TILE), aligned(4), may_alias));
-
-/* [a0 + a1, a2 + a3, ..., b0 + b1, ...] */
-static inline simd add_neighbours(simd a, simd b) {
+  PRODUCTS = 4,
+  MOST_ROWS = 128, /* whose sums fill a part of a core's second-level cache */
+  PLANES_TOGETHER = 24,
+  VOXELS_ASKED = 16, /* per multiplication */
 #if defined SIMD_ISA_AVX512
-  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
-         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-#elif defined SIMD_ISA_AVX2
-  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
-         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+  MOST_VECTORS = 8,
+  MOST_SUMS = 24,
 #else
-  return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
+  MOST_VECTORS = 4,
+  MOST_SUMS = 9,
 #endif
-}
-
-/* sums[t] += the sum of the lanes of sum[t]. */
-static inline __attribute__((always_inline)) void add_across(float *sums, simd sum[TILE]) {
-  SIMD_UNROLL
-  for (int left = TILE / 2; left >= 1; left /= 2) SIMD_UNROLL
-  for (int t = 0; t < left; t++) sum[t] = add_neighbours(sum[2 * t], sum[2 * t + 1]);
-  SIMD_UNROLL
-  for (int width = TILE; width < SIMD_WIDTH; width *= 2) sum[0] = add_neighbours(sum[0], sum[0]);
-  float across[SIMD_WIDTH];
-  simd_store(across, sum[0]);
-  *(lanes *)sums += *(const lanes *)across;
-}
+};
 
 /* In a register: gcc would rather load it for each multiplication. */
 static inline __attribute__((always_inline)) simd keep(simd value) {
@@ -68,180 +28,358 @@ static inline __attribute__((always_inline)) simd keep(simd value) {
   return value;
 }
 
-typedef void accumulate_function(struct strip *strip, const struct gathered *gathered, int count);
+/* The sums of a target row, or of a product that target rows are made of. */
+typedef float row_sums[MOST_CHANNELS][CONV_PLANAR_WIDTH];
 
-/* sums[c][t] += x[t + tap] . w[tap][c] over the lanes from `part` on of all taps; `channels` is a
- * constant to the compiler. */
-static inline __attribute__((always_inline)) void accumulate(float sums[][TILE],
-                                                             const struct gathered *gathered,
-                                                             int tile, int count,
-                                                             const int channels, const int part) {
-  simd sum[MOST_CHANNELS][TILE];
+/* sums[c][at + t] += x[at + t + tap] * w[tap][c] over all taps along w and 16 channels of a row;
+ * channels and vectors are constants to the compiler. */
+static inline __attribute__((always_inline)) void accumulate(row_sums sums, const float *x,
+                                                             const float *w, int taps, int at,
+                                                             const int channels,
+                                                             const int vectors) {
+  simd sum[MOST_CHANNELS][MOST_VECTORS];
   SIMD_UNROLL
   for (int c = 0; c < channels; c++) SIMD_UNROLL
-  for (int t = 0; t < TILE; t++) sum[c][t] = (simd){0};
-  for (int row = 0; row < gathered->rows; row++) {
-    const float *x = gathered->taps[row].x[tile] + part, *w = gathered->taps[row].w + part;
-    for (int i = 0; i < count; i++, x += CHANNEL_BLOCK, w += channels * CHANNEL_BLOCK) {
+  for (int t = 0; t < vectors; t++) sum[c][t] = simd_load(&sums[c][at + t * SIMD_WIDTH]);
+  x += at;
+  for (int lane = 0; lane < CHANNEL_BLOCK; lane++, x += CONV_PLANAR_PITCH, w++)
+    for (int tap = 0; tap < taps; tap++) {
+      simd weight[MOST_CHANNELS];
       SIMD_UNROLL
-      for (int t = 0; t < TILE; t++) {
-        simd value = keep(simd_load(x + t * CHANNEL_BLOCK));
+      for (int c = 0; c < channels; c++)
+        weight[c] = simd_all(w[(tap * channels + c) * CHANNEL_BLOCK]);
+      SIMD_UNROLL
+      for (int t = 0; t < vectors; t++) {
+        simd value = keep(simd_load(x + tap + t * SIMD_WIDTH));
         SIMD_UNROLL
-        for (int c = 0; c < channels; c++) sum[c][t] += value * simd_load(w + c * CHANNEL_BLOCK);
+        for (int c = 0; c < channels; c++) sum[c][t] += value * weight[c];
       }
     }
-  }
   SIMD_UNROLL
-  for (int c = 0; c < channels; c++) add_across(sums[c], sum[c]);
+  for (int c = 0; c < channels; c++) SIMD_UNROLL
+  for (int t = 0; t < vectors; t++) simd_store(&sums[c][at + t * SIMD_WIDTH], sum[c][t]);
 }
 
-#define DEFINE(channels)                                                                  \
-  static void accumulate_##channels(struct strip *strip, const struct gathered *gathered, \
-                                    int count) {                                          \
-    for (int tile = 0; tile < strip->tiles; tile++)                                       \
-      for (int part = 0; part < CHANNEL_BLOCK; part += SIMD_WIDTH)                        \
-        accumulate(strip->sums[tile], gathered, tile, count, channels, part);             \
+// clang-format off
+typedef void accumulate_function(row_sums sums, const float *x, const float *w, int taps, int at);
+#define DEFINE(c, v)                                                                              \
+  static void accumulate_##c##_##v(row_sums sums, const float *x, const float *w, int taps,       \
+                                   int at) {                                                      \
+    accumulate(sums, x, w, taps, at, c, v);                                                       \
   }
-DEFINE(1)
-DEFINE(2)
-DEFINE(3)
-DEFINE(4)
-static accumulate_function *const accumulators[] = {accumulate_1, accumulate_2, accumulate_3,
-                                                    accumulate_4};
+#define NAME(c, v) [c - 1][v - 1] = accumulate_##c##_##v,
+#define CHANNELS(DO, v) DO(1, v) DO(2, v) DO(3, v) DO(4, v)
+#if defined SIMD_ISA_AVX512
+#define ALL(DO)                                                                                   \
+  CHANNELS(DO, 1) CHANNELS(DO, 2) CHANNELS(DO, 3) CHANNELS(DO, 4) CHANNELS(DO, 5) CHANNELS(DO, 6) \
+  DO(1, 7) DO(2, 7) DO(3, 7) DO(1, 8) DO(2, 8) DO(3, 8)
+#else
+#define ALL(DO) CHANNELS(DO, 1) CHANNELS(DO, 2) DO(1, 3) DO(2, 3) DO(3, 3) DO(1, 4) DO(2, 4)
+#endif
+ALL(DEFINE)
+static accumulate_function *const accumulators[MOST_CHANNELS][MOST_VECTORS] = {ALL(NAME)};
+// clang-format on
 
-static void flush(struct strip *strip, struct gathered *gathered,
-                  const struct conv_packing *packing) {
-  accumulators[packing->group - 1](strip, gathered, packing->axis[2].taps[0]);
-  gathered->rows = 0;
+/* All voxels of a strip, as many at once as have sums in registers. */
+static void multiply(row_sums sums, const float *x, const float *w, int taps, int channels,
+                     int width) {
+  int vectors = width / SIMD_WIDTH, most = MOST_SUMS / channels;
+  if (most > MOST_VECTORS) most = MOST_VECTORS;
+  int tiles = (vectors + most - 1) / most, wide = (vectors + tiles - 1) / tiles;
+  for (int first = 0; first < vectors; first += wide) {
+    int now = vectors - first < wide ? vectors - first : wide;
+    accumulators[channels - 1][now - 1](sums, x, w, taps, first * SIMD_WIDTH);
+  }
 }
 
-/* Tile `tile` of the taps of a row, copied with zeros around; returns whether it reaches outside.
- */
-static bool gather_edge(const struct strip *strip, struct gathered *gathered, const float *row,
-                        int extent, int first, int length, int tile) {
-  int index = gathered->rows, from = strip->w + tile * TILE + first;
-  if (from >= 0 && from + length <= extent) return false;
-  gathered->taps[index].x[tile] =
-      conv_window(row, extent, CHANNEL_BLOCK, from, length, gathered->edges[index][tile]);
-  return true;
+/* One block of 16 source channels; several are added up in the target. Target rows are computed in
+ * groups of `lines` rows, which are made of `products` sums: 2 and 4 with the transform along h,
+ * else 1 and 1. */
+struct pass {
+  const struct conv_target *target;
+  const struct conv_source *source;
+  int block, lines, products;
+  int width, strips;     /* voxels of a strip, a multiple of 16 */
+  int band, bands;       /* groups of a band */
+  const float *w, *bias; /* w: [product][tap d][tap h, if 1 product][tap w][channel][16] */
+  float slope;
+  bool add;
+};
+
+/* Source rows that are still to be asked for, side by side with multiplications. */
+struct ahead {
+  const float *x;
+  int voxels;
+};
+
+/* A band of a strip, of planes from `first` to before `last`: the sums of as many target planes as
+ * a source plane counts in lie in a ring. */
+struct work {
+  const struct pass *pass;
+  int n, first, last, h, w;
+  row_sums *sums;         /* [plane][group][product] */
+  conv_planar_rows *rows; /* what is multiplied now */
+  struct ahead near, far; /* of this plane into the first cache, of the next into the second */
+};
+
+static row_sums *sums_of(const struct work *work, int d, int group) {
+  const struct pass *pass = work->pass;
+  int slot = d % pass->source->packing.axis[0].taps[0];
+  return work->sums + ((size_t)slot * pass->band + group) * pass->products;
 }
 
-static void gather(const struct strip *strip, struct gathered *gathered,
-                   const struct conv_source *source, const float *row, const float *w) {
-  const struct conv_axis *axis = &source->packing.axis[2];
-  int extent = source->tensor->shape.w, first = axis->first[0], length = TILE - 1 + axis->taps[0];
-  struct taps *taps = &gathered->taps[gathered->rows];
-  const float *x = row + ((int64_t)strip->w + first) * CHANNEL_BLOCK;
-  taps->w = w;
-  for (int tile = 0; tile < strip->tiles; tile++) taps->x[tile] = x + tile * TILE * CHANNEL_BLOCK;
-  int left = 0, right = strip->tiles - 1;
-  while (left <= right && gather_edge(strip, gathered, row, extent, first, length, left)) left++;
-  while (right > left && gather_edge(strip, gathered, row, extent, first, length, right)) right--;
-  gathered->rows++;
-}
-
-/* Asks for the row below `row`, which the strip below will be the first to read. Inlined by force:
- * gcc 12 removes calls of functions that do nothing but prefetch. */
-static inline __attribute__((always_inline)) void prefetch_below(const struct strip *strip,
-                                                                 int extent, const float *row) {
-  int end = strip->w + strip->tiles * TILE < extent ? strip->w + strip->tiles * TILE : extent;
-  for (int w = strip->w; w < end; w++)
-    __builtin_prefetch(row + ((int64_t)extent + w) * CHANNEL_BLOCK);
-}
-
-static void add_block(struct strip *strip, struct gathered *gathered,
-                      const struct conv_source *source, int block, const float *w) {
-  const struct conv_packing *packing = &source->packing;
-  const struct conv_axis *a = packing->axis;
+/* Row h of source plane d, from the first voxel that a strip takes; NULL: outside. */
+static const float *row_at(const struct work *work, int d, int h) {
+  const struct conv_source *source = work->pass->source;
   struct shape s = source->tensor->shape;
-  int row_size = a[2].taps[0] * packing->group * CHANNEL_BLOCK;
-  for (int td = 0; td < a[0].taps[0]; td++)
-    for (int th = 0; th < a[1].taps[0]; th++, w += row_size) {
-      int d = strip->d + a[0].first[0] + td, h = strip->h + a[1].first[0] + th;
-      if (d < 0 || d >= s.d || h < 0 || h >= s.h) continue;
-      if (gathered->rows == MOST_ROWS) flush(strip, gathered, packing);
-      const float *row = conv_row(source->tensor, source->data, strip->n, block, d, h);
-      if (th == a[1].taps[0] - 1 && h + 1 < s.h) prefetch_below(strip, s.w, row);
-      gather(strip, gathered, source, row, w);
-    }
+  int from = work->w > 0 ? work->w - CONV_PLANAR_MARGIN : 0;
+  if (d < 0 || d >= s.d || h < 0 || h >= s.h) return NULL;
+  return conv_row(source->tensor, source->data, work->n, work->pass->block, d, h) +
+         (int64_t)from * CHANNEL_BLOCK;
 }
 
-static void add_source(struct strip *strip, struct gathered *gathered,
-                       const struct conv_source *source) {
-  const struct conv_packing *packing = &source->packing;
-  static const int phase[3] = {0, 0, 0};
-  for (int block = 0; block < conv_packing_lane_blocks(packing); block++)
-    add_block(strip, gathered, source, block,
-              source->packed + conv_packing_at(packing, phase, block, 0));
-  if (gathered->rows > 0) flush(strip, gathered, packing);
+/* How many voxels of a row a strip takes. */
+static int row_length(const struct work *work) {
+  int extent = work->pass->source->tensor->shape.w;
+  int from = work->w > 0 ? work->w - CONV_PLANAR_MARGIN : 0;
+  int to = work->w + work->pass->width + CONV_PLANAR_MARGIN;
+  return (to < extent ? to : extent) - from;
 }
 
-/* `width` voxels, a constant to the compiler where it is TILE. */
-static inline __attribute__((always_inline)) void store_tile(const struct conv_target *target,
-                                                             const float sums[TILE], float bias,
-                                                             float *to, int width) {
-  lanes value = *(const lanes *)sums + bias, before = {0};
-  lane_masks above = value > 0;
-  value = (lanes)((above & (lane_masks)value) | (~above & (lane_masks)(value * target->slope)));
-  if (target->add) memcpy(&before, to, sizeof(float) * (size_t)width);
-  value += before;
-  memcpy(to, &value, sizeof(float) * (size_t)width);
+/* Takes a + sign * b. */
+static void take(const struct work *work, const float *a, const float *b, float sign) {
+  static const float zeros[CONV_PLANAR_PITCH * CHANNEL_BLOCK];
+  float *to = *work->rows[0] + (work->w > 0 ? 0 : CONV_PLANAR_MARGIN);
+  SIMD_NAME(conv_planar_take)(to, a ? a : zeros, b ? b : zeros, sign, row_length(work));
 }
 
-static void store_sums(const struct conv_target *target, const struct strip *strip) {
-  struct shape s = target->tensor->shape;
-  for (int c = 0; c < s.c; c++) {
-    float *to = target->data + tensor_at(target->tensor, strip->n, c, strip->d, strip->h, strip->w);
-    float bias = target->bias ? target->bias[c] : 0;
-    for (int tile = 0; tile < strip->tiles; tile++, to += TILE) {
-      int left = s.w - strip->w - tile * TILE;
-      if (left >= TILE)
-        store_tile(target, strip->sums[tile][c], bias, to, TILE);
-      else
-        store_tile(target, strip->sums[tile][c], bias, to, left);
-    }
-  }
-}
-
-static void compute_row(const struct conv_target *target, const struct conv_source *sources,
-                        int count, struct strip *strip, struct gathered *gathered) {
-  int tiles = (target->tensor->shape.w + TILE - 1) / TILE;
-  for (int first = 0; first < tiles; first += MOST_TILES) {
-    strip->w = first * TILE;
-    strip->tiles = tiles - first < MOST_TILES ? tiles - first : MOST_TILES;
-    for (int tile = 0; tile < strip->tiles; tile++)
-      for (int c = 0; c < MOST_CHANNELS; c++) *(lanes *)strip->sums[tile][c] = (lanes){0};
-    for (int i = 0; i < count; i++) add_source(strip, gathered, &sources[i]);
-    store_sums(target, strip);
-  }
-}
-
-/* So many rows along h that the planes that the next d reads again are still in the cache. */
-static int find_band(const struct conv_source *sources, int count, int height) {
-  int64_t row = 0;
+/* Asks for some voxels. Inlined by force: gcc 12 removes calls of functions that do nothing but
+ * prefetch. */
+static inline __attribute__((always_inline)) void ask(struct ahead *ahead, bool near) {
+  int count = ahead->voxels < VOXELS_ASKED ? ahead->voxels : VOXELS_ASKED;
   for (int i = 0; i < count; i++)
-    row += (int64_t)sources[i].packing.axis[0].taps[0] * sources[i].tensor->shape.w *
-           conv_packing_lane_blocks(&sources[i].packing) * CHANNEL_BLOCK * (int64_t)sizeof(float);
-  int64_t band = CACHE_BYTES / row;
-  if (band < LEAST_BAND) band = LEAST_BAND;
-  return band < height ? (int)band : height;
+    if (near)
+      __builtin_prefetch(ahead->x + i * CHANNEL_BLOCK, 0, 3);
+    else
+      __builtin_prefetch(ahead->x + i * CHANNEL_BLOCK, 0, 2);
+  ahead->x += count * CHANNEL_BLOCK;
+  ahead->voxels -= count;
+}
+
+/* Source row h of plane d is to be asked for. */
+static void look_ahead(const struct work *work, struct ahead *ahead, int d, int h) {
+  const float *row = row_at(work, d, h);
+  *ahead = (struct ahead){row, row ? row_length(work) : 0};
+}
+
+/* Adds what was taken, times the weights of row th of product `product`, to the sums of all target
+ * planes that see source plane d. */
+static void add_row(struct work *work, int d, int group, int product, int th) {
+  const struct pass *pass = work->pass;
+  const struct conv_packing *packing = &pass->source->packing;
+  const struct conv_axis *a = packing->axis;
+  int size = a[2].taps[0] * packing->group * CHANNEL_BLOCK;
+  int rows = pass->products > 1 ? 1 : a[1].taps[0];
+  const float *x = *work->rows[0] + CONV_PLANAR_MARGIN + a[2].first[0];
+  for (int td = 0; td < a[0].taps[0]; td++) {
+    int target = d - a[0].first[0] - td;
+    const float *w = pass->w + (size_t)((product * a[0].taps[0] + td) * rows + th) * size;
+    ask(&work->near, true);
+    ask(&work->far, false);
+    if (target >= work->first && target < work->last)
+      multiply(sums_of(work, target, group)[product], x, w, a[2].taps[0], packing->group,
+               pass->width);
+  }
+}
+
+/* Asks for the rows of a group in the target plane that is stored after source plane d. Inlined by
+ * force: see above. */
+static inline __attribute__((always_inline)) void prefetch_target(const struct work *work, int d,
+                                                                  int group) {
+  const struct pass *pass = work->pass;
+  const struct tensor *tensor = pass->target->tensor;
+  const struct conv_axis *axis = &pass->source->packing.axis[0];
+  int done = d - axis->first[0] - (axis->taps[0] - 1), h = work->h + group * pass->lines;
+  if (done < work->first || h + pass->lines > tensor->shape.h) return;
+  for (int c = 0; c < tensor->shape.c; c++) {
+    const float *to = pass->target->data + tensor_at(tensor, work->n, c, done, h, work->w);
+    for (int line = 0; line < pass->lines; line++, to += tensor->shape.w)
+      for (int i = 0; i < pass->width; i += CHANNEL_BLOCK) __builtin_prefetch(to + i, 1);
+  }
+}
+
+/* The 4 products of each pair of target rows with source plane d. */
+static void add_products(struct work *work, int d) {
+  static const struct {
+    int a, b;
+    float sign;
+  } sums[PRODUCTS] = {{0, 2, -1}, {1, 2, 1}, {2, 1, -1}, {1, 3, -1}};
+  int first = work->h + work->pass->source->packing.axis[1].first[0];
+  for (int group = 0; group < work->pass->band; group++, first += 2) {
+    prefetch_target(work, d, group);
+    for (int i = 0; i < PRODUCTS; i++) {
+      if (i % 2 == 0) look_ahead(work, &work->near, d, first + 4 + i / 2);
+      if (i % 2 == 0) look_ahead(work, &work->far, d + 1, first + 2 + i / 2);
+      take(work, row_at(work, d, first + sums[i].a), row_at(work, d, first + sums[i].b),
+           sums[i].sign);
+      add_row(work, d, group, i, 0);
+    }
+  }
+}
+
+/* Each row of source plane d, which several target rows see. */
+static void add_rows(struct work *work, int d) {
+  const struct conv_axis *axis = &work->pass->source->packing.axis[1];
+  int band = work->pass->band;
+  for (int row = 0; row < band + axis->taps[0] - 1; row++) {
+    const float *x = row_at(work, d, work->h + axis->first[0] + row);
+    if (!x) continue;
+    look_ahead(work, &work->far, d + 1, work->h + axis->first[0] + row);
+    take(work, x, NULL, 0);
+    for (int th = 0; th < axis->taps[0]; th++)
+      if (row - th >= 0 && row - th < band) add_row(work, d, row - th, 0, th);
+  }
+}
+
+/* `count` voxels, a constant to the compiler where it is SIMD_WIDTH. */
+static inline __attribute__((always_inline)) void store(const struct pass *pass, simd value,
+                                                        float bias, float *to, int count) {
+  simd before = {0};
+  if (pass->add) memcpy(&before, to, sizeof(float) * (size_t)count);
+  value = conv_leaky(value + bias + before, pass->slope);
+  memcpy(to, &value, sizeof(float) * (size_t)count);
+}
+
+/* Target row h + line from the sums of its group. */
+static void store_row(const struct work *work, row_sums *sums, int d, int h, int line) {
+  const struct pass *pass = work->pass;
+  const struct tensor *tensor = pass->target->tensor;
+  int left = tensor->shape.w - work->w, width = left < pass->width ? left : pass->width;
+  for (int c = 0; c < tensor->shape.c; c++) {
+    float *to = pass->target->data + tensor_at(tensor, work->n, c, d, h + line, work->w);
+    float bias = pass->bias ? pass->bias[c] : 0;
+    for (int i = 0; i < width; i += SIMD_WIDTH) {
+      simd value = simd_load(&sums[0][c][i]);
+      if (pass->products > 1) {
+        simd one = simd_load(&sums[1][c][i]), two = simd_load(&sums[2][c][i]);
+        value = line == 0 ? value + (one + two) : (one - two) - simd_load(&sums[3][c][i]);
+      }
+      if (width - i >= SIMD_WIDTH)
+        store(pass, value, bias, to + i, SIMD_WIDTH);
+      else
+        store(pass, value, bias, to + i, width - i);
+    }
+  }
+}
+
+/* Stores target plane d and clears its sums for another. */
+static void store_plane(const struct work *work, int d) {
+  const struct pass *pass = work->pass;
+  for (int group = 0; group < pass->band; group++) {
+    row_sums *sums = sums_of(work, d, group);
+    for (int line = 0, h = work->h + group * pass->lines; line < pass->lines; line++)
+      if (h + line < pass->target->tensor->shape.h) store_row(work, sums, d, h, line);
+    for (int i = 0; i < pass->products * MOST_CHANNELS; i++)
+      if (i % MOST_CHANNELS < pass->source->packing.group)
+        memset(sums[i / MOST_CHANNELS][i % MOST_CHANNELS], 0, sizeof(float) * (size_t)pass->width);
+  }
+}
+
+static void compute_band(struct work *work) {
+  const struct pass *pass = work->pass;
+  const struct conv_axis *axis = &pass->source->packing.axis[0];
+  memset(work->sums, 0, sizeof *work->sums * (size_t)(axis->taps[0] * pass->band * pass->products));
+  memset(work->rows, 0, sizeof *work->rows);
+  for (int i = work->first; i < work->last + axis->taps[0] - 1; i++) {
+    int d = i + axis->first[0], done = i - (axis->taps[0] - 1);
+    if (d >= 0 && d < pass->source->tensor->shape.d) {
+      if (pass->products > 1)
+        add_products(work, d);
+      else
+        add_rows(work, d);
+    }
+    if (done >= work->first) store_plane(work, done);
+  }
+}
+
+static int divide(int count, int by) {
+  return (count + by - 1) / by;
+}
+
+/* How the target is cut. */
+static void cut_target(struct pass *pass) {
+  const struct conv_packing *packing = &pass->source->packing;
+  struct shape s = pass->target->tensor->shape;
+  bool pairs = packing->axis[1].taps[0] == 3 && s.h > 1;
+  pass->lines = pairs ? 2 : 1;
+  pass->products = pairs ? PRODUCTS : 1;
+  int blocks = divide(s.w, CHANNEL_BLOCK);
+  int most = MOST_ROWS / (packing->axis[0].taps[0] * pass->products);
+  pass->strips = divide(blocks, CONV_PLANAR_WIDTH / CHANNEL_BLOCK);
+  pass->width = divide(blocks, pass->strips) * CHANNEL_BLOCK;
+  pass->strips = divide(s.w, pass->width);
+  pass->bands = divide(divide(s.h, pass->lines), most);
+  pass->band = divide(divide(s.h, pass->lines), pass->bands);
+}
+
+static void compute_block(const struct pass *pass) {
+  struct shape s = pass->target->tensor->shape;
+  int chunks = divide(s.d, PLANES_TOGETHER);
+#pragma omp parallel
+  {
+    row_sums sums[MOST_ROWS] __attribute__((aligned(64)));
+    conv_planar_rows rows __attribute__((aligned(64)));
+#pragma omp for schedule(static) collapse(4)
+    for (int n = 0; n < s.n; n++)
+      for (int chunk = 0; chunk < chunks; chunk++)
+        for (int band = 0; band < pass->bands; band++)
+          for (int strip = 0; strip < pass->strips; strip++) {
+            int first = chunk * PLANES_TOGETHER;
+            int last = first + PLANES_TOGETHER < s.d ? first + PLANES_TOGETHER : s.d;
+            struct work work = {
+                pass, n,     first, last, band * pass->band * pass->lines, strip * pass->width,
+                sums, &rows, {0},   {0}};
+            compute_band(&work);
+          }
+  }
+}
+
+/* The weights of the 4 products from those of 3 taps along h. */
+static void transform_weights(const struct conv_packing *packing, const float *w, float *products) {
+  int line = packing->axis[2].taps[0] * packing->group * CHANNEL_BLOCK;
+  size_t size = (size_t)packing->axis[0].taps[0] * line;
+  for (int td = 0; td < packing->axis[0].taps[0]; td++, w += 3 * line)
+    for (int i = 0; i < line; i++, products++) {
+      float even = 0.5f * (w[i] + w[i + 2 * line]), odd = 0.5f * w[i + line];
+      products[0] = w[i];
+      products[size] = even + odd;
+      products[2 * size] = even - odd;
+      products[3 * size] = w[i + 2 * line];
+    }
+}
+
+/* The activation of the target is taken after the last block. */
+static void add_source(struct pass *pass, bool last) {
+  static const int phase[3] = {0, 0, 0};
+  const struct conv_packing *packing = &pass->source->packing;
+  float products[PRODUCTS * CONV_MOST_KERNEL * CONV_MOST_KERNEL * MOST_CHANNELS * CHANNEL_BLOCK];
+  int blocks = conv_packing_lane_blocks(packing);
+  cut_target(pass);
+  for (pass->block = 0; pass->block < blocks; pass->block++) {
+    const float *w = pass->source->packed + conv_packing_at(packing, phase, pass->block, 0);
+    pass->w = pass->products > 1 ? products : w;
+    pass->slope = last && pass->block == blocks - 1 ? pass->target->slope : 1;
+    if (pass->products > 1) transform_weights(packing, w, products);
+    compute_block(pass);
+    pass->bias = NULL, pass->add = true;
+  }
 }
 
 void SIMD_NAME(conv_planar)(const struct conv_target *target, const struct conv_source *sources,
                             int count) {
-  struct shape s = target->tensor->shape;
-  int band = find_band(sources, count, s.h), bands = (s.h + band - 1) / band;
-#pragma omp parallel
-  {
-    struct gathered gathered;
-    gathered.rows = 0;
-#pragma omp for schedule(static) collapse(4)
-    for (int n = 0; n < s.n; n++)
-      for (int b = 0; b < bands; b++)
-        for (int d = 0; d < s.d; d++)
-          for (int row = 0; row < band; row++) {
-            struct strip strip = {.n = n, .d = d, .h = b * band + row};
-            if (strip.h < s.h) compute_row(target, sources, count, &strip, &gathered);
-          }
+  struct pass pass = {.target = target, .bias = target->bias, .add = target->add};
+  for (int i = 0; i < count; i++) {
+    pass.source = &sources[i];
+    add_source(&pass, i == count - 1);
   }
 }

@@ -130,6 +130,10 @@ static const struct op_case cases[] = {
          SET(.kernel = {1, 1, 1}, .stride = {1, 1, 1}, .out_channels = 24, .bias = true,
              .slope = 0.2F, .upsample = {true}),
          {1, 16, 2, 3, 9}),
+    CONV("head, 16 to 3, rows of two strips", 1, SAME(3, 1, 0), {1, 16, 2, 5, 133}),
+    CONV("head, 20 to 2, many planes", 1, PLAIN(3, 3, 1, 1, 1, 1, 1, 1, 0, 2), {1, 20, 67, 2, 3}),
+    CONV("head, 8 to 1, 3x2x7 past borders", 1, PLAIN(3, 2, 7, 1, 1, 1, 2, 0, 3, 1),
+         {1, 8, 4, 30, 19}),
 };
 
 TEST(kernels_agree) {

@@ -1,0 +1,16 @@
+/* What conv_planar multiplies: source rows that are taken apart into rows of single channels. */
+#pragma once
+#include "kernels/conv/conv_direct.h"
+
+enum {
+  CONV_PLANAR_WIDTH = 128, /* target voxels of a strip at most */
+  CONV_PLANAR_MARGIN = 16, /* in front of and behind a row of a channel */
+  CONV_PLANAR_PITCH = CONV_PLANAR_WIDTH + 2 * CONV_PLANAR_MARGIN,
+};
+
+/* The 16 channels of some voxels. */
+typedef float conv_planar_rows[CHANNEL_BLOCK][CONV_PLANAR_PITCH];
+
+/* to[c][v] := a[v][c] + sign * b[v][c] for `count` voxels, and zeros up to a multiple of 16. `to`
+ * is a place in one's rows. */
+void SIMD_NAME(conv_planar_take)(float *to, const float *a, const float *b, float sign, int count);
