@@ -128,19 +128,21 @@ struct pass {
   bool stream;
 };
 
-static void compute_tile(const struct pass *pass, struct tile tile, int width, float *to) {
+/* A tile is filled in field by field and handed on by address: a copy of the whole would have to
+ * wait until all earlier stores, the tile before among them, are written. */
+static void compute_tile(const struct pass *pass, struct tile *tile, int width, float *to) {
   float sums[MOST_WIDTH * CHANNEL_BLOCK];
   const struct runs *runs = &pass->runs;
   for (int i = 0; i < runs->count; i++) {
     bool last = i == runs->count - 1;
-    tile.tap = runs->tap[i];
-    tile.to = last ? to : sums;
-    tile.slope = last ? pass->target->slope : 1;
-    tile.add = last && pass->target->add;
-    tile.stream = last && pass->stream;
-    functions[runs->taps[i] - 1][pass->image.step[2] - 1][width - 1](&tile);
-    tile.from = sums;
-    tile.from_step = CHANNEL_BLOCK;
+    tile->tap = runs->tap[i];
+    tile->to = last ? to : sums;
+    tile->slope = last ? pass->target->slope : 1;
+    tile->add = last && pass->target->add;
+    tile->stream = last && pass->stream;
+    functions[runs->taps[i] - 1][pass->image.step[2] - 1][width - 1](tile);
+    tile->from = sums;
+    tile->from_step = CHANNEL_BLOCK;
   }
 }
 
@@ -148,7 +150,9 @@ static void compute_row(const struct pass *pass, const struct conv_image_row *ro
                         int n, int d, int h) {
   static const float zeros[CHANNEL_BLOCK];
   const struct conv_target *target = pass->target;
-  struct tile tile = {.rows = rows, .count = pass->image.row_count};
+  struct tile tile;
+  tile.rows = rows;
+  tile.count = pass->image.row_count;
   int extent = target->tensor->shape.w;
   for (int w = 0, width; w < extent; w += width) {
     width = tile_width(extent - w);
@@ -157,7 +161,7 @@ static void compute_row(const struct pass *pass, const struct conv_image_row *ro
       tile.from = target->bias ? target->bias + tile.block * CHANNEL_BLOCK : zeros;
       tile.from_step = 0;
       compute_tile(
-          pass, tile, width,
+          pass, &tile, width,
           target->data + tensor_at(target->tensor, n, tile.block * CHANNEL_BLOCK, d, h, w));
     }
   }

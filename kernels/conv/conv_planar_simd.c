@@ -8,7 +8,7 @@
 enum {
   MOST_CHANNELS = 4,
   PRODUCTS = 4,
-  MOST_ROWS = 128, /* whose sums fill a part of a core's second-level cache */
+  MOST_ROWS = 96, /* whose sums fill a part of a core's second-level cache */
   PLANES_TOGETHER = 24,
   VOXELS_ASKED = 16, /* per multiplication */
 #if defined SIMD_ISA_AVX512
@@ -106,7 +106,7 @@ struct pass {
   bool add;
 };
 
-/* Source rows that are still to be asked for, side by side with multiplications. */
+/* What is still to be asked for, side by side with multiplications, of a source row. */
 struct ahead {
   const float *x;
   int voxels;
@@ -119,7 +119,7 @@ struct work {
   int n, first, last, h, w;
   row_sums *sums;         /* [plane][group][product] */
   conv_planar_rows *rows; /* what is multiplied now */
-  struct ahead near, far; /* of this plane into the first cache, of the next into the second */
+  struct ahead ahead;
 };
 
 static row_sums *sums_of(const struct work *work, int d, int group) {
@@ -153,23 +153,19 @@ static void take(const struct work *work, const float *a, const float *b, float 
   SIMD_NAME(conv_planar_take)(to, a ? a : zeros, b ? b : zeros, sign, row_length(work));
 }
 
-/* Asks for some voxels. Inlined by force: gcc 12 removes calls of functions that do nothing but
- * prefetch. */
-static inline __attribute__((always_inline)) void ask(struct ahead *ahead, bool near) {
+/* Asks for some voxels of the next source plane. Inlined by force: gcc 12 removes calls of
+ * functions that do nothing but prefetch. */
+static inline __attribute__((always_inline)) void ask(struct ahead *ahead) {
   int count = ahead->voxels < VOXELS_ASKED ? ahead->voxels : VOXELS_ASKED;
-  for (int i = 0; i < count; i++)
-    if (near)
-      __builtin_prefetch(ahead->x + i * CHANNEL_BLOCK, 0, 3);
-    else
-      __builtin_prefetch(ahead->x + i * CHANNEL_BLOCK, 0, 2);
+  for (int i = 0; i < count; i++) __builtin_prefetch(ahead->x + i * CHANNEL_BLOCK, 0, 2);
   ahead->x += count * CHANNEL_BLOCK;
   ahead->voxels -= count;
 }
 
-/* Source row h of plane d is to be asked for. */
-static void look_ahead(const struct work *work, struct ahead *ahead, int d, int h) {
+/* Row h of source plane d is to be asked for. */
+static void look_ahead(struct work *work, int d, int h) {
   const float *row = row_at(work, d, h);
-  *ahead = (struct ahead){row, row ? row_length(work) : 0};
+  work->ahead = (struct ahead){row, row ? row_length(work) : 0};
 }
 
 /* Adds what was taken, times the weights of row th of product `product`, to the sums of all target
@@ -184,8 +180,7 @@ static void add_row(struct work *work, int d, int group, int product, int th) {
   for (int td = 0; td < a[0].taps[0]; td++) {
     int target = d - a[0].first[0] - td;
     const float *w = pass->w + (size_t)((product * a[0].taps[0] + td) * rows + th) * size;
-    ask(&work->near, true);
-    ask(&work->far, false);
+    ask(&work->ahead);
     if (target >= work->first && target < work->last)
       multiply(sums_of(work, target, group)[product], x, w, a[2].taps[0], packing->group,
                pass->width);
@@ -218,8 +213,7 @@ static void add_products(struct work *work, int d) {
   for (int group = 0; group < work->pass->band; group++, first += 2) {
     prefetch_target(work, d, group);
     for (int i = 0; i < PRODUCTS; i++) {
-      if (i % 2 == 0) look_ahead(work, &work->near, d, first + 4 + i / 2);
-      if (i % 2 == 0) look_ahead(work, &work->far, d + 1, first + 2 + i / 2);
+      if (i % 2 == 0) look_ahead(work, d + 1, first + 2 + i / 2);
       take(work, row_at(work, d, first + sums[i].a), row_at(work, d, first + sums[i].b),
            sums[i].sign);
       add_row(work, d, group, i, 0);
@@ -234,7 +228,7 @@ static void add_rows(struct work *work, int d) {
   for (int row = 0; row < band + axis->taps[0] - 1; row++) {
     const float *x = row_at(work, d, work->h + axis->first[0] + row);
     if (!x) continue;
-    look_ahead(work, &work->far, d + 1, work->h + axis->first[0] + row);
+    look_ahead(work, d + 1, work->h + axis->first[0] + row);
     take(work, x, NULL, 0);
     for (int th = 0; th < axis->taps[0]; th++)
       if (row - th >= 0 && row - th < band) add_row(work, d, row - th, 0, th);
@@ -338,7 +332,7 @@ static void compute_block(const struct pass *pass) {
             int last = first + PLANES_TOGETHER < s.d ? first + PLANES_TOGETHER : s.d;
             struct work work = {
                 pass, n,     first, last, band * pass->band * pass->lines, strip * pass->width,
-                sums, &rows, {0},   {0}};
+                sums, &rows, {0}};
             compute_band(&work);
           }
   }
