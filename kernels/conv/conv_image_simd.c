@@ -4,7 +4,7 @@
 #include "kernels/conv/conv_image.h"
 
 enum {
-  PLANES_TOGETHER = 8,
+  PLANES_TOGETHER = 16,
   MOST_TAPS = 4,
 #if defined SIMD_ISA_AVX512
   MOST_WIDTH = 26,
@@ -27,14 +27,33 @@ struct tile {
   bool add, stream; /* stream: past the caches */
 };
 
-static inline __attribute__((always_inline)) void finish(const struct tile *tile, int at,
-                                                         simd value) {
-  if (tile->slope != 1) value = conv_leaky(value, tile->slope);
-  if (tile->add) value += simd_load(tile->to + at);
-  if (tile->stream)
-    simd_stream(tile->to + at, value);
-  else
-    simd_store(tile->to + at, value);
+/* Each question is asked once for all voxels, not in between. */
+static inline __attribute__((always_inline)) void finish(const struct tile *tile,
+                                                         simd sum[MOST_WIDTH][SIMD_PER_BLOCK],
+                                                         const int width) {
+  const int vectors = width * SIMD_PER_BLOCK;
+  float *to = tile->to;
+  if (tile->slope != 1) {
+    const float slope = tile->slope;
+    SIMD_UNROLL
+    for (int i = 0; i < vectors; i++)
+      sum[i / SIMD_PER_BLOCK][i % SIMD_PER_BLOCK] =
+          conv_leaky(sum[i / SIMD_PER_BLOCK][i % SIMD_PER_BLOCK], slope);
+  }
+  if (tile->stream) {
+    SIMD_UNROLL
+    for (int i = 0; i < vectors; i++)
+      simd_stream(to + i * SIMD_WIDTH, sum[i / SIMD_PER_BLOCK][i % SIMD_PER_BLOCK]);
+  } else if (tile->add) {
+    SIMD_UNROLL
+    for (int i = 0; i < vectors; i++)
+      simd_store(to + i * SIMD_WIDTH,
+                 sum[i / SIMD_PER_BLOCK][i % SIMD_PER_BLOCK] + simd_load(to + i * SIMD_WIDTH));
+  } else {
+    SIMD_UNROLL
+    for (int i = 0; i < vectors; i++)
+      simd_store(to + i * SIMD_WIDTH, sum[i / SIMD_PER_BLOCK][i % SIMD_PER_BLOCK]);
+  }
 }
 
 /* taps, step and width are constants to the compiler. */
@@ -62,10 +81,7 @@ static inline __attribute__((always_inline)) void accumulate(const struct tile *
         if (v >= k && v - k < width) sum[v - k][p] += value * weight[k][p];
     }
   }
-  SIMD_UNROLL
-  for (int t = 0; t < width; t++) SIMD_UNROLL
-  for (int p = 0; p < SIMD_PER_BLOCK; p++)
-    finish(tile, t * CHANNEL_BLOCK + p * SIMD_WIDTH, sum[t][p]);
+  finish(tile, sum, width);
 }
 
 // clang-format off
