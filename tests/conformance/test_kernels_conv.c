@@ -134,6 +134,9 @@ static const struct op_case cases[] = {
     CONV("head, 20 to 2, many planes", 1, PLAIN(3, 3, 1, 1, 1, 1, 1, 1, 0, 2), {1, 20, 67, 2, 3}),
     CONV("head, 8 to 1, 3x2x7 past borders", 1, PLAIN(3, 2, 7, 1, 1, 1, 2, 0, 3, 1),
          {1, 8, 4, 30, 19}),
+    CONV("first layer, 1+1 to 8, 1x1x3, a row of several parts", 2,
+         PLAIN(1, 1, 3, 1, 1, 1, 0, 0, 1, 8), {1, 1, 2, 2, 1041}, {1, 1, 2, 2, 1041}),
+    CONV("first layer, 1 to 16, rows of several parts", 1, SAME(16, 0.2F, 0), {1, 1, 1, 3, 523}),
 };
 
 TEST(kernels_agree) {
