@@ -1,6 +1,7 @@
 /* Kernels by the clock. */
 #include "train/measure.h"
 #include <math.h>
+#include <stdlib.h>
 #include "base/log.h"
 #include "base/timer.h"
 
@@ -9,8 +10,14 @@ enum {
   ROUNDS = 5,
   LEAST_ROUNDS = 2,
   ALIGNMENT = 256,
-  FILL = 0x3c, /* 0.0115 in float32 and bfloat16, 1.06 in float16: no denormals, no zeros */
+  FILL = 0x3c,       /* 0.0115 in float32 and bfloat16, 1.06 in float16: no denormals, no zeros */
+  PATTERN = 1 << 16, /* elements */
+  WAVE = 1 << 10,    /* voxels */
+  LABEL_RUN = 8,     /* voxels of one label */
 };
+
+/* A displacement that is neither everywhere the same nor rough. */
+static const float HIGHEST = 3; /* voxels */
 
 bool measure_trains(const struct node *node) {
   bool trained = node->parameter_count > 0;
@@ -57,6 +64,41 @@ static size_t lay_out(struct bench *bench) {
   return end;
 }
 
+/* Element `i` of what inputs hold: values that rise and fall along w, runs of two labels. What a
+ * kernel that gathers takes depends on them. */
+static void make_pattern(enum dtype dtype, void *pattern) {
+  for (int i = 0; i < PATTERN; i++) {
+    float rise = (float)(i % WAVE) / (WAVE / 4.0F) - 2; /* -2 .. 2 */
+    if (dtype == DTYPE_F32) ((float *)pattern)[i] = HIGHEST * (fabsf(rise) - 1);
+    if (dtype == DTYPE_U8) ((uint8_t *)pattern)[i] = (uint8_t)(i / LABEL_RUN % 2);
+  }
+}
+
+static enum status copy_pattern(struct bench *bench, const struct tensor *tensor, char *to) {
+  size_t left = tensor_bytes(tensor), most = PATTERN * dtype_bytes(tensor->dtype);
+  void *pattern = malloc(most);
+  REQUIRE(pattern, STATUS_FAILED, "measuring kernels: out of memory");
+  make_pattern(tensor->dtype, pattern);
+  enum status status = STATUS_OK;
+  for (size_t bytes; !status && left > 0; left -= bytes, to += bytes) {
+    bytes = left < most ? left : most;
+    status = bench->device->ops->copy(&bench->stream, to, pattern, bytes);
+  }
+  if (!status) status = bench->device->ops->synchronize(&bench->stream);
+  free(pattern);
+  return status;
+}
+
+/* Parameters of a sample stay what FILL makes them. */
+static enum status fill_inputs(struct bench *bench) {
+  for (int i = 0; i < bench->node.input_count; i++) {
+    const struct tensor *x = &bench->node.x[i];
+    bool image = shape_voxels(x->shape) > 1 && (x->dtype == DTYPE_F32 || x->dtype == DTYPE_U8);
+    if (image) TRY(copy_pattern(bench, x, (char *)(uintptr_t)bench->io.x[i]));
+  }
+  return STATUS_OK;
+}
+
 static enum status bench_open(struct bench *bench, struct device *device, const struct node *node,
                               const struct kernel *kernel) {
   *bench = (struct bench){.device = device, .node = *node};
@@ -70,10 +112,7 @@ static enum status bench_open(struct bench *bench, struct device *device, const 
   TRY(device->ops->event_open(device, &bench->start));
   TRY(device->ops->event_open(device, &bench->end));
   TRY(device->ops->fill(&bench->stream, bench->memory, FILL, bench->bytes));
-  for (int i = 0; i < node->input_count; i++) /* a label that every task has */
-    if (node->x[i].dtype == DTYPE_U8)
-      TRY(device->ops->fill(&bench->stream, (void *)(uintptr_t)bench->io.x[i], 1,
-                            tensor_bytes(&node->x[i])));
+  TRY(fill_inputs(bench));
   return STATUS_OK;
 }
 
