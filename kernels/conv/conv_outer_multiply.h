@@ -1,8 +1,60 @@
 /* Sums of outer products over places (tiles of a transform, voxels): the innermost loops of weight
  * gradients. */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include "kernels/common/simd.h"
+
+/* Blocks of lanes whose sums stay in registers, and how many values' sums do: of one block, and of
+ * all those. */
+#if defined SIMD_ISA_AVX512
+enum { OUTER_BLOCKS = 2, OUTER_VALUES_OF_ONE = 16, OUTER_VALUES_OF_ALL = 8 };
+#elif defined SIMD_ISA_AVX2
+enum { OUTER_BLOCKS = 1, OUTER_VALUES_OF_ONE = 4, OUTER_VALUES_OF_ALL = 4 };
+#else
+enum { OUTER_BLOCKS = 1, OUTER_VALUES_OF_ONE = 2, OUTER_VALUES_OF_ALL = 2 };
+#endif
+
+/* sum[block][value] += x[value] * lanes[block], of one place; `values` and `blocks` are constants
+ * to the compiler. */
+static inline __attribute__((always_inline)) void conv_outer_add(
+    simd sum[][OUTER_VALUES_OF_ONE][SIMD_PER_BLOCK], const float *x, const float *lanes,
+    size_t lanes_pitch, const int values, const int blocks) {
+  simd vector[OUTER_BLOCKS][SIMD_PER_BLOCK];
+  SIMD_UNROLL
+  for (int b = 0; b < blocks; b++) {
+    SIMD_UNROLL
+    for (int p = 0; p < SIMD_PER_BLOCK; p++)
+      vector[b][p] = simd_load(lanes + lanes_pitch * (size_t)b + p * SIMD_WIDTH);
+  }
+  SIMD_UNROLL
+  for (int i = 0; i < values; i++) {
+    simd value = simd_all(x[i]);
+    SIMD_UNROLL
+    for (int b = 0; b < blocks; b++) {
+      SIMD_UNROLL
+      for (int p = 0; p < SIMD_PER_BLOCK; p++) sum[b][i][p] += value * vector[b][p];
+    }
+  }
+}
+
+/* sums[block][value][16] = (add: +=) what was added up; likewise. */
+static inline __attribute__((always_inline)) void conv_outer_store(
+    float *sums, size_t sums_pitch, simd sum[][OUTER_VALUES_OF_ONE][SIMD_PER_BLOCK], bool add,
+    const int values, const int blocks) {
+  SIMD_UNROLL
+  for (int b = 0; b < blocks; b++) {
+    SIMD_UNROLL
+    for (int i = 0; i < values; i++) {
+      SIMD_UNROLL
+      for (int p = 0; p < SIMD_PER_BLOCK; p++) {
+        float *to = sums + sums_pitch * (size_t)b + i * CHANNEL_BLOCK + p * SIMD_WIDTH;
+        if (add) sum[b][i][p] += simd_load(to);
+        simd_store(to, sum[b][i][p]);
+      }
+    }
+  }
+}
 
 /* What is multiplied, distances in floats: at each of `places` places of each of `rows` rows, some
  * values of a block of 16, `step` from place to place, with the 16 lanes of some blocks, which lie

@@ -18,6 +18,10 @@ static inline int conv_at_most(int value, int limit) {
   return value < limit ? value : limit;
 }
 
+static inline int conv_divide_up(int count, int by) {
+  return (count + by - 1) / by;
+}
+
 /* Sizes in floats. Phases without own taps (all alike) share one copy. */
 bool conv_packing_shares_phases(const struct conv_packing *packing);
 int conv_packing_phases(const struct conv_packing *packing); /* copies */

@@ -296,10 +296,6 @@ static void compute_band(struct work *work) {
   }
 }
 
-static int divide(int count, int by) {
-  return (count + by - 1) / by;
-}
-
 /* How the target is cut. */
 static void cut_target(struct pass *pass) {
   const struct conv_packing *packing = &pass->source->packing;
@@ -307,18 +303,18 @@ static void cut_target(struct pass *pass) {
   bool pairs = packing->axis[1].taps[0] == 3 && s.h > 1;
   pass->lines = pairs ? 2 : 1;
   pass->products = pairs ? PRODUCTS : 1;
-  int blocks = divide(s.w, CHANNEL_BLOCK);
+  int blocks = conv_divide_up(s.w, CHANNEL_BLOCK);
   int most = MOST_ROWS / (packing->axis[0].taps[0] * pass->products);
-  pass->strips = divide(blocks, CONV_PLANAR_WIDTH / CHANNEL_BLOCK);
-  pass->width = divide(blocks, pass->strips) * CHANNEL_BLOCK;
-  pass->strips = divide(s.w, pass->width);
-  pass->bands = divide(divide(s.h, pass->lines), most);
-  pass->band = divide(divide(s.h, pass->lines), pass->bands);
+  pass->strips = conv_divide_up(blocks, CONV_PLANAR_WIDTH / CHANNEL_BLOCK);
+  pass->width = conv_divide_up(blocks, pass->strips) * CHANNEL_BLOCK;
+  pass->strips = conv_divide_up(s.w, pass->width);
+  pass->bands = conv_divide_up(conv_divide_up(s.h, pass->lines), most);
+  pass->band = conv_divide_up(conv_divide_up(s.h, pass->lines), pass->bands);
 }
 
 static void compute_block(const struct pass *pass) {
   struct shape s = pass->target->tensor->shape;
-  int chunks = divide(s.d, PLANES_TOGETHER);
+  int chunks = conv_divide_up(s.d, PLANES_TOGETHER);
 #pragma omp parallel
   {
     row_sums sums[MOST_ROWS] __attribute__((aligned(64)));

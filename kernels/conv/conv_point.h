@@ -46,11 +46,3 @@ static inline struct tensor conv_point_flatten(const struct tensor *tensor) {
   flat.shape.d = flat.shape.h = 1;
   return flat;
 }
-
-static inline int conv_point_divide_up(int count, int by) {
-  return (count + by - 1) / by;
-}
-
-static inline int conv_point_at_most(int value, int limit) {
-  return value < limit ? value : limit;
-}

@@ -48,16 +48,16 @@ static struct pass make_pass(const struct tensor *target, const struct tensor *s
   struct cut *cut = &pass.cut;
   const struct shape s = pass.target.shape;
   int taps = pass.taps[0] * pass.taps[1] * pass.taps[2];
-  cut->segments = conv_point_divide_up(s.w, MOST_PLACES);
-  cut->width = conv_point_divide_up(s.w, cut->segments);
-  cut->rows = conv_point_at_most(conv_point_divide_up(MOST_PLACES, 2 * cut->width), s.h);
-  cut->bands = conv_point_divide_up(s.h, cut->rows);
+  cut->segments = conv_divide_up(s.w, MOST_PLACES);
+  cut->width = conv_divide_up(s.w, cut->segments);
+  cut->rows = conv_at_most(conv_divide_up(MOST_PLACES, 2 * cut->width), s.h);
+  cut->bands = conv_divide_up(s.h, cut->rows);
   cut->batches = (int64_t)s.n * s.d * cut->bands * cut->segments;
   int groups = conv_packing_groups(packing), blocks = conv_packing_lane_blocks(packing);
-  cut->task_groups = TASK_PAIRS / taps / conv_point_at_most(blocks, TASK_BLOCKS);
-  cut->groups = conv_point_divide_up(groups, cut->task_groups);
-  cut->blocks = conv_point_divide_up(blocks, TASK_BLOCKS);
-  cut->chunks = conv_point_at_most(WANTED_TASKS / (cut->groups * cut->blocks), MOST_CHUNKS);
+  cut->task_groups = TASK_PAIRS / taps / conv_at_most(blocks, TASK_BLOCKS);
+  cut->groups = conv_divide_up(groups, cut->task_groups);
+  cut->blocks = conv_divide_up(blocks, TASK_BLOCKS);
+  cut->chunks = conv_at_most(WANTED_TASKS / (cut->groups * cut->blocks), MOST_CHUNKS);
   if (cut->chunks > cut->batches) cut->chunks = (int)cut->batches;
   if (cut->chunks < 1) cut->chunks = 1;
   return pass;
@@ -105,8 +105,8 @@ static void add_batch(const struct pass *pass, const struct task *task, int64_t 
       .values_row = (size_t)a[1].step * (size_t)s.w * CHANNEL_BLOCK,
       .lanes_row = (size_t)t.w * CHANNEL_BLOCK,
       .lanes_pitch = (size_t)shape_voxels(t) * CHANNEL_BLOCK,
-      .places = conv_point_at_most(t.w - w, cut->width),
-      .rows = conv_point_at_most(t.h - h, cut->rows)};
+      .places = conv_at_most(t.w - w, cut->width),
+      .rows = conv_at_most(t.h - h, cut->rows)};
   bool last = w + cut->width >= t.w;
   ptrdiff_t width = (ptrdiff_t)cut->width * CHANNEL_BLOCK;
   sweep.values_ahead =
@@ -122,7 +122,7 @@ static void add_batch(const struct pass *pass, const struct task *task, int64_t 
   size_t block_stride = conv_packing_block_stride(packing, no_phase);
   for (int group = task->group; group < task->group + task->groups; group++) {
     float *sums = task->partial + conv_packing_at(packing, no_phase, task->block, group);
-    int channels = conv_point_at_most(packing->channels - group * CHANNEL_BLOCK, CHANNEL_BLOCK);
+    int channels = conv_at_most(packing->channels - group * CHANNEL_BLOCK, CHANNEL_BLOCK);
     for (int kd = 0; kd < pass->taps[0]; kd++)
       for (int kh = 0; kh < pass->taps[1]; kh++)
         for (int kw = 0; kw < pass->taps[2]; kw++, sums += CHANNEL_BLOCK * CHANNEL_BLOCK) {
@@ -197,8 +197,8 @@ void SIMD_NAME(conv_point_outer)(const struct tensor *target, const float *data,
     struct task task = {.group = index % cut.groups * cut.task_groups,
                         .block = index / cut.groups % cut.blocks * TASK_BLOCKS,
                         .partial = partial + size * (size_t)chunk};
-    task.groups = conv_point_at_most(conv_packing_groups(packing) - task.group, cut.task_groups);
-    task.blocks = conv_point_at_most(conv_packing_lane_blocks(packing) - task.block, TASK_BLOCKS);
+    task.groups = conv_at_most(conv_packing_groups(packing) - task.group, cut.task_groups);
+    task.blocks = conv_at_most(conv_packing_lane_blocks(packing) - task.block, TASK_BLOCKS);
     float *own = channel_sums + channels * (size_t)chunk;
     if (sums && sums->of_source && task.block == 0) task.value_sums = own;
     if (sums && !sums->of_source && task.group == 0) task.lane_sums = own;

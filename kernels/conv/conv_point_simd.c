@@ -46,13 +46,13 @@ static struct grid make_grid(const struct tensor *target, const struct conv_sour
     grid.phases[i] = axis[i].phases;
     grid.length[i] = conv_axis_length(extent[i], axis[i].phases, 0);
   }
-  grid.segments = conv_point_divide_up(grid.length[2], MOST_PLACES);
-  grid.width = conv_point_divide_up(conv_point_divide_up(grid.length[2], grid.segments), 4) * 4;
-  grid.rows = conv_point_divide_up(MOST_PLACES * 3 / 4, grid.width);
+  grid.segments = conv_divide_up(grid.length[2], MOST_PLACES);
+  grid.width = conv_divide_up(conv_divide_up(grid.length[2], grid.segments), 4) * 4;
+  grid.rows = conv_divide_up(MOST_PLACES * 3 / 4, grid.width);
   if (grid.rows > grid.length[1]) grid.rows = grid.length[1];
-  grid.bands = conv_point_divide_up(grid.length[1], grid.rows);
+  grid.bands = conv_divide_up(grid.length[1], grid.rows);
   grid.blocks = tensor_stored_channels(target) / CHANNEL_BLOCK;
-  grid.groups = conv_point_divide_up(grid.blocks, MOST_BLOCKS);
+  grid.groups = conv_divide_up(grid.blocks, MOST_BLOCKS);
   return grid;
 }
 
@@ -65,7 +65,7 @@ static struct batch find_batch(const struct grid *grid, int64_t index) {
   batch.n = (int)(index / grid->length[0]);
   batch.rows = grid->rows;
   batch.width = grid->width;
-  batch.blocks = conv_point_at_most(grid->blocks - batch.block, MOST_BLOCKS);
+  batch.blocks = conv_at_most(grid->blocks - batch.block, MOST_BLOCKS);
   return batch;
 }
 
@@ -121,15 +121,14 @@ static void compute_phase(const struct grid *grid, const struct conv_target *tar
   const int *phases = grid->phases;
   const struct shape s = grid->target.shape;
   const int step = sources[0].packing.axis[2].step;
-  int width =
-      conv_point_at_most(conv_axis_length(s.w, phases[2], phase[2]) - batch->w, batch->width);
-  int end = conv_point_at_most(conv_axis_length(s.h, phases[1], phase[1]), batch->h + batch->rows);
+  int width = conv_at_most(conv_axis_length(s.w, phases[2], phase[2]) - batch->w, batch->width);
+  int end = conv_at_most(conv_axis_length(s.h, phases[1], phase[1]), batch->h + batch->rows);
   if (batch->d >= conv_axis_length(s.d, phases[0], phase[0])) return;
   struct batch part = *batch;
   struct conv_product products[MOST_PRODUCTS];
   for (int b = 0; b < batch->blocks; b += BLOCKS_AT_ONCE) {
     part.block = batch->block + b;
-    part.blocks = conv_point_at_most(batch->blocks - b, BLOCKS_AT_ONCE);
+    part.blocks = conv_at_most(batch->blocks - b, BLOCKS_AT_ONCE);
     int found = find_products(grid, sources, count, &part, phase, first && b == 0, products);
     struct conv_voxels voxels = {
         .y = target->data + tensor_at(&grid->target, batch->n, part.block * CHANNEL_BLOCK,

@@ -2,18 +2,9 @@
  * source's transformed windows with the target's transformed gradient, summed over tiles. Batches
  * are cut into chunks whose number depends on the shape alone; each has its own sums, added up in
  * order. */
+#include "kernels/conv/conv_outer_multiply.h"
 #include "kernels/conv/conv_winograd_transform.h"
 #include "kernels/conv/conv_winograd_weights.h"
-
-/* Blocks of 16 channels in one task; values whose sums fit the registers, of one block of the
- * target's channels and of two. */
-#if defined SIMD_ISA_AVX512
-enum { MOST_BLOCKS = 2, VALUES_OF_ONE = 16, VALUES_OF_TWO = 8 };
-#elif defined SIMD_ISA_AVX2
-enum { MOST_BLOCKS = 1, VALUES_OF_ONE = 4, VALUES_OF_TWO = 4 };
-#else
-enum { MOST_BLOCKS = 1, VALUES_OF_ONE = 2, VALUES_OF_TWO = 2 };
-#endif
 
 enum {
   TASK_GROUPS = 2, /* of a source of one phase; 1 of one of 8 */
@@ -71,47 +62,20 @@ typedef void outer_function(float *sums, size_t sums_pitch, const float *x, cons
 WINOGRAD_INLINE void outer(float *sums, size_t sums_pitch, const float *x, const float *dy,
                            size_t dy_pitch, int tiles, bool add, const int values,
                            const int blocks) {
-  simd sum[MOST_BLOCKS][VALUES_OF_ONE][SIMD_PER_BLOCK] = {0};
-  for (int t = 0; t < tiles; t++, x += CHANNEL_BLOCK, dy += CHANNEL_BLOCK) {
-    simd vector[MOST_BLOCKS][SIMD_PER_BLOCK];
-    SIMD_UNROLL
-    for (int b = 0; b < blocks; b++) {
-      SIMD_UNROLL
-      for (int p = 0; p < SIMD_PER_BLOCK; p++)
-        vector[b][p] = simd_load(dy + dy_pitch * (size_t)b + p * SIMD_WIDTH);
-    }
-    SIMD_UNROLL
-    for (int i = 0; i < values; i++) {
-      simd value = simd_all(x[i]);
-      SIMD_UNROLL
-      for (int b = 0; b < blocks; b++) {
-        SIMD_UNROLL
-        for (int p = 0; p < SIMD_PER_BLOCK; p++) sum[b][i][p] += value * vector[b][p];
-      }
-    }
-  }
-  SIMD_UNROLL
-  for (int b = 0; b < blocks; b++) {
-    SIMD_UNROLL
-    for (int i = 0; i < values; i++) {
-      SIMD_UNROLL
-      for (int p = 0; p < SIMD_PER_BLOCK; p++) {
-        float *to = sums + sums_pitch * (size_t)b + i * CHANNEL_BLOCK + p * SIMD_WIDTH;
-        if (add) sum[b][i][p] += simd_load(to);
-        simd_store(to, sum[b][i][p]);
-      }
-    }
-  }
+  simd sum[OUTER_BLOCKS][OUTER_VALUES_OF_ONE][SIMD_PER_BLOCK] = {0};
+  for (int t = 0; t < tiles; t++, x += CHANNEL_BLOCK, dy += CHANNEL_BLOCK)
+    conv_outer_add(sum, x, dy, dy_pitch, values, blocks);
+  conv_outer_store(sums, sums_pitch, sum, add, values, blocks);
 }
 
 static void outer_one(float *sums, size_t sums_pitch, const float *x, const float *dy,
                       size_t dy_pitch, int tiles, bool add) {
-  outer(sums, sums_pitch, x, dy, dy_pitch, tiles, add, VALUES_OF_ONE, 1);
+  outer(sums, sums_pitch, x, dy, dy_pitch, tiles, add, OUTER_VALUES_OF_ONE, 1);
 }
 
 static void outer_two(float *sums, size_t sums_pitch, const float *x, const float *dy,
                       size_t dy_pitch, int tiles, bool add) {
-  outer(sums, sums_pitch, x, dy, dy_pitch, tiles, add, VALUES_OF_TWO, MOST_BLOCKS);
+  outer(sums, sums_pitch, x, dy, dy_pitch, tiles, add, OUTER_VALUES_OF_ALL, OUTER_BLOCKS);
 }
 
 /* The sums of a phase, of a group and block of the task. */
@@ -133,9 +97,9 @@ static void add_products(const struct pass *pass, const struct task *task, struc
     if (own < 0) continue;
     const float *x = scratch->v + pass->pitch * (size_t)own;
     for (int block = 0, together; block < task->blocks; block += together) {
-      together = task->blocks - block < MOST_BLOCKS ? 1 : MOST_BLOCKS;
+      together = task->blocks - block < OUTER_BLOCKS ? 1 : OUTER_BLOCKS;
       outer_function *outer_of = together > 1 ? outer_two : outer_one;
-      int values = together > 1 ? VALUES_OF_TWO : VALUES_OF_ONE;
+      int values = together > 1 ? OUTER_VALUES_OF_ALL : OUTER_VALUES_OF_ONE;
       float *sums = sums_at(pass, task, scratch, phase, group, block) + own * WINOGRAD_SQUARE;
       const float *dy = scratch->m + block_pitch * (size_t)block + pass->pitch * (size_t)point;
       for (int i = 0; i < CHANNEL_BLOCK; i += values)
