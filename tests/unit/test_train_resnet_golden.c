@@ -40,7 +40,9 @@ static const struct model_case cases[] = {
      1e-4,
      1e-4,
      1e-3},
-    {&pose, "resnet_pose_full", 2095702, {"model.coordinates=false"}, 1e-4, 1e-4, 1e-3},
+    /* losses: PyTorch's own float32 without oneDNN parts from float64 by 1.06e-4 at the 15th step,
+     * with it by 1.6e-6: another ReLU at its corner */
+    {&pose, "resnet_pose_full", 2095702, {"model.coordinates=false"}, 1e-4, 2e-4, 1e-3},
     {&pose, "resnet_pose_full_coordinates", 2112166, {NULL}, 5e-3, 5e-3, 0.1},
 };
 
