@@ -136,6 +136,9 @@ struct op {
    * Later slices need no earlier inputs and, but for the last ones, as many of them. Such an
    * operator saves nothing. */
   void (*slab)(const struct node *node, struct slices wanted, struct slab *slab, struct node *part);
+  /* OPTIONAL: writes values as training has them into input `input`, numbers of samples (host
+   * memory, as the tensor is stored), for measurements: a kernel's time may depend on them. */
+  void (*example)(const struct node *node, int input, void *values);
   bool in_place; /* y may take the memory of x[0] (backward then must not read x) */
   bool cheap;    /* y may be computed once more for backward instead of being kept till then */
   bool is_loss;  /* y is one float64, whatever the inputs' type */

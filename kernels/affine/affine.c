@@ -79,6 +79,30 @@ static enum status affine_infer(struct node *node) {
   return STATUS_OK;
 }
 
+/* The source turned by 0.3 about w, where it has more than one slice, and about d, and made as
+ * large as y; middle on middle. */
+static void affine_example(const struct node *node, int input, void *values) {
+  if (input != AFFINE_NUMBERS || node->x[input].dtype != DTYPE_F32) return;
+  struct shape x = node->x[0].shape, y = node->y.shape;
+  const float source[] = {(float)x.d, (float)x.h, (float)x.w};
+  const float size[] = {(float)y.d, (float)y.h, (float)y.w};
+  float c = cosf(0.3F), s = sinf(0.3F), cd = y.d > 1 ? c : 1, sd = y.d > 1 ? s : 0;
+  const float turn[3][3] = {{cd, -sd, 0}, {c * sd, c * cd, -s}, {s * sd, s * cd, c}};
+  for (int n = 0; n < x.n; n++) {
+    struct affine_motion *motion = (struct affine_motion *)values + n;
+    *motion = (struct affine_motion){.key = {(float)n, 1}, .deviation = 1};
+    for (int i = 0; i < 3; i++) {
+      float *row = motion->matrix[i];
+      motion->count[i] = source[i];
+      row[3] = (source[i] - 1) / 2;
+      for (int k = 0; k < 3; k++) {
+        row[k] = turn[i][k] * source[i] / size[i];
+        row[3] -= row[k] * (size[k] - 1) / 2;
+      }
+    }
+  }
+}
+
 CUDA_DECLARE_F32(affine_cuda);
 SIMD_DECLARE(affine_simd);
 REAL_DECLARE(affine_reference);
@@ -90,5 +114,6 @@ const struct op op_affine = {
     .name = "affine",
     .help = "image resampled under one affine map per sample, perhaps deformed",
     .infer = affine_infer,
+    .example = affine_example,
     .kernels = kernels,
 };

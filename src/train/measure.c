@@ -2,6 +2,7 @@
 #include "train/measure.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include "base/log.h"
 #include "base/timer.h"
 
@@ -11,8 +12,8 @@ enum {
   LEAST_ROUNDS = 2,
   ALIGNMENT = 256,
   FILL = 0x3c,       /* 0.0115 in float32 and bfloat16, 1.06 in float16: no denormals, no zeros */
-  PATTERN = 1 << 16, /* elements */
   WAVE = 1 << 10,    /* voxels */
+  PATTERN = 1 << 16, /* elements */
   LABEL_RUN = 8,     /* voxels of one label */
 };
 
@@ -64,8 +65,8 @@ static size_t lay_out(struct bench *bench) {
   return end;
 }
 
-/* Element `i` of what inputs hold: values that rise and fall along w, runs of two labels. What a
- * kernel that gathers takes depends on them. */
+/* What images hold: values that rise and fall along w, runs of two labels. What a kernel that
+ * gathers takes depends on them. */
 static void make_pattern(enum dtype dtype, void *pattern) {
   for (int i = 0; i < PATTERN; i++) {
     float rise = (float)(i % WAVE) / (WAVE / 4.0F) - 2; /* -2 .. 2 */
@@ -74,29 +75,27 @@ static void make_pattern(enum dtype dtype, void *pattern) {
   }
 }
 
-static enum status copy_pattern(struct bench *bench, const struct tensor *tensor, char *to) {
-  size_t left = tensor_bytes(tensor), most = PATTERN * dtype_bytes(tensor->dtype);
-  void *pattern = malloc(most);
-  REQUIRE(pattern, STATUS_FAILED, "measuring kernels: out of memory");
-  make_pattern(tensor->dtype, pattern);
+/* Images repeat a pattern; numbers of samples are the operator's example, or stay what FILL makes
+ * them. */
+static enum status fill_input(struct bench *bench, int input) {
+  const struct tensor *x = &bench->node.x[input];
+  bool image = shape_voxels(x->shape) > 1;
+  size_t left = tensor_bytes(x), most = image ? PATTERN * dtype_bytes(x->dtype) : left;
+  char *to = (char *)(uintptr_t)bench->io.x[input], *values = malloc(most);
   enum status status = STATUS_OK;
+  REQUIRE(values, STATUS_FAILED, "measuring kernels: out of memory");
+  memset(values, FILL, most);
+  if (image)
+    make_pattern(x->dtype, values);
+  else if (bench->node.op->example)
+    bench->node.op->example(&bench->node, input, values);
   for (size_t bytes; !status && left > 0; left -= bytes, to += bytes) {
     bytes = left < most ? left : most;
-    status = bench->device->ops->copy(&bench->stream, to, pattern, bytes);
+    status = bench->device->ops->copy(&bench->stream, to, values, bytes);
   }
   if (!status) status = bench->device->ops->synchronize(&bench->stream);
-  free(pattern);
+  free(values);
   return status;
-}
-
-/* Parameters of a sample stay what FILL makes them. */
-static enum status fill_inputs(struct bench *bench) {
-  for (int i = 0; i < bench->node.input_count; i++) {
-    const struct tensor *x = &bench->node.x[i];
-    bool image = shape_voxels(x->shape) > 1 && (x->dtype == DTYPE_F32 || x->dtype == DTYPE_U8);
-    if (image) TRY(copy_pattern(bench, x, (char *)(uintptr_t)bench->io.x[i]));
-  }
-  return STATUS_OK;
 }
 
 static enum status bench_open(struct bench *bench, struct device *device, const struct node *node,
@@ -112,7 +111,7 @@ static enum status bench_open(struct bench *bench, struct device *device, const 
   TRY(device->ops->event_open(device, &bench->start));
   TRY(device->ops->event_open(device, &bench->end));
   TRY(device->ops->fill(&bench->stream, bench->memory, FILL, bench->bytes));
-  TRY(fill_inputs(bench));
+  for (int i = 0; i < node->input_count; i++) TRY(fill_input(bench, i));
   return STATUS_OK;
 }
 
