@@ -24,12 +24,15 @@ static struct view view_input(const struct node *node, const struct io *io, int 
                        row * tensor->shape.h};
 }
 
-static double view_at(const struct view *view, int d, int h, int w) {
+/* Row h of slice d; NULL: outside. */
+static const real *view_row(const struct view *view, int d, int h) {
   const struct shape *s = &view->shape;
-  if (d < 0 || d >= s->d || h < 0 || h >= s->h || w < 0 || w >= s->w) return 0;
-  int half = view->doubled;
-  int64_t at = (d >> half) * view->plane + (h >> half) * view->row + (w >> half) * view->voxel;
-  return view->data[at];
+  if (d < 0 || d >= s->d || h < 0 || h >= s->h) return NULL;
+  return view->data + (d >> view->doubled) * view->plane + (h >> view->doubled) * view->row;
+}
+
+static inline double row_at(const struct view *view, const real *row, int w) {
+  return w < 0 || w >= view->shape.w ? 0 : row[(w >> view->doubled) * view->voxel];
 }
 
 static int64_t weight_at(const struct node *node, int co, int ci, int kd, int kh, int kw) {
@@ -46,11 +49,12 @@ static double output_at(const struct node *node, const struct io *io, const int 
     for (int c = 0; c < node->x[i].shape.c; c++) {
       struct view x = view_input(node, io, i, at[0], c);
       for (int kd = 0; kd < a->kernel[0]; kd++)
-        for (int kh = 0; kh < a->kernel[1]; kh++)
-          for (int kw = 0; kw < a->kernel[2]; kw++)
-            sum += *w++ * view_at(&x, at[2] * a->stride[0] + kd - a->padding[0],
-                                  at[3] * a->stride[1] + kh - a->padding[1],
-                                  at[4] * a->stride[2] + kw - a->padding[2]);
+        for (int kh = 0; kh < a->kernel[1]; kh++, w += a->kernel[2]) {
+          const real *row = view_row(&x, at[2] * a->stride[0] + kd - a->padding[0],
+                                     at[3] * a->stride[1] + kh - a->padding[1]);
+          for (int kw = 0; kw < a->kernel[2] && row; kw++)
+            sum += w[kw] * row_at(&x, row, at[4] * a->stride[2] + kw - a->padding[2]);
+        }
     }
   }
   return sum > 0 ? sum : a->slope * sum;
@@ -111,11 +115,12 @@ static double weight_gradient_at(const struct node *node, const struct io *io, i
     struct view x = view_input(node, io, i, n, c);
     const real *dy = (const real *)io->dy + tensor_at(&node->y, n, co, 0, 0, 0);
     for (int d = 0; d < s.d; d++)
-      for (int h = 0; h < s.h; h++)
-        for (int w = 0; w < s.w; w++, dy += step)
-          sum += *dy * view_at(&x, d * a->stride[0] + k[0] - a->padding[0],
-                               h * a->stride[1] + k[1] - a->padding[1],
-                               w * a->stride[2] + k[2] - a->padding[2]);
+      for (int h = 0; h < s.h; h++, dy += step * s.w) {
+        const real *row = view_row(&x, d * a->stride[0] + k[0] - a->padding[0],
+                                   h * a->stride[1] + k[1] - a->padding[1]);
+        for (int w = 0; w < s.w && row; w++)
+          sum += dy[step * w] * row_at(&x, row, w * a->stride[2] + k[2] - a->padding[2]);
+      }
   }
   return sum;
 }

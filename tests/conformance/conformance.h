@@ -5,7 +5,8 @@
 #pragma once
 #include "conformance_call.h"
 
-/* Runs all checks on `count` cases and prints a line for each. */
+/* Runs all checks on `count` cases and prints a line for each; where CONFORMANCE_PART is "K of N",
+ * on every Nth of them from the Kth on. */
 static void conformance_run(const struct op_case *cases, int count);
 
 /* Elements per tensor that meet finite differences, fewer where one call is much work. */
@@ -340,7 +341,7 @@ static void round_trial(const struct trial *trial, const struct node *node, enum
 /* Where weights, and sums of weights, are rounded, y may fall to the other side of an activation's
  * kink: the reference's gradients start from the kernel's y. */
 static struct rounded_trial *round_for(const struct trial *trial, const struct attempt *attempt,
-                                       bool weighted) {
+                                       bool kinked) {
   struct rounded_trial *made = conformance_allocate(sizeof *made);
   struct node node;
   CHECK_OK(attempt_node(trial->test, attempt, &node));
@@ -348,7 +349,7 @@ static struct rounded_trial *round_for(const struct trial *trial, const struct a
   struct attempt exact = reference_attempt(&made->trial, true), forward = *attempt;
   struct outcome outcome = {0};
   forward.backward = false;
-  if (weighted) outcome = attempt_run(&made->trial, &forward);
+  if (kinked) outcome = attempt_run(&made->trial, &forward);
   exact.y = outcome.y;
   made->reference = attempt_run(&made->trial, &exact);
   outcome_free(&outcome);
@@ -357,14 +358,14 @@ static struct rounded_trial *round_for(const struct trial *trial, const struct a
 
 /* Against a reference that reads the same values; what was rounded is kept for other kernels. */
 static void check_rounded(struct trial *trial, const struct attempt *attempt) {
-  bool weighted = trial->node.parameter_count > 0;
-  const struct kernel *kernel = weighted ? attempt->kernel : NULL;
+  bool kinked = trial->node.parameter_count > 0 && trial->node.backward_reads & READS_Y;
+  const struct kernel *kernel = kinked ? attempt->kernel : NULL;
   struct rounded_trial *kept = trial->rounded;
   while (kept && (kept->kernel != kernel || kept->dtype != attempt->kernel->dtype ||
                   kept->wide != attempt->wide))
     kept = kept->next;
   if (!kept) {
-    kept = round_for(trial, attempt, weighted);
+    kept = round_for(trial, attempt, kinked);
     kept->kernel = kernel;
     kept->dtype = attempt->kernel->dtype;
     kept->wide = attempt->wide;
@@ -431,8 +432,10 @@ static void conformance_run_case(const struct op_case *test, int number) {
 }
 
 static void conformance_run(const struct op_case *cases, int count) {
-  int threads = omp_get_max_threads();
-  for (int i = 0; i < count; i++) {
+  int threads = omp_get_max_threads(), part = 1, parts = 1;
+  const char *text = getenv("CONFORMANCE_PART");
+  CHECK(!text || (sscanf(text, "%d of %d", &part, &parts) == 2 && 0 < part && part <= parts));
+  for (int i = part - 1; i < count; i += parts) {
     int before = check_count, failed = check_failures;
     conformance_run_case(&cases[i], i);
     printf("  %s %s: %d checks, %d failed\n", cases[i].op->name, cases[i].label,
