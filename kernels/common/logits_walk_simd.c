@@ -1,33 +1,34 @@
 /* Blocks of BLOCK_D x BLOCK_H rows of logits are walked over independently; for the gradient also
  * the labels around them that read them, so that every block owns its part of dx.
  *
- * Within a block, logits of a slice of labels are interpolated along d once per row and kept by
- * class (a strip) for the up to four rows of labels that read them; there they are interpolated
- * along h and w at once. Where labels are twice as many along w, those at even places come first in
- * a piece, then those at odd places: neighbours in a vector are then neighbours among the logits.
+ * Logits are interpolated along one axis after the other, a block's rows of a slice (a plane)
+ * together: along w once per slice of logits, then along d once per slice of labels, and along h
+ * where they are used. Where labels are twice as many along w, those at even places come first in
+ * a row, then those at odd places: neighbours in a vector are then neighbours among the logits.
  * Gradients go the same way back. */
 #include "kernels/common/logits_walk.h"
 #include <string.h>
-#include "kernels/common/simd_math.h"
+#include "kernels/common/logits_rows.h"
 
 enum {
-  BLOCK_D = 8,
-  BLOCK_H = 16,
-  ROW = 64,   /* labels of a row in a piece, at most */
-  STRIPS = 4, /* a power of 2; three are in use at a time */
-  STRIP = ROW + 2 * SIMD_WIDTH,
+  BLOCK_D = 16,
+  BLOCK_H = 8,
+  ROWS = BLOCK_H + 2,
+  LABEL_ROWS = 2 * ROWS,
+  SIZE = LOGITS_MOST_CLASSES * LOGITS_ROW,
   MOST_SUMS = 3 * LOGITS_MOST_CLASSES,
-  QUAD = 4,
+  CHANNELS = (LOGITS_MOST_CLASSES + CHANNEL_BLOCK - 1) / CHANNEL_BLOCK * CHANNEL_BLOCK,
+  APART = 256, /* so that places in planes differ in what processors compare first */
 };
-typedef float quad __attribute__((vector_size(4 * QUAD), aligned(4), may_alias));
+#define ALIGNED __attribute__((aligned(64)))
 
 struct walk {
   struct logits logits;
   const struct tensor *x, *labels;
   const float *from;
   const unsigned char *map;
-  float *dx;      /* NULL: forward */
-  bool add, once; /* once: every element of dx is reached once */
+  float *dx; /* NULL: forward */
+  bool add;
   logits_each *each;
   const void *context;
 };
@@ -39,23 +40,30 @@ struct block {
   double *sums;
 };
 
-/* Row h of logits, interpolated along d, or of their gradients. Logit from + i of class k is
- * row[k][1 + i]; what is past the ends repeats them. */
-struct strip {
-  int h; /* -1: none */
-  float row[LOGITS_MOST_CLASSES][STRIP];
+/* Rows of a slice of the logits, or of their gradients, at the labels' places along w: [row][class]
+ * [label]. */
+struct plane {
+  int d;      /* -1: none */
+  bool fresh; /* of gradients: nothing has been added yet */
+  float row[ROWS * SIZE + APART] ALIGNED;
 };
 
 /* Where the walk is: the logits [from, to) of a row, whether labels around them are in it, its
- * place along d, and strips by their h modulo STRIPS. */
+ * place along d; planes by their d modulo 2. */
 struct room {
-  struct logits_range w;
-  int low, high, half; /* half: labels at even places, or all where they are not twice as many,
-                          made whole vectors */
+  struct logits_range w, h; /* h: the rows of logits in planes */
+  int low, high, half;      /* half: labels at even places, or all where they are not twice as many,
+                               made whole vectors */
+  int step, size;           /* labels of a row in a piece; its floats */
   struct logits_tap d;
-  struct strip logits[STRIPS], slopes[STRIPS];
-  float z[LOGITS_MOST_CLASSES * LOGITS_ROOM + SIMD_WIDTH];
-  unsigned char labels[LOGITS_ROOM];
+  struct logits_range labels_h;
+  struct logits_row rows[LABEL_ROWS];         /* of labels; those of `between` */
+  struct plane logits[2], slopes[2], between; /* between: at the labels' place along d */
+  /* a row of logits, and of gradients: from + i of a class is [LOGITS_MARGIN + i] */
+  float turned[LOGITS_MOST_CLASSES][LOGITS_TURNED] ALIGNED,
+      gathered[CHANNELS][LOGITS_TURNED] ALIGNED;
+  float z[LABEL_ROWS * SIZE] ALIGNED;
+  unsigned char labels[LABEL_ROWS * LOGITS_ROW];
 };
 
 static bool is_double(const struct walk *walk) {
@@ -70,170 +78,99 @@ static int whole_vectors(int count) {
   return (count + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
 }
 
-/* Labels of a row in a piece. */
-static int step_of(const struct walk *walk, const struct room *room) {
-  return is_double(walk) ? 2 * room->half : room->half;
-}
+/* --- rows of the tensors --- */
 
-/* --- strips of logits --- */
-
-static inline void turn(quad q[QUAD]) {
-  quad a = __builtin_shufflevector(q[0], q[1], 0, 4, 1, 5);
-  quad b = __builtin_shufflevector(q[2], q[3], 0, 4, 1, 5);
-  quad c = __builtin_shufflevector(q[0], q[1], 2, 6, 3, 7);
-  quad d = __builtin_shufflevector(q[2], q[3], 2, 6, 3, 7);
-  q[0] = __builtin_shufflevector(a, b, 0, 1, 4, 5);
-  q[1] = __builtin_shufflevector(a, b, 2, 3, 6, 7);
-  q[2] = __builtin_shufflevector(c, d, 0, 1, 4, 5);
-  q[3] = __builtin_shufflevector(c, d, 2, 3, 6, 7);
-}
-
-/* Classes k to k + 3 of `count` voxels that are stored in blocks of channels: four voxels at a
- * time, then one by one. */
-static void load_quads(const float *low, const float *high, const struct logits_tap *tap, int count,
-                       float *to) {
-  int v = 0;
-  for (; v + QUAD <= count; v += QUAD) {
-    quad q[QUAD];
-    for (int i = 0; i < QUAD; i++)
-      q[i] = tap->low_weight * *(const quad *)(low + (v + i) * CHANNEL_BLOCK) +
-             tap->high_weight * *(const quad *)(high + (v + i) * CHANNEL_BLOCK);
-    turn(q);
-    for (int i = 0; i < QUAD; i++) *(quad *)(to + i * STRIP + v) = q[i];
-  }
-  for (; v < count; v++)
-    for (int i = 0; i < QUAD; i++)
-      to[i * STRIP + v] = tap->low_weight * low[v * CHANNEL_BLOCK + i] +
-                          tap->high_weight * high[v * CHANNEL_BLOCK + i];
-}
-
-static void load_row(const float *low, const float *high, const struct logits_tap *tap, int count,
-                     int64_t stride, float *to) {
-  for (int v = 0; v < count; v++)
-    to[v] = tap->low_weight * low[v * stride] + tap->high_weight * high[v * stride];
-}
-
-static void load_strip(const struct walk *walk, int n, const struct room *room, int h,
-                       struct strip *strip) {
-  int width = walk->logits.coarse[2], step = walk->x->layout == LAYOUT_BLOCKED ? QUAD : 1;
-  int first = room->w.from > 0 ? room->w.from - 1 : 0;
-  int last = room->w.to < width ? room->w.to : width - 1;
-  int at = 1 + first - room->w.from, count = last - first + 1;
+/* Row (d, h) of the logits with one more at its ends; what is past the tensor repeats them. */
+static void load_row(const struct walk *walk, int n, int d, int h, struct room *room) {
+  bool blocked = walk->x->layout == LAYOUT_BLOCKED;
+  int count = count_of(room), step = blocked ? LOGITS_QUAD : 1;
   int64_t stride = tensor_voxel_stride(walk->x);
-  strip->h = h;
+  int64_t before = room->w.from > 0 ? -stride : 0;
+  int64_t after = (count - (room->w.to == walk->logits.coarse[2])) * stride;
   for (int k = 0; k < walk->logits.classes; k += step) {
-    const float *low = walk->from + tensor_at(walk->x, n, k, room->d.low, h, first);
-    const float *high = walk->from + tensor_at(walk->x, n, k, room->d.high, h, first);
-    if (step == QUAD)
-      load_quads(low, high, &room->d, count, strip->row[k] + at);
+    const float *from = walk->from + tensor_at(walk->x, n, k, d, h, room->w.from);
+    if (blocked)
+      logits_load_quads(from, count, room->turned[k] + LOGITS_MARGIN);
     else
-      load_row(low, high, &room->d, count, stride, strip->row[k] + at);
-  }
-  for (int k = 0; k < walk->logits.classes; k++) {
-    float *row = strip->row[k] + 1;
-    if (room->w.from == 0) row[-1] = row[0];
-    if (room->w.to == width) row[count_of(room)] = row[count_of(room) - 1];
+      logits_load_strided(from, stride, count, room->turned[k] + LOGITS_MARGIN);
+    for (int i = 0; i < step && k + i < walk->logits.classes; i++)
+      logits_set_ends(room->turned[k + i] + LOGITS_MARGIN, count, from[before + i],
+                      from[after + i]);
   }
 }
 
-static const struct strip *logits_at(const struct walk *walk, int n, struct room *room, int h) {
-  struct strip *strip = &room->logits[h % STRIPS];
-  if (strip->h != h) load_strip(walk, n, room, h, strip);
-  return strip;
-}
-
-/* --- strips of gradients --- */
-
-/* Gives classes k to k + 3 of a row of gradients to dx. */
-static void give_quads(const float *row, float weight, bool add, int count, float *to) {
-  int v = 0;
-  for (; v + QUAD <= count; v += QUAD) {
-    quad q[QUAD];
-    for (int i = 0; i < QUAD; i++) q[i] = weight * *(const quad *)(row + i * STRIP + v);
-    turn(q);
-    for (int i = 0; i < QUAD; i++) {
-      quad *voxel = (quad *)(to + (v + i) * CHANNEL_BLOCK);
-      if (add) q[i] += *voxel;
-      *voxel = q[i];
-    }
+/* Asks for a row that will be loaded. */
+static void ask_row(const struct walk *walk, int n, int d, int h, const struct room *room) {
+  enum { LINE = 64 / sizeof(float) };
+  if (d >= walk->logits.coarse[0]) return;
+  int64_t stride = tensor_voxel_stride(walk->x), floats = count_of(room) * stride;
+  int step = stride == 1 ? 1 : stride == CHANNEL_BLOCK ? CHANNEL_BLOCK : walk->logits.classes;
+  for (int k = 0; k < walk->logits.classes; k += step) {
+    const float *from = walk->from + tensor_at(walk->x, n, k, d, h, room->w.from);
+    for (int64_t i = 0; i < floats; i += LINE) __builtin_prefetch(from + i);
   }
-  for (; v < count; v++)
-    for (int i = 0; i < QUAD; i++) {
-      float *own = to + v * CHANNEL_BLOCK + i, value = weight * row[i * STRIP + v];
-      *own = add ? *own + value : value;
-    }
-}
-
-static void give_row(const float *row, float weight, bool add, int count, int64_t stride,
-                     float *to) {
-  for (int v = 0; v < count; v++)
-    to[v * stride] = add ? to[v * stride] + weight * row[v] : weight * row[v];
 }
 
 /* Rows of classes that are only padding stay 0. */
-static void give_slice(const struct walk *walk, const struct block *block, const struct room *room,
-                       const struct strip *strip, int d, float weight) {
-  bool add = walk->add || !walk->once, blocked = walk->x->layout == LAYOUT_BLOCKED;
-  int stored = blocked ? tensor_stored_channels(walk->x) : walk->logits.classes;
+static void give_row(const struct walk *walk, int n, int d, int h, const struct room *room) {
+  bool blocked = walk->x->layout == LAYOUT_BLOCKED;
   int64_t stride = tensor_voxel_stride(walk->x);
-  static const float nothing[QUAD * STRIP];
-  if (weight == 0 || d < block->d.from || d >= block->d.to) return;
-  for (int k = 0; k < stored; k += blocked ? QUAD : 1) {
-    float *to = walk->dx + tensor_at(walk->x, block->n, k, d, strip->h, room->w.from);
-    if (!blocked)
-      give_row(strip->row[k] + 1, weight, add, count_of(room), stride, to);
-    else if (k < walk->logits.classes)
-      give_quads(strip->row[k] + 1, weight, add, count_of(room), to);
-    else if (!add)
-      give_quads(nothing, 1, false, count_of(room), to);
+  for (int k = 0; k < walk->logits.classes; k += blocked ? CHANNEL_BLOCK : 1) {
+    float *to = walk->dx + tensor_at(walk->x, n, k, d, h, room->w.from);
+    if (blocked)
+      logits_give_channels(room->gathered[k] + LOGITS_MARGIN, walk->add, count_of(room), to);
+    else
+      logits_give_strided(room->gathered[k] + LOGITS_MARGIN, walk->add, count_of(room), stride, to);
   }
 }
 
-static void give_strip(const struct walk *walk, const struct block *block, const struct room *room,
-                       struct strip *strip) {
-  if (strip->h < 0) return;
-  give_slice(walk, block, room, strip, room->d.low, room->d.low_weight);
-  give_slice(walk, block, room, strip, room->d.high, room->d.high_weight);
-  strip->h = -1;
+/* --- along w --- */
+
+/* The lanes one before, and one after, those of `here`. */
+static inline simd lanes_before(simd before, simd here) {
+#if defined SIMD_ISA_AVX512
+  return (simd)_mm512_alignr_epi32((__m512i)here, (__m512i)before, 15);
+#elif defined SIMD_ISA_AVX2
+  return __builtin_shufflevector(before, here, 7, 8, 9, 10, 11, 12, 13, 14);
+#else
+  return __builtin_shufflevector(before, here, 3, 4, 5, 6);
+#endif
+}
+static inline simd lanes_after(simd here, simd after) {
+#if defined SIMD_ISA_AVX512
+  return (simd)_mm512_alignr_epi32((__m512i)after, (__m512i)here, 1);
+#elif defined SIMD_ISA_AVX2
+  return __builtin_shufflevector(here, after, 1, 2, 3, 4, 5, 6, 7, 8);
+#else
+  return __builtin_shufflevector(here, after, 1, 2, 3, 4);
+#endif
 }
 
-static struct strip *slopes_at(const struct walk *walk, const struct block *block,
-                               struct room *room, int h) {
-  struct strip *strip = &room->slopes[h % STRIPS];
-  if (strip->h == h) return strip;
-  give_strip(walk, block, room, strip);
-  strip->h = h;
-  memset(strip->row, 0, sizeof strip->row[0] * (size_t)walk->logits.classes);
-  return strip;
+/* A row of logits at twice as many places, of one class. */
+static inline void spread(const float *row, const struct room *room, float *even) {
+  const int half = room->half;
+  const bool low = room->low;
+  float *odd = even + half;
+  simd before = simd_load(row - SIMD_WIDTH), here = simd_load(row);
+  for (int i = 0; i < half; i += SIMD_WIDTH) {
+    simd after = simd_load(row + i + SIMD_WIDTH), last = lanes_before(before, here);
+    simd_store(even + i, 0.75F * here + 0.25F * last);
+    if (low)
+      simd_store(odd + i, 0.75F * last + 0.25F * here);
+    else
+      simd_store(odd + i, 0.75F * here + 0.25F * lanes_after(here, after));
+    before = here;
+    here = after;
+  }
 }
 
-/* --- rows of labels --- */
-
-/* Logits of a row of labels: along h between two strips, and along w. */
-static inline __attribute__((always_inline)) simd between(const float *low, const float *high,
-                                                          const struct logits_tap *tap, int i) {
-  return tap->low_weight * simd_load(low + i) + tap->high_weight * simd_load(high + i);
-}
-
-static void fill_logits(const struct walk *walk, const struct room *room, const struct strip *low,
-                        const struct strip *high, const struct logits_tap *tap, float *z) {
-  for (int k = 0; k < walk->logits.classes; k++)
-    for (int i = 0; i < room->half; i += SIMD_WIDTH)
-      simd_store(z + k * LOGITS_ROOM + i, between(low->row[k] + 1, high->row[k] + 1, tap, i));
-}
-
-/* The same where labels are twice as many. */
-static void fill_both(const struct walk *walk, const struct room *room, const struct strip *low,
-                      const struct strip *high, const struct logits_tap *tap, float *z) {
-  for (int k = 0; k < walk->logits.classes; k++) {
-    const float *a = low->row[k] + 1, *b = high->row[k] + 1;
-    float *even = z + k * LOGITS_ROOM, *odd = even + room->half;
-    for (int i = 0; i < room->half; i += SIMD_WIDTH) {
-      simd before = between(a, b, tap, i - 1), here = between(a, b, tap, i);
-      simd own = room->low ? before : here, after = room->low ? here : between(a, b, tap, i + 1);
-      simd_store(even + i, 0.75F * here + 0.25F * before);
-      simd_store(odd + i, 0.75F * own + 0.25F * after);
-    }
+static void spread_row(const struct walk *walk, const struct room *room, float *to) {
+  for (int k = 0; k < walk->logits.classes; k++, to += room->step) {
+    const float *row = room->turned[k] + LOGITS_MARGIN;
+    if (is_double(walk))
+      spread(row, room, to);
+    else
+      for (int i = 0; i < room->half; i += SIMD_WIDTH) simd_store(to + i, simd_load(row + i));
   }
 }
 
@@ -245,38 +182,127 @@ static simd_int lanes(void) {
 
 /* The adjoint, of one class. The ends count for what repeats them. */
 static void collapse(const float *even, const float *odd, const struct room *room, bool first,
-                     bool last, float weight, float *row) {
+                     bool last, float *row) {
   int end = count_of(room) - 1;
   for (int i = 0; i <= end; i += SIMD_WIDTH) {
     simd here = simd_load(even + i), next = simd_load(odd + i);
     simd before = simd_load(odd + i - 1), after = simd_load(even + i + 1);
     if (first && i == 0) before = simd_select(lanes() == 0, here, before);
     if (last) after = simd_select(lanes() == end - i, next, after);
-    simd_store(row + i,
-               simd_load(row + i) + weight * (0.75F * (here + next) + 0.25F * (before + after)));
+    simd_store(row + i, 0.75F * (here + next) + 0.25F * (before + after));
   }
 }
 
-static void add_slopes(const struct walk *walk, const struct block *block, struct room *room, int h,
-                       float weight, const float *z) {
-  if (weight == 0 || h < block->h.from || h >= block->h.to) return;
-  struct strip *strip = slopes_at(walk, block, room, h);
+static void collapse_row(const struct walk *walk, struct room *room, const float *from) {
   bool first = room->w.from == 0, last = room->w.to == walk->logits.coarse[2];
-  for (int k = 0; k < walk->logits.classes; k++) {
-    const float *even = z + k * LOGITS_ROOM, *odd = even + room->half + room->low;
-    float *row = strip->row[k] + 1;
+  for (int k = 0; k < walk->logits.classes; k++, from += room->step) {
+    float *row = room->gathered[k] + LOGITS_MARGIN;
     if (is_double(walk))
-      collapse(even, odd, room, first, last, weight, row);
+      collapse(from, from + room->half + room->low, room, first, last, row);
     else
-      for (int i = 0; i < room->half; i += SIMD_WIDTH)
-        simd_store(row + i, simd_load(row + i) + weight * simd_load(even + i));
+      for (int i = 0; i < room->half; i += SIMD_WIDTH) simd_store(row + i, simd_load(from + i));
   }
 }
+
+/* --- along d --- */
+
+static float *row_of(const struct room *room, struct plane *plane, int h) {
+  return plane->row + (h - room->h.from) * room->size;
+}
+
+static void load_plane(const struct walk *walk, int n, int d, struct room *room) {
+  struct plane *plane = &room->logits[d % 2];
+  if (plane->d == d) return;
+  plane->d = d;
+  for (int h = room->h.from; h < room->h.to; h++) {
+    load_row(walk, n, d, h, room);
+    ask_row(walk, n, d + 1, h, room);
+    spread_row(walk, room, row_of(room, plane, h));
+  }
+}
+
+/* Gives what has been gathered to dx. */
+static void give_plane(const struct walk *walk, const struct block *block, struct plane *plane,
+                       struct room *room) {
+  if (plane->d < block->d.from || plane->d >= block->d.to) return;
+  for (int h = block->h.from; h < block->h.to; h++) {
+    collapse_row(walk, room, row_of(room, plane, h));
+    give_row(walk, block->n, plane->d, h, room);
+  }
+}
+
+static void open_plane(const struct walk *walk, const struct block *block, int d,
+                       struct room *room) {
+  struct plane *plane = &room->slopes[d % 2];
+  if (plane->d == d) return;
+  give_plane(walk, block, plane, room);
+  plane->d = d;
+  plane->fresh = true;
+}
+
+/* The logits at the labels' place along d. */
+static void blend_planes(struct room *room) {
+  const struct logits_tap *tap = &room->d;
+  const simd low_weight = simd_all(tap->low_weight), high_weight = simd_all(tap->high_weight);
+  const float *low = room->logits[tap->low % 2].row, *high = room->logits[tap->high % 2].row;
+  const int floats = (room->h.to - room->h.from) * room->size;
+  float *to = room->between.row;
+  for (int i = 0; i < floats; i += SIMD_WIDTH)
+    simd_store(to + i, low_weight * simd_load(low + i) + high_weight * simd_load(high + i));
+}
+
+/* --- along h, and d, of gradients --- */
+
+/* The row of labels `j` of z, or one of zeros. */
+static const float *slopes_of(const struct room *room, int j) {
+  static const float nothing[SIZE] ALIGNED;
+  bool there = j >= room->labels_h.from && j < room->labels_h.to;
+  return there ? room->z + (j - room->labels_h.from) * room->size : nothing;
+}
+
+static inline void add_to(float *to, bool fresh, simd value) {
+  if (!fresh) value += simd_load(to);
+  simd_store(to, value);
+}
+
+/* Adds what the labels' slopes give to row h of the logits. */
+static void gather_row(const struct walk *walk, int h, struct room *room) {
+  const int last = walk->logits.coarse[1] - 1, j = h * walk->logits.factor[1], size = room->size;
+  const bool twice = walk->logits.factor[1] == 2, between = room->d.high_weight > 0;
+  const float *own = slopes_of(room, j), *other = twice ? slopes_of(room, j + 1) : own;
+  const float *before = h > 0 ? slopes_of(room, j - 1) : own;
+  const float *after = h < last ? slopes_of(room, j + 2) : other;
+  const simd low_weight = simd_all(room->d.low_weight), high_weight = simd_all(room->d.high_weight);
+  struct plane *low_plane = &room->slopes[room->d.low % 2];
+  struct plane *high_plane = &room->slopes[room->d.high % 2];
+  const bool low_fresh = low_plane->fresh, high_fresh = high_plane->fresh;
+  float *low = row_of(room, low_plane, h), *high = row_of(room, high_plane, h);
+  for (int i = 0; i < size; i += SIMD_WIDTH) {
+    simd sum = simd_load(own + i);
+    if (twice)
+      sum = 0.75F * (sum + simd_load(other + i)) +
+            0.25F * (simd_load(before + i) + simd_load(after + i));
+    add_to(low + i, low_fresh, low_weight * sum);
+    if (between) add_to(high + i, high_fresh, high_weight * sum);
+  }
+}
+
+/* --- rows of labels --- */
 
 /* Labels at even places, then those at odd ones. */
-static void part_labels(const unsigned char *restrict from, int count, unsigned char *restrict even,
-                        unsigned char *restrict odd) {
-  for (int i = 0; i < count; i++) {
+static inline void part_labels(const unsigned char *from, int count, unsigned char *even,
+                               unsigned char *odd) {
+  typedef unsigned char bytes __attribute__((vector_size(16), aligned(1), may_alias));
+  enum { MANY = sizeof(bytes) };
+  int i = 0;
+  for (; i + MANY <= count; i += MANY) {
+    bytes a = *(const bytes *)(from + 2 * i), b = *(const bytes *)(from + 2 * i + MANY);
+    *(bytes *)(even + i) =
+        __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    *(bytes *)(odd + i) =
+        __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  }
+  for (; i < count; i++) {
     even[i] = from[2 * i];
     odd[i] = from[2 * i + 1];
   }
@@ -286,7 +312,7 @@ static void fill_labels(const struct walk *walk, const unsigned char *map, const
                         unsigned char *labels) {
   int count = count_of(room);
   unsigned char *even = labels, *odd = even + room->half;
-  memset(labels, LOGITS_IGNORED, (size_t)step_of(walk, room));
+  if (count < room->half) memset(labels, LOGITS_IGNORED, (size_t)room->step);
   if (!is_double(walk)) {
     memcpy(labels, map, (size_t)count);
     return;
@@ -296,80 +322,64 @@ static void fill_labels(const struct walk *walk, const unsigned char *map, const
   part_labels(map, count, even, odd + room->low);
 }
 
-static void fill_row(const struct walk *walk, int n, int d, int h, int at, struct room *room) {
-  struct logits_tap tap = logits_tap_of(h, walk->logits.factor[1], walk->logits.coarse[1]);
-  const struct strip *low = logits_at(walk, n, room, tap.low);
-  const struct strip *high = logits_at(walk, n, room, tap.high);
-  int next = tap.high + 1; /* early, so that nobody waits for what is being written */
-  if (next < walk->logits.coarse[1]) logits_at(walk, n, room, next);
-  int first = room->w.from * walk->logits.factor[2];
-  if (is_double(walk))
-    fill_both(walk, room, low, high, &tap, room->z + at);
-  else
-    fill_logits(walk, room, low, high, &tap, room->z + at);
-  fill_labels(walk, walk->map + tensor_at(walk->labels, n, 0, d, h, first), room,
-              room->labels + at);
-}
-
-/* Rows [h.from, h.to) of labels, a piece. */
-static void visit_rows(const struct walk *walk, const struct block *block, int d,
-                       struct logits_range h, struct room *room) {
-  int step = step_of(walk, room);
-  for (int j = h.from; j < h.to; j++) fill_row(walk, block->n, d, j, (j - h.from) * step, room);
-  struct logits_piece piece = {block->n, walk->logits.classes, (h.to - h.from) * step,
-                               room->z,  room->labels,         block->sums};
-  walk->each(&piece, walk->context);
-  for (int j = h.from; j < h.to && walk->dx; j++) {
-    struct logits_tap tap = logits_tap_of(j, walk->logits.factor[1], walk->logits.coarse[1]);
-    const float *z = room->z + (j - h.from) * step;
-    add_slopes(walk, block, room, tap.low, tap.low_weight, z);
-    add_slopes(walk, block, room, tap.high, tap.high_weight, z);
-  }
-}
-
 /* --- the walk --- */
 
 static void visit_slice(const struct walk *walk, const struct block *block, int d,
-                        struct logits_range h, struct room *room) {
+                        struct room *room) {
+  struct logits_range h = room->labels_h;
+  int first = room->w.from * walk->logits.factor[2], width = walk->logits.fine[2];
+  const unsigned char *map = walk->map + tensor_at(walk->labels, block->n, 0, d, h.from, first);
   room->d = logits_tap_of(d, walk->logits.factor[0], walk->logits.coarse[0]);
-  for (int i = 0; i < STRIPS; i++) room->logits[i].h = room->slopes[i].h = -1;
-  int most = (LOGITS_ROOM - SIMD_WIDTH) / step_of(walk, room);
-  for (int j = h.from; j < h.to; j += most)
-    visit_rows(walk, block, d, (struct logits_range){j, j + most < h.to ? j + most : h.to}, room);
-  for (int i = 0; i < STRIPS; i++) give_strip(walk, block, room, &room->slopes[i]);
+  load_plane(walk, block->n, room->d.low, room);
+  load_plane(walk, block->n, room->d.high, room);
+  blend_planes(room);
+  for (int r = 0; r < h.to - h.from; r++, map += width)
+    fill_labels(walk, map, room, room->labels + r * room->step);
+  struct logits_piece piece = {block->n,     walk->logits.classes, h.to - h.from,
+                               room->step,   room->rows,           room->z,
+                               room->labels, block->sums};
+  walk->each(&piece, walk->context);
+  if (!walk->dx) return;
+  open_plane(walk, block, room->d.low, room);
+  open_plane(walk, block, room->d.high, room);
+  for (int i = block->h.from; i < block->h.to; i++) gather_row(walk, i, room);
+  room->slopes[room->d.low % 2].fresh = false;
+  if (room->d.high_weight > 0) room->slopes[room->d.high % 2].fresh = false;
 }
 
 /* The part of rows from logit w on; returns where the next one starts. */
 static int set_part(const struct walk *walk, int w, struct room *room) {
-  int width = walk->logits.coarse[2], most = is_double(walk) ? ROW / 2 : ROW;
+  int width = walk->logits.coarse[2], most = is_double(walk) ? LOGITS_ROW / 2 : LOGITS_ROW;
   bool halo = walk->dx && is_double(walk);
   if (halo && width > most) most--; /* with the labels around */
   room->w = (struct logits_range){w, w + most < width ? w + most : width};
   room->low = halo && w > 0;
   room->high = halo && room->w.to < width;
   room->half = whole_vectors(count_of(room) + (room->low || room->high));
+  room->step = is_double(walk) ? 2 * room->half : room->half;
+  room->size = room->step * walk->logits.classes;
+  for (int i = 0; i < 2; i++) room->logits[i].d = room->slopes[i].d = -1;
   return room->w.to;
 }
 
-/* Zeros where dx is added to row by row. */
-static void clear(const struct walk *walk, const struct block *block) {
-  if (walk->add || walk->once) return;
-  int step = walk->x->layout == LAYOUT_BLOCKED ? CHANNEL_BLOCK : 1;
-  for (int k = 0; k < walk->logits.classes; k += step)
-    for (int d = block->d.from; d < block->d.to; d++)
-      memset(walk->dx + tensor_at(walk->x, block->n, k, d, block->h.from, 0), 0,
-             sizeof(float) * (size_t)(block->h.to - block->h.from) *
-                 (size_t)(walk->logits.coarse[2] * step));
+/* What the rows of labels are made of. */
+static void set_rows(const struct walk *walk, struct room *room) {
+  int factor = walk->logits.factor[1], extent = walk->logits.coarse[1];
+  room->h.from = logits_tap_of(room->labels_h.from, factor, extent).low;
+  room->h.to = logits_tap_of(room->labels_h.to - 1, factor, extent).high + 1;
+  for (int j = room->labels_h.from; j < room->labels_h.to; j++) {
+    struct logits_tap tap = logits_tap_of(j, factor, extent);
+    room->rows[j - room->labels_h.from] = (struct logits_row){
+        row_of(room, &room->between, tap.low), row_of(room, &room->between, tap.high),
+        tap.low_weight, tap.high_weight};
+  }
 }
 
-/* So that what makes vectors whole are numbers. */
+/* So that what makes vectors and blocks of channels whole are numbers. */
 static void clear_room(const struct walk *walk, struct room *room) {
-  size_t classes = (size_t)(walk->logits.classes + QUAD - 1) / QUAD * QUAD;
-  for (int i = 0; i < STRIPS; i++) {
-    memset(room->logits[i].row, 0, classes * sizeof room->logits[i].row[0]);
-    memset(room->slopes[i].row, 0, classes * sizeof room->slopes[i].row[0]);
-  }
-  memset(room->z, 0, sizeof(float) * (classes * LOGITS_ROOM + SIMD_WIDTH));
+  size_t quads = (size_t)(walk->logits.classes + LOGITS_QUAD - 1) / LOGITS_QUAD;
+  memset(room->turned, 0, quads * LOGITS_QUAD * sizeof room->turned[0]);
+  if (walk->dx) memset(room->gathered, 0, sizeof room->gathered);
 }
 
 static void visit_block(const struct walk *walk, struct block block) {
@@ -378,13 +388,13 @@ static void visit_block(const struct walk *walk, struct block block) {
   struct room room;
   struct logits_range d =
       logits_fine(block.d.from, block.d.to, logits->factor[0], logits->coarse[0], halo);
-  struct logits_range h =
-      logits_fine(block.h.from, block.h.to, logits->factor[1], logits->coarse[1], halo);
-  if (walk->dx) clear(walk, &block);
+  room.labels_h = logits_fine(block.h.from, block.h.to, logits->factor[1], logits->coarse[1], halo);
   clear_room(walk, &room);
   for (int w = 0; w < logits->coarse[2];) {
     w = set_part(walk, w, &room);
-    for (int i = d.from; i < d.to; i++) visit_slice(walk, &block, i, h, &room);
+    set_rows(walk, &room);
+    for (int i = d.from; i < d.to; i++) visit_slice(walk, &block, i, &room);
+    for (int i = 0; i < 2; i++) give_plane(walk, &block, &room.slopes[i], &room);
   }
 }
 
@@ -440,7 +450,6 @@ void SIMD_NAME(logits_gradient)(const struct node *node, const struct io *io, lo
   int blocks = SIMD_NAME(logits_blocks)(&walk.logits);
   walk.dx = io->dx[0];
   walk.add = io->dx_add[0];
-  walk.once = walk.logits.factor[0] == 1 && walk.logits.factor[1] == 1;
 #pragma omp parallel for schedule(static)
   for (int i = 0; i < walk.logits.n * blocks; i++) visit_block(&walk, block_of(&walk.logits, i));
 }

@@ -3,6 +3,8 @@
 #include "kernels/common/logits_softmax.h"
 #include "kernels/loss_ce/loss_ce.h"
 
+enum { LEFT = 256 }; /* voxels whose terms are added up together */
+
 /* What `each` gets. */
 struct context {
   struct loss_ce_terms terms;
@@ -10,53 +12,87 @@ struct context {
 };
 
 /* What `of` holds for the voxels' labels, 0 where a voxel is left out. */
-static inline simd pick(const float *of, int step, bool each, int classes, simd_int label) {
-  simd_int found = {0};
-  for (int k = 0; k < classes; k++) {
-    const float *from = of + k * step;
-    simd value = each ? simd_load(from) : simd_all(*from);
-    found |= (simd_int)(label == k) & (simd_int)value;
+static inline __attribute__((always_inline)) simd pick(const simd *of, int classes,
+                                                       simd_int label) {
+  simd found = {0};
+  for (int k = 0; k < classes; k++) found = logits_where(label, k, of[k], found);
+  return found;
+}
+
+static inline __attribute__((always_inline)) simd weights_of(const struct context *context,
+                                                             int classes, simd_int label) {
+  simd found = {0};
+#if defined SIMD_ISA_AVX512
+  if (classes < SIMD_WIDTH) { /* what is behind the weights is 0 */
+    const __m512i lane = _mm512_min_epu32((__m512i)label, _mm512_set1_epi32(classes));
+    return (simd)_mm512_permutexvar_ps(lane, _mm512_loadu_ps(context->terms.weight));
   }
-  return (simd)found;
+#endif
+  for (int k = 0; k < classes; k++)
+    found = logits_where(label, k, simd_all(context->terms.weight[k]), found);
+  return found;
 }
 
-static simd weights_of(const struct logits_piece *piece, const struct context *context,
-                       simd_int label) {
-  return pick(context->terms.weight, 1, false, piece->classes, label);
-}
-
-/* -log p of the voxels' labels. */
-static simd nll_of(const struct logits_piece *piece, int v, simd_int label,
-                   const struct logits_softmax *softmax) {
-  simd own = pick(piece->z + v, LOGITS_ROOM, true, piece->classes, label);
-  return simd_log(softmax->sum) - (own - softmax->largest);
+/* -log p of the voxels' labels. own: their `below`. */
+static inline simd nll_of(simd sum, simd own) {
+  return simd_log(sum) - 0.693147181F * own;
 }
 
 /* 1 - p of them. */
-static simd rest_of(const struct logits_piece *piece, simd_int label,
-                    const struct logits_softmax *softmax) {
-  simd others = {0};
-  for (int k = 0; k < piece->classes; k++)
-    others += (simd)(~(simd_int)(label == k) & (simd_int)softmax->power[k]);
-  return others / softmax->sum;
+static inline __attribute__((always_inline)) simd rest_of(int classes, simd_int label, simd sum,
+                                                          const simd *power) {
+  simd others = {0}, none = {0};
+  for (int k = 0; k < classes; k++) others += logits_where(label, k, none, power[k]);
+  return others / sum;
 }
 
-static void add_losses(const struct logits_piece *piece, const void *from) {
-  const struct context *context = from;
+/* What is left of a row of labels when probabilities are known; the logarithm of many voxels is
+ * taken together, so that none waits for those before. */
+struct left {
+  float sum[LEFT] __attribute__((aligned(64))), own[LEFT], weight[LEFT], rest[LEFT];
+};
+
+static void add_left(const struct left *left, int count, float gamma, double *sums) {
   simd sum = {0}, weights = {0};
-  for (int v = 0; v < piece->count; v += SIMD_WIDTH) {
-    simd_int label = simd_from_bytes(piece->labels + v);
-    simd weight = weights_of(piece, context, label);
-    struct logits_softmax softmax;
-    logits_softmax(piece, v, &softmax);
-    simd nll = nll_of(piece, v, label, &softmax);
-    weights += weight;
-    if (context->terms.gamma > 0)
-      nll *= simd_pow(rest_of(piece, label, &softmax), context->terms.gamma);
+  for (int i = 0; i < count; i += SIMD_WIDTH) {
+    simd weight = simd_load(left->weight + i);
+    simd nll = nll_of(simd_load(left->sum + i), simd_load(left->own + i));
+    if (gamma > 0) nll *= simd_pow(simd_load(left->rest + i), gamma);
     sum += weight * nll;
+    weights += weight;
   }
-  piece->sums[LOSS_CE_SUM] += simd_total(sum);
-  piece->sums[LOSS_CE_WEIGHT] += simd_total(weights);
+  sums[LOSS_CE_SUM] += simd_total(sum);
+  sums[LOSS_CE_WEIGHT] += simd_total(weights);
+}
+
+static inline __attribute__((always_inline)) void add_pieces(const struct logits_piece *piece,
+                                                             const struct context *context,
+                                                             int classes, int many) {
+  const float gamma = context->terms.gamma;
+  const int step = piece->step;
+  struct left left;
+  int count = 0;
+  LOGITS_EACH_VECTORS(piece, r, v, many) {
+    struct logits_softmax softmax;
+    logits_softmax(&piece->rows[r], v, step, classes, many, &softmax);
+    SIMD_EACH(i, many) {
+      simd_int label = simd_from_bytes(piece->labels + r * step + v + i * SIMD_WIDTH);
+      simd_store(left.weight + count, weights_of(context, classes, label));
+      simd_store(left.own + count, pick(softmax.below[i], classes, label));
+      simd_store(left.sum + count, softmax.sum[i]);
+      if (gamma > 0)
+        simd_store(left.rest + count, rest_of(classes, label, softmax.sum[i], softmax.power[i]));
+      count += SIMD_WIDTH;
+    }
+    if (count < LEFT) continue;
+    add_left(&left, count, gamma, piece->sums);
+    count = 0;
+  }
+  add_left(&left, count, gamma, piece->sums);
+}
+
+static void add_losses(const struct logits_piece *piece, const void *context) {
+  LOGITS_OF_CLASSES(add_pieces, piece, context)
 }
 
 /* The slope of (1 - p)^gamma (-log p) by logit k is (p_k - [k is the label]) times
@@ -66,22 +102,32 @@ static simd focal_factor(simd nll, simd rest, float gamma) {
   return simd_pow(rest, gamma) * (1 + gamma * (1 - rest) * nll / below);
 }
 
-static void set_slopes(const struct logits_piece *piece, const void *from) {
-  const struct context *context = from;
-  for (int v = 0; v < piece->count; v += SIMD_WIDTH) {
-    simd_int label = simd_from_bytes(piece->labels + v);
-    simd factor = context->scale * weights_of(piece, context, label);
+static inline __attribute__((always_inline)) void slope_pieces(const struct logits_piece *piece,
+                                                               const struct context *context,
+                                                               int classes, int many) {
+  const float gamma = context->terms.gamma;
+  const int step = piece->step;
+  LOGITS_EACH_VECTORS(piece, r, v, many) {
     struct logits_softmax softmax;
-    logits_softmax(piece, v, &softmax);
-    if (context->terms.gamma > 0)
-      factor *= focal_factor(nll_of(piece, v, label, &softmax), rest_of(piece, label, &softmax),
-                             context->terms.gamma);
-    simd share = factor / softmax.sum;
-    for (int k = 0; k < piece->classes; k++) {
-      simd own = (simd)((simd_int)(label == k) & (simd_int)factor);
-      simd_store(piece->z + k * LOGITS_ROOM + v, softmax.power[k] * share - own);
+    logits_softmax(&piece->rows[r], v, step, classes, many, &softmax);
+    SIMD_EACH(i, many) {
+      int at = v + i * SIMD_WIDTH;
+      simd_int label = simd_from_bytes(piece->labels + r * step + at);
+      simd factor = context->scale * weights_of(context, classes, label), none = {0};
+      if (gamma > 0)
+        factor *= focal_factor(nll_of(softmax.sum[i], pick(softmax.below[i], classes, label)),
+                               rest_of(classes, label, softmax.sum[i], softmax.power[i]), gamma);
+      simd share = factor * simd_reciprocal(softmax.sum[i]);
+      float *z = logits_gradient_at(piece, classes, r, at);
+      for (int k = 0; k < classes; k++)
+        simd_store(z + k * step,
+                   softmax.power[i][k] * share - logits_where(label, k, factor, none));
     }
   }
+}
+
+static void set_slopes(const struct logits_piece *piece, const void *context) {
+  LOGITS_OF_CLASSES(slope_pieces, piece, context)
 }
 
 static bool applies(const struct node *node) {

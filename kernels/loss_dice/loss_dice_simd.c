@@ -30,52 +30,67 @@ static const float *slopes_at(const struct context *context, int n, int channel)
 
 /* --- softmax --- */
 
-/* z becomes the probabilities; 0 where a voxel is left out. */
-static void set_probabilities(const struct logits_piece *piece) {
-  for (int v = 0; v < piece->count; v += SIMD_WIDTH) {
-    simd_int counts = simd_from_bytes(piece->labels + v) < piece->classes;
+/* The probabilities of a vector of voxels; 0 where one is left out. */
+static inline __attribute__((always_inline)) void set_probabilities(
+    const struct logits_softmax *softmax, int i, int classes, simd_int label, simd *p) {
+  simd share = simd_select(label < classes, simd_reciprocal(softmax->sum[i]), simd_all(0));
+  for (int k = 0; k < classes; k++) p[k] = softmax->power[i][k] * share;
+}
+
+static inline __attribute__((always_inline)) void add_pieces(const struct logits_piece *piece,
+                                                             const struct context *context,
+                                                             int classes, int many) {
+  simd sums[LOGITS_MOST_CLASSES][DICE_SUMS];
+  for (int k = 0; k < classes; k++)
+    for (int s = 0; s < DICE_SUMS; s++) sums[k][s] = (simd){0};
+  LOGITS_EACH_VECTORS(piece, r, v, many) {
     struct logits_softmax softmax;
-    logits_softmax(piece, v, &softmax);
-    simd share = simd_select(counts, 1 / softmax.sum, simd_all(0));
-    for (int k = 0; k < piece->classes; k++)
-      simd_store(piece->z + k * LOGITS_ROOM + v, softmax.power[k] * share);
-  }
-}
-
-static void add_softmax(const struct logits_piece *piece, const void *from) {
-  const struct context *context = from;
-  set_probabilities(piece);
-  for (int k = 0; k < piece->classes; k++) {
-    simd sums[DICE_SUMS] = {{0}};
-    for (int v = 0; v < piece->count; v += SIMD_WIDTH) {
-      simd_int own = simd_from_bytes(piece->labels + v) == k;
-      simd p = simd_load(piece->z + k * LOGITS_ROOM + v), none = {0};
-      sums[DICE_OVERLAP] += simd_select(own, p, none);
-      sums[DICE_PREDICTED] += volume_of(context, p);
-      sums[DICE_TRUE] += simd_select(own, simd_all(1), none);
+    logits_softmax(&piece->rows[r], v, piece->step, classes, many, &softmax);
+    SIMD_EACH(i, many) {
+      simd_int label = simd_from_bytes(piece->labels + r * piece->step + v + i * SIMD_WIDTH);
+      simd p[LOGITS_MOST_CLASSES], none = {0};
+      set_probabilities(&softmax, i, classes, label, p);
+      for (int k = 0; k < classes; k++) {
+        sums[k][DICE_OVERLAP] += logits_where(label, k, p[k], none);
+        sums[k][DICE_PREDICTED] += volume_of(context, p[k]);
+        sums[k][DICE_TRUE] += logits_where(label, k, simd_all(1), none);
+      }
     }
-    for (int s = 0; s < DICE_SUMS; s++) piece->sums[k * DICE_SUMS + s] += simd_total(sums[s]);
   }
+  for (int k = 0; k < classes; k++)
+    for (int s = 0; s < DICE_SUMS; s++) piece->sums[k * DICE_SUMS + s] += simd_total(sums[k][s]);
 }
 
-static void slope_softmax(const struct logits_piece *piece, const void *from) {
-  const struct context *context = from;
+static void add_softmax(const struct logits_piece *piece, const void *context) {
+  LOGITS_OF_CLASSES(add_pieces, piece, context)
+}
+
+static inline __attribute__((always_inline)) void slope_pieces(const struct logits_piece *piece,
+                                                               const struct context *context,
+                                                               int classes, int many) {
   const float *overlap = slopes_at(context, piece->n, 0), *volume = overlap + context->channels;
-  set_probabilities(piece);
-  for (int v = 0; v < piece->count; v += SIMD_WIDTH) {
-    simd_int label = simd_from_bytes(piece->labels + v);
-    simd slope[LOGITS_MOST_CLASSES], mean = {0};
-    for (int k = 0; k < piece->classes; k++) {
-      simd p = simd_load(piece->z + k * LOGITS_ROOM + v);
-      slope[k] = simd_select(label == k, simd_all(overlap[k]), simd_all(0)) +
-                 volume[k] * volume_slope(context, p);
-      mean += p * slope[k];
-    }
-    for (int k = 0; k < piece->classes; k++) {
-      float *z = piece->z + k * LOGITS_ROOM + v;
-      simd_store(z, simd_load(z) * (slope[k] - mean));
+  const int step = piece->step;
+  LOGITS_EACH_VECTORS(piece, r, v, many) {
+    struct logits_softmax softmax;
+    logits_softmax(&piece->rows[r], v, step, classes, many, &softmax);
+    SIMD_EACH(i, many) {
+      int at = v + i * SIMD_WIDTH;
+      simd_int label = simd_from_bytes(piece->labels + r * step + at);
+      simd p[LOGITS_MOST_CLASSES], slope[LOGITS_MOST_CLASSES], mean = {0};
+      float *z = logits_gradient_at(piece, classes, r, at);
+      set_probabilities(&softmax, i, classes, label, p);
+      for (int k = 0; k < classes; k++) {
+        slope[k] = logits_where(label, k, simd_all(overlap[k]), simd_all(0)) +
+                   volume[k] * volume_slope(context, p[k]);
+        mean += p[k] * slope[k];
+      }
+      for (int k = 0; k < classes; k++) simd_store(z + k * step, p[k] * (slope[k] - mean));
     }
   }
+}
+
+static void slope_softmax(const struct logits_piece *piece, const void *context) {
+  LOGITS_OF_CLASSES(slope_pieces, piece, context)
 }
 
 /* --- sigmoid --- */

@@ -47,6 +47,9 @@ static const struct op_case cases[] = {
     CE("twice along d", 2, focal, 4, {1, 5, 5, 2, 3}, {1, 1, 10, 2, 3}),
     CE("twice one voxel", 2, plain, 3, {1, 4, 1, 1, 1}, {1, 1, 2, 2, 2}),
     CE("one class", 2, plain, 0, {1, 1, 2, 3, 4}, {1, 1, 2, 3, 4}),
+    CE("twice, past blocks along d", 2, weighted, 4, {1, 5, 17, 9, 3}, {1, 1, 34, 18, 6}),
+    CE("twice, vectors of 16", 2, plain, 4, {1, 5, 2, 3, 16}, {1, 1, 4, 6, 32}),
+    CE("twice, blocks of channels past 16", 2, plain, 17, {1, 18, 2, 3, 33}, {1, 1, 4, 6, 66}),
 };
 
 TEST(kernels_agree) {
