@@ -3,6 +3,7 @@
  * itself: what lies in 32 floats from one voxel on is loaded as two vectors for each of the cell's
  * four rows, and permuted. Lanes that fall elsewhere take further turns. */
 #pragma once
+#include <stdalign.h>
 #include <string.h>
 #include "kernels/common/simd_math.h"
 
@@ -172,6 +173,23 @@ static inline void simd_cells_find(struct simd_cells *cells, const struct simd_b
   cells->voxel = (simd_int)simd_pick(cells->some, (simd)cells->voxel, (simd){0});
 }
 
+/* Only the voxels; false unless all corners of all lanes are in the box. */
+static inline bool simd_cells_inner(struct simd_cells *cells, const struct simd_box *box,
+                                    const simd_int low[3]) {
+  cells->voxel = simd_voxel(box, low);
+#if defined SIMD_ISA_AVX512
+  __mmask16 whole = 0xffff;
+  for (int k = 0; k < 3; k++)
+    whole = _mm512_mask_cmplt_epu32_mask(whole, (__m512i)(low[k] - box->first[k]),
+                                         _mm512_set1_epi32(box->pairs[k]));
+  return whole == 0xffff && box->room >= 0;
+#else
+  unsigned whole = SIMD_LANES;
+  for (int k = 0; k < 3; k++) whole &= simd_lanes_below(low[k] - box->first[k], box->pairs[k]);
+  return whole == SIMD_LANES && box->room >= 0;
+#endif
+}
+
 /* The lanes whose corner is in the box. */
 static inline unsigned simd_cells_inside(const struct simd_cells *cells, int corner) {
   return cells->some & cells->inside[0][corner & 1] & cells->inside[1][corner >> 1 & 1] &
@@ -200,33 +218,44 @@ static SIMD_APART void simd_corners_far(const struct simd_box *box, const struct
         (__m512i)(cells->voxel + (box->row[k & 3] + (k >> 2))), volume, sizeof(float));
 }
 
-typedef double simd_pair __attribute__((aligned(4), may_alias)); /* two floats */
-
-/* Two floats from each of 8 numbers on. */
-static inline __m512 simd_pairs(const float *from, const int *voxel) {
-  __m128d two[4];
+/* Two floats from each of 4 numbers on. Loads that repeat what they read and blends of them go
+ * through more of a processor's pipes than insertions do. */
+static inline __attribute__((always_inline)) __m256d simd_pairs(const float *from,
+                                                                const int64_t voxel[4]) {
+  __m256d two[4];
   SIMD_UNROLL
   for (int k = 0; k < 4; k++)
-    two[k] = (__m128d){*(const simd_pair *)(from + voxel[2 * k]),
-                       *(const simd_pair *)(from + voxel[2 * k + 1])};
-  __m256d low = _mm256_insertf128_pd(_mm256_castpd128_pd256(two[0]), two[1], 1);
-  __m256d high = _mm256_insertf128_pd(_mm256_castpd128_pd256(two[2]), two[3], 1);
-  return _mm512_castpd_ps(_mm512_insertf64x4(_mm512_castpd256_pd512(low), high, 1));
+    two[k] = _mm256_broadcast_sd((const double *)(const void *)(from + voxel[k]));
+  return _mm256_blend_pd(_mm256_blend_pd(two[0], two[1], 2), _mm256_blend_pd(two[2], two[3], 8),
+                         12);
 }
 
-static inline void simd_corners_pairs(const struct simd_box *box, simd_int voxels,
-                                      const float *volume, simd corner[SIMD_CORNERS]) {
+/* Four lanes of all rows after four: there are not registers for the numbers of more. */
+static inline __attribute__((always_inline)) void simd_corners_pairs(const struct simd_box *box,
+                                                                     simd_int voxels,
+                                                                     const float *volume,
+                                                                     simd corner[SIMD_CORNERS]) {
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   const __m512i odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
-  int voxel[SIMD_WIDTH];
-  __asm__ volatile("" : "+v"(voxels)); /* not taken apart in front of a loop that may not need it */
+  alignas(64) int voxel[SIMD_WIDTH];
+  __m256d quarter[SIMD_ROWS][4];
   memcpy(voxel, &voxels, sizeof voxel);
+  __asm__ volatile("" : "+m"(voxel)); /* loads take it apart faster than permutations do */
+  SIMD_UNROLL
+  for (int q = 0; q < 4; q++) {
+    const int64_t at[4] = {voxel[4 * q], voxel[4 * q + 1], voxel[4 * q + 2], voxel[4 * q + 3]};
+    SIMD_UNROLL
+    for (int k = 0; k < SIMD_ROWS; k++) quarter[k][q] = simd_pairs(volume + box->row[k], at);
+    __asm__ volatile("" ::: "memory"); /* in this order */
+  }
   SIMD_UNROLL
   for (int k = 0; k < SIMD_ROWS; k++) {
-    __m512 a = simd_pairs(volume + box->row[k], voxel);
-    __m512 b = simd_pairs(volume + box->row[k], voxel + 8);
-    corner[k] = (simd)_mm512_permutex2var_ps(a, even, b);
-    corner[k + 4] = (simd)_mm512_permutex2var_ps(a, odd, b);
+    __m512 half[2];
+    for (int i = 0; i < 2; i++)
+      half[i] = _mm512_castpd_ps(
+          _mm512_insertf64x4(_mm512_castpd256_pd512(quarter[k][2 * i]), quarter[k][2 * i + 1], 1));
+    corner[k] = (simd)_mm512_permutex2var_ps(half[0], even, half[1]);
+    corner[k + 4] = (simd)_mm512_permutex2var_ps(half[0], odd, half[1]);
   }
 }
 
@@ -243,6 +272,29 @@ static inline int simd_window_start(const struct simd_box *box, const struct sim
   return at < 0 ? 0 : at < box->room ? at : box->room;
 }
 
+static inline void simd_corners_window(const struct simd_box *box, simd_int place,
+                                       const float *from, simd corner[SIMD_CORNERS]) {
+  SIMD_UNROLL
+  for (int k = 0; k < SIMD_ROWS; k++) {
+    const __m512 a = _mm512_loadu_ps(from + box->row[k]);
+    const __m512 b = _mm512_loadu_ps(from + box->row[k] + SIMD_WIDTH);
+    corner[k] = (simd)_mm512_permutex2var_ps(a, (__m512i)place, b);
+    corner[k + 4] = (simd)_mm512_permutex2var_ps(a, (__m512i)(place + 1), b);
+  }
+}
+
+/* Of cells that simd_cells_inner has found. */
+static inline void simd_corners_inner(const struct simd_box *box, simd_int voxel,
+                                      const float *volume, simd corner[SIMD_CORNERS]) {
+  int at = _mm_cvtsi128_si32(_mm512_castsi512_si128((__m512i)voxel)) - SIMD_BEFORE;
+  at = at < 0 ? 0 : at < box->room ? at : box->room;
+  const simd_int place = voxel - at;
+  if (simd_lanes_below(place, SIMD_WINDOW - 1) == SIMD_LANES)
+    simd_corners_window(box, place, volume + at, corner);
+  else
+    simd_corners_pairs(box, voxel, volume, corner);
+}
+
 /* Corners of `volume`; what is outside the box is anything. */
 static inline void simd_corners(const struct simd_box *box, const struct simd_cells *cells,
                                 const float *volume, simd corner[SIMD_CORNERS]) {
@@ -257,16 +309,29 @@ static inline void simd_corners(const struct simd_box *box, const struct simd_ce
     simd_corners_pairs(box, cells->voxel, volume, corner);
     return;
   }
-  SIMD_UNROLL
-  for (int k = 0; k < SIMD_ROWS; k++) {
-    const __m512 a = _mm512_loadu_ps(volume + at + box->row[k]);
-    const __m512 b = _mm512_loadu_ps(volume + at + box->row[k] + SIMD_WIDTH);
-    corner[k] = (simd)_mm512_permutex2var_ps(a, (__m512i)place, b);
-    corner[k + 4] = (simd)_mm512_permutex2var_ps(a, (__m512i)(place + 1), b);
-  }
+  simd_corners_window(box, place, volume + at, corner);
 }
 
 #else
+
+/* Of cells that simd_cells_inner has found. */
+static inline void simd_corners_inner(const struct simd_box *box, simd_int voxels,
+                                      const float *volume, simd corner[SIMD_CORNERS]) {
+#if defined SIMD_ISA_AVX2
+  SIMD_UNROLL
+  for (int k = 0; k < SIMD_CORNERS; k++)
+    corner[k] = (simd)_mm256_i32gather_ps(volume + box->row[k & 3] + (k >> 2), (__m256i)voxels,
+                                          sizeof(float));
+#else
+  float value[SIMD_CORNERS][SIMD_WIDTH];
+  int voxel[SIMD_WIDTH];
+  memcpy(voxel, &voxels, sizeof voxel);
+  for (int i = 0; i < SIMD_WIDTH; i++) SIMD_UNROLL
+  for (int k = 0; k < SIMD_CORNERS; k++)
+    value[k][i] = volume[voxel[i] + box->row[k & 3] + (k >> 2)];
+  for (int k = 0; k < SIMD_CORNERS; k++) corner[k] = simd_load(value[k]);
+#endif
+}
 
 static inline void simd_corners(const struct simd_box *box, const struct simd_cells *cells,
                                 const float *volume, simd corner[SIMD_CORNERS]) {

@@ -30,6 +30,19 @@ static inline void warp_vector_split(struct warp_vector *at, int axis, simd u, s
   at->slope[axis] = simd_all(1);
 }
 
+/* The same, but what falls further away than an int holds, or is no number, falls anywhere outside.
+ */
+static inline void warp_vector_split_near(struct warp_vector *at, int axis, simd u,
+                                          simd_int index) {
+#if defined SIMD_ISA_AVX512
+  simd whole = (simd)_mm512_roundscale_ps((__m512)u, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  at->low[axis] = (simd_int)_mm512_cvttps_epi32((__m512)whole) + index;
+  at->fraction[axis] = u - whole;
+#else
+  warp_vector_split(at, axis, u, index);
+#endif
+}
+
 /* As warp_axis_clamp. */
 static inline void warp_vector_clamp(struct warp_vector *at, int axis, int extent) {
   const simd none = {0};
@@ -50,15 +63,19 @@ static inline void warp_vector_round(struct warp_vector *at, int axis) {
   at->fraction[axis] = at->slope[axis] = none;
 }
 
+static inline simd_int warp_vector_index(const int first[3], int axis) {
+  simd_int index = first[axis] - (simd_int){0};
+  if (axis == 2) index += *(const simd_int *)simd_lane_numbers;
+  return index;
+}
+
 /* u: displacements of neighbours on the w axis by axis, of which `first` is the first. */
 static inline struct warp_vector warp_vector_find(const simd u[3], const int first[3],
                                                   const int extent[3],
                                                   const struct warp_arguments *arguments) {
   struct warp_vector at;
   for (int k = 0; k < 3; k++) {
-    simd_int index = first[k] - (simd_int){0};
-    if (k == 2) index += *(const simd_int *)simd_lane_numbers;
-    warp_vector_split(&at, k, u[k], index);
+    warp_vector_split(&at, k, u[k], warp_vector_index(first, k));
     if (arguments->padding == WARP_BORDER) warp_vector_clamp(&at, k, extent[k]);
     if (arguments->mode == WARP_NEAREST) warp_vector_round(&at, k);
   }
