@@ -45,12 +45,42 @@ static inline float axis_weight(const struct axis *axis, int o, int i) {
   return axis->low[o] == i ? axis->low_weight[o] : axis->high_weight[o];
 }
 
+/* One axis of what is made, forward y and backward dx: element i is the sum of two others with
+ * these weights. */
+struct duo {
+  int *low, *high; /* NULL: some are made of more */
+  float *low_weight, *high_weight;
+};
+
+static size_t duo_bytes(int made) {
+  return (size_t)made * 4 * sizeof(float);
+}
+
+static struct duo duo_forward(const struct axis *axis) {
+  return (struct duo){axis->low, axis->high, axis->low_weight, axis->high_weight};
+}
+
+static struct duo duo_backward(void *memory, const struct axis *axis, int input, int output) {
+  float *weights = (float *)memory + 2 * input;
+  struct duo duo = {memory, (int *)memory + input, weights, weights + input};
+  for (int i = 0; i < input; i++) {
+    const int from = axis->first[i], count = axis->first[i + 2] - from;
+    if (count > 2) return (struct duo){0};
+    duo.low[i] = from < output ? from : output - 1;
+    duo.high[i] = from + (count > 1) < output ? from + (count > 1) : output - 1;
+    duo.low_weight[i] = count > 0 ? axis_weight(axis, from, i) : 0;
+    duo.high_weight[i] = count > 1 ? axis_weight(axis, from + 1, i) : 0;
+  }
+  return duo;
+}
+
 enum { MOST_TAPS = 8, SIMD_WEAVES = SIMD_WIDTH == 16 /* rows are permuted with AVX-512 */ };
 
 /* A row made of another one by vectors: lane i of a vector is the sum over k of weight[k] times
  * element start + place + k of the other row. */
 struct weave {
-  int taps; /* 0: not for vectors */
+  int taps;    /* 0: not for vectors */
+  bool narrow; /* what a vector is made of fits one */
   int *start, *place;
   float *weight[MOST_TAPS];
 };
@@ -79,6 +109,12 @@ static bool weave_place(struct weave *weave, int i, int first) {
   return weave->place[i] < SIMD_WINDOW;
 }
 
+static void weave_measure(struct weave *weave, int count) {
+  weave->narrow = weave->taps > 0 && weave->taps <= 4;
+  for (int i = 0; i < count; i++)
+    if (weave->place[i] + weave->taps > SIMD_WIDTH) weave->narrow = false;
+}
+
 static struct weave weave_forward(void *memory, const struct axis *w, int output) {
   struct weave weave = weave_take(memory, output);
   bool fits = SIMD_WEAVES;
@@ -88,6 +124,7 @@ static struct weave weave_forward(void *memory, const struct axis *w, int output
     weave.weight[0][o] += w->low_weight[o];
   }
   weave.taps = fits ? 2 : 0;
+  weave_measure(&weave, output);
   return weave;
 }
 
@@ -102,6 +139,7 @@ static struct weave weave_backward(void *memory, const struct axis *w, int input
     if (count > weave.taps) weave.taps = count;
   }
   if (!fits) weave.taps = 0;
+  weave_measure(&weave, input);
   return weave;
 }
 
@@ -122,10 +160,12 @@ static inline __attribute__((always_inline)) void weave_vector(const struct weav
   const __m512i place = _mm512_loadu_si512(weave->place + i);
   const float *from = rows->from + weave->start[i / SIMD_WIDTH];
   simd weight[MOST_TAPS];
+  SIMD_UNROLL
   for (int k = 0; k < taps; k++) weight[k] = simd_load(weave->weight[k] + i);
   for (int row = 0; row < rows->count; row++, from += rows->from_pitch) {
     float *to = rows->to + row * rows->to_pitch + i;
     simd sum = add ? simd_load_lanes(to, lanes) : (simd){0};
+    SIMD_UNROLL
     for (int k = 0; k < taps; k++)
       sum += weight[k] * (simd)_mm512_permutex2var_ps(_mm512_loadu_ps(from + k), place,
                                                       _mm512_loadu_ps(from + k + SIMD_WIDTH));
@@ -143,13 +183,16 @@ static void weave_rows(const struct weave *weave, const struct rows *rows, int c
       weave_vector(weave, 1, rows, i, lanes, add);
     else if (weave->taps == 2)
       weave_vector(weave, 2, rows, i, lanes, add);
+    else if (weave->taps <= 5) /* backward of twice as many */
+      weave_vector(weave, 5, rows, i, lanes, add);
     else
-      weave_vector(weave, weave->taps, rows, i, lanes, add);
+      weave_vector(weave, MOST_TAPS, rows, i, lanes, add);
   }
 }
 
 struct grid {
   struct axis d, h, w;
+  struct duo slices, rows; /* of what is made */
   struct weave weave;
   struct shape in, out;
   int lanes;                   /* 16 channels of a block, or 1 */
@@ -189,6 +232,15 @@ static struct grid grid_make(const struct node *node, void *workspace, bool back
   grid.weave = backward ? weave_backward(memory, &grid.w, grid.in.w)
                         : weave_forward(memory, &grid.w, grid.out.w);
   memory += weave_bytes(made(node, backward));
+  if (backward) {
+    grid.slices = duo_backward(memory, &grid.d, grid.in.d, grid.out.d);
+    memory += duo_bytes(grid.in.d);
+    grid.rows = duo_backward(memory, &grid.h, grid.in.h, grid.out.h);
+    memory += duo_bytes(grid.in.h);
+  } else {
+    grid.slices = duo_forward(&grid.d);
+    grid.rows = duo_forward(&grid.h);
+  }
   grid.lanes = lanes_of(node);
   grid.planes = (int64_t)grid.in.n * tensor_stored_channels(&node->y) / grid.lanes;
   grid.row = (int64_t)summed(node, backward) * grid.lanes;
@@ -204,6 +256,7 @@ static size_t workspace(const struct node *node, bool backward) {
   size_t tables = axis_bytes(in->d, out->d) + axis_bytes(in->h, out->h) + axis_bytes(in->w, out->w);
   size_t rows = (size_t)in->n * (size_t)(tensor_stored_channels(&node->y) / lanes) *
                 (size_t)((backward ? in->d : out->d) * batch_of(node));
+  if (backward) tables += duo_bytes(in->d) + duo_bytes(in->h);
   size_t padded = (size_t)summed(node, backward) * (size_t)lanes + BEHIND;
   return tables + weave_bytes(made(node, backward)) + rows * padded * sizeof(float);
 }
@@ -213,49 +266,70 @@ static void resize_prepare(struct node *node) {
   node->backward_workspace = workspace(node, true);
 }
 
-enum { PILE = 32, ABREAST = 3 };
+enum { MOST_SLICES = 32, ABREAST = 3 };
 
-/* Weighted rows on their way into a row of sums, a few at a time. */
-struct pile {
-  int rows;
+/* What backward sums up: the rows of dy that meet in `count` rows of dx from `first` on, of some
+ * slices. */
+struct meeting {
+  const struct axis *rows;
+  int first, count, slices;
   bool begun; /* there is something in the sums */
-  const float *from[PILE];
-  float weight[PILE];
+  const float *from[MOST_SLICES];
+  float weight[MOST_SLICES];
+  int64_t row, padded; /* floats from one row of dy to the next, and of the sums */
 };
 
-/* Of `vectors` vectors from i on; of the last one `lanes`. */
-static inline __attribute__((always_inline)) void pile_sum(const struct pile *pile, int vectors,
-                                                           unsigned lanes, int64_t i, float *sums) {
-  simd sum[ABREAST];
+/* Of `vectors` vectors from i on; of the last one `lanes`. Every row of dy belongs to two rows of
+ * dx, which follow each other. */
+static inline __attribute__((always_inline)) void meeting_sum(const struct meeting *meeting,
+                                                              int vectors, unsigned lanes,
+                                                              int64_t i, float *sums) {
+  const struct axis rows = *meeting->rows;
+  const int first = meeting->first, end = first + meeting->count, slices = meeting->slices;
+  const int64_t pitch = meeting->row;
+  const bool begun = meeting->begun;
+  simd low[ABREAST], high[ABREAST];
+  int at = first - 1;
   SIMD_UNROLL
-  for (int v = 0; v < vectors; v++)
-    sum[v] = pile->begun ? simd_load_lanes(sums + i + v * SIMD_WIDTH, lanes) : (simd){0};
-  for (int k = 0; k < pile->rows; k++) {
-    const float *from = pile->from[k] + i;
-    const simd weight = simd_all(pile->weight[k]);
+  for (int v = 0; v < vectors; v++) low[v] = high[v] = (simd){0};
+  for (int o = rows.first[first]; at < end; o++) {
+    const int next = o < rows.first[end + 1] ? rows.low[o] : end;
+    for (; at < next; at++) {
+      float *to = sums + (at - first) * meeting->padded + i;
+      SIMD_UNROLL
+      for (int v = 0; v < vectors; v++) {
+        if (at >= first && begun) low[v] += simd_load_lanes(to + v * SIMD_WIDTH, lanes);
+        if (at >= first) simd_store_lanes(to + v * SIMD_WIDTH, low[v], lanes);
+        low[v] = high[v];
+        high[v] = (simd){0};
+      }
+    }
+    if (next == end) break;
+    simd sum[ABREAST];
     SIMD_UNROLL
-    for (int v = 0; v < vectors; v++)
-      sum[v] += weight * simd_load_lanes(from + v * SIMD_WIDTH, lanes);
+    for (int v = 0; v < vectors; v++) sum[v] = (simd){0};
+    for (int k = 0; k < slices; k++) {
+      const float *from = meeting->from[k] + o * pitch + i;
+      SIMD_UNROLL
+      for (int v = 0; v < vectors; v++)
+        sum[v] += meeting->weight[k] * simd_load_lanes(from + v * SIMD_WIDTH, lanes);
+    }
+    SIMD_UNROLL
+    for (int v = 0; v < vectors; v++) {
+      low[v] += rows.low_weight[o] * sum[v];
+      high[v] += rows.high_weight[o] * sum[v];
+    }
   }
-  SIMD_UNROLL
-  for (int v = 0; v < vectors; v++) simd_store_lanes(sums + i + v * SIMD_WIDTH, sum[v], lanes);
 }
 
-static void pile_flush(struct pile *pile, int64_t count, float *sums) {
+static void meeting_flush(struct meeting *meeting, float *sums) {
   int64_t i = 0;
-  for (; i <= count - ABREAST * SIMD_WIDTH; i += ABREAST * SIMD_WIDTH)
-    pile_sum(pile, ABREAST, SIMD_LANES, i, sums);
-  for (; i < count; i += SIMD_WIDTH) pile_sum(pile, 1, simd_lanes_until((int)(count - i)), i, sums);
-  pile->begun = true;
-  pile->rows = 0;
-}
-
-static inline void pile_add(struct pile *pile, const float *from, float weight, int64_t count,
-                            float *sums) {
-  if (weight == 0) return;
-  if (pile->rows == PILE) pile_flush(pile, count, sums);
-  pile->from[pile->rows] = from;
-  pile->weight[pile->rows++] = weight;
+  for (; i <= meeting->row - ABREAST * SIMD_WIDTH; i += ABREAST * SIMD_WIDTH)
+    meeting_sum(meeting, ABREAST, SIMD_LANES, i, sums);
+  for (; i < meeting->row; i += SIMD_WIDTH)
+    meeting_sum(meeting, 1, simd_lanes_until((int)(meeting->row - i)), i, sums);
+  meeting->begun = true;
+  meeting->slices = 0;
 }
 
 /* y[o] = the two voxels of the sums that make it. */
@@ -309,35 +383,127 @@ static void backward_rows(const struct grid *g, const struct rows *rows, bool ad
 }
 
 static void forward_sums(const struct grid *g, const float *x, int d, int h, float *sums) {
-  struct pile pile; /* too large to clear */
-  pile.rows = 0;
-  pile.begun = false;
+  const float *from[4];
+  float weight[4];
   for (int corner = 0; corner < 4; corner++) {
     int from_d = corner < 2 ? g->d.low[d] : g->d.high[d];
     int from_h = corner % 2 ? g->h.high[h] : g->h.low[h];
-    float weight = (corner < 2 ? g->d.low_weight[d] : g->d.high_weight[d]) *
-                   (corner % 2 ? g->h.high_weight[h] : g->h.low_weight[h]);
-    pile_add(&pile, x + ((int64_t)from_d * g->in.h + from_h) * g->row, weight, g->row, sums);
+    weight[corner] = (corner < 2 ? g->d.low_weight[d] : g->d.high_weight[d]) *
+                     (corner % 2 ? g->h.high_weight[h] : g->h.low_weight[h]);
+    from[corner] = x + ((int64_t)from_d * g->in.h + from_h) * g->row;
   }
-  pile_flush(&pile, g->row, sums);
+  for (int64_t i = 0; i < g->row; i += SIMD_WIDTH) {
+    const unsigned lanes = simd_lanes_until((int)(g->row - i));
+    simd sum = {0};
+    SIMD_UNROLL
+    for (int k = 0; k < 4; k++) sum += weight[k] * simd_load_lanes(from[k] + i, lanes);
+    simd_store_lanes(sums + i, sum, lanes);
+  }
 }
 
-static void backward_sums(const struct grid *g, const float *dy, int d, int h, float *sums) {
-  struct pile pile; /* too large to clear */
-  pile.rows = 0;
-  pile.begun = false;
-  for (int od = g->d.first[d]; od < g->d.first[d + 2]; od++) {
-    const float along_d = axis_weight(&g->d, od, d);
-    for (int oh = g->h.first[h]; oh < g->h.first[h + 2]; oh++)
-      pile_add(&pile, dy + ((int64_t)od * g->out.h + oh) * g->row,
-               along_d * axis_weight(&g->h, oh, h), g->row, sums);
+static void backward_sums(const struct grid *g, const float *dy, int d, int h, int count,
+                          float *sums) {
+  struct meeting meeting; /* too large to clear */
+  meeting.rows = &g->h;
+  meeting.first = h;
+  meeting.count = count;
+  meeting.row = g->row;
+  meeting.padded = g->padded;
+  meeting.begun = false;
+  meeting.slices = 0;
+  for (int o = g->d.first[d]; o < g->d.first[d + 2]; o++) {
+    if (meeting.slices == MOST_SLICES) meeting_flush(&meeting, sums);
+    meeting.from[meeting.slices] = dy + (int64_t)o * g->out.h * g->row;
+    meeting.weight[meeting.slices++] = axis_weight(&g->d, o, d);
   }
-  pile_flush(&pile, g->row, sums);
+  meeting_flush(&meeting, sums);
 }
+
+/* Whether slices are stretched: every vector of them is made of one of each of four rows. */
+static bool stretches(const struct grid *g) {
+  return g->lanes == 1 && g->weave.narrow && g->slices.low && g->rows.low;
+}
+
+#if defined SIMD_ISA_AVX512
+
+/* Two slices, of which weighted sums of rows are made. */
+struct two_slices {
+  const float *low, *high;
+  simd low_weight, high_weight;
+  int row; /* floats */
+};
+
+static inline simd two_slices_load(const struct two_slices *two, int row, unsigned lanes) {
+  const int64_t at = (int64_t)row * two->row;
+  return two->low_weight * simd_load_lanes(two->low + at, lanes) +
+         two->high_weight * simd_load_lanes(two->high + at, lanes);
+}
+
+/* Vector i of all rows of a slice. Rows follow each other: of the two that one is made of, the next
+ * mostly needs both, or the second and one more. */
+static inline __attribute__((always_inline)) void stretch_vector(
+    const struct weave *weave, int taps, const struct two_slices *two, const struct duo *rows,
+    int count, int i, int width, bool add, float *to) {
+  const struct two_slices from = *two;
+  const struct duo by = *rows;
+  const unsigned lanes = simd_lanes_until(width - i);
+  const unsigned there = simd_lanes_until(from.row - weave->start[i / SIMD_WIDTH]);
+  const simd_int place = *(const simd_int *)(weave->place + i);
+  simd weight[4], low = {0}, high = {0};
+  int at_low = -1, at_high = -1;
+  SIMD_UNROLL
+  for (int k = 0; k < taps; k++) weight[k] = simd_load(weave->weight[k] + i);
+  for (int h = 0; h < count; h++, to += width) {
+    const int next_low = by.low[h], next_high = by.high[h];
+    if (next_low != at_low) {
+      low = high;
+      if (next_low != at_high) low = two_slices_load(&from, next_low, there);
+      at_low = next_low;
+    }
+    if (next_high != at_high) high = two_slices_load(&from, next_high, there);
+    at_high = next_high;
+    const simd sum = by.low_weight[h] * low + by.high_weight[h] * high;
+    simd made = {0};
+    if (add) made = simd_load_lanes(to, lanes);
+    SIMD_UNROLL
+    for (int k = 0; k < taps; k++)
+      made += weight[k] * (simd)_mm512_permutexvar_ps((__m512i)(place + k), (__m512)sum);
+    simd_store_lanes(to, made, lanes);
+  }
+}
+
+static void stretch_slice(const struct grid *g, struct shape from_shape, struct shape to_shape,
+                          const float *from, float *to, int d, bool add) {
+  const int64_t slice = (int64_t)from_shape.h * from_shape.w;
+  const struct weave *weave = &g->weave;
+  for (int i = 0; i < to_shape.w; i += SIMD_WIDTH) {
+    const int start = weave->start[i / SIMD_WIDTH];
+    const struct two_slices two = {
+        from + g->slices.low[d] * slice + start, from + g->slices.high[d] * slice + start,
+        simd_all(g->slices.low_weight[d]), simd_all(g->slices.high_weight[d]), from_shape.w};
+    if (weave->taps <= 2)
+      stretch_vector(weave, 2, &two, &g->rows, to_shape.h, i, to_shape.w, add, to + i);
+    else
+      stretch_vector(weave, 4, &two, &g->rows, to_shape.h, i, to_shape.w, add, to + i);
+  }
+}
+
+#else
+
+static void stretch_slice(const struct grid *g, struct shape from_shape, struct shape to_shape,
+                          const float *from, float *to, int d, bool add) {
+  (void)g, (void)from_shape, (void)to_shape, (void)from, (void)to, (void)d, (void)add;
+}
+
+#endif
 
 /* Some rows are summed up before the first is interpolated: what was just written is not read at
  * other borders of vectors, for which a processor would wait. */
 static void forward_slice(const struct grid *g, const float *x, float *y, float *sums, int d) {
+  if (stretches(g)) {
+    stretch_slice(g, g->in, g->out, x, y + (int64_t)d * g->out.h * g->out.w, d, false);
+    return;
+  }
   struct rows rows = {.from = sums, .from_pitch = g->padded, .to_pitch = g->out.w * g->lanes};
   for (int h = 0; h < g->out.h; h += g->batch) {
     rows.count = g->out.h - h < g->batch ? g->out.h - h : g->batch;
@@ -349,11 +515,15 @@ static void forward_slice(const struct grid *g, const float *x, float *y, float 
 
 static void backward_slice(const struct grid *g, const float *dy, float *dx, float *sums, int d,
                            bool add) {
+  if (stretches(g)) {
+    stretch_slice(g, g->out, g->in, dy, dx + (int64_t)d * g->in.h * g->in.w, d, add);
+    return;
+  }
   struct rows rows = {.from = sums, .from_pitch = g->padded, .to_pitch = g->in.w * g->lanes};
   for (int h = 0; h < g->in.h; h += g->batch) {
     rows.count = g->in.h - h < g->batch ? g->in.h - h : g->batch;
     rows.to = dx + ((int64_t)d * g->in.h + h) * rows.to_pitch;
-    for (int i = 0; i < rows.count; i++) backward_sums(g, dy, d, h + i, sums + i * g->padded);
+    backward_sums(g, dy, d, h, rows.count, sums);
     backward_rows(g, &rows, add);
   }
 }
