@@ -5,7 +5,9 @@
 /* So many floats ahead is fetched what is read once, in three places at a time. */
 enum { AHEAD = 256 };
 
-/* Where SIMD_WIDTH neighbours on the w axis fall, `lanes` of which there are. */
+/* Where SIMD_WIDTH neighbours on the w axis fall, `lanes` of which there are. INNER: everywhere
+ * between voxels of the image, all there is to know are the cells' voxels. EDGE: these are within
+ * the image, some of their corners do not count. */
 struct place {
   alignas(64) simd fraction[3];
   simd slope[3];
@@ -13,8 +15,6 @@ struct place {
   unsigned lanes;
   enum { INNER, EDGE, ANYWHERE } kind;
 };
-/* INNER: everywhere between voxels of the image, all there is to know are the cells' voxels. EDGE:
- * these are within the image, some of their corners do not count. */
 
 /* Neighbours on the w axis: what a row of any length is done in. */
 enum { PLACES = 16 };
