@@ -4,6 +4,7 @@
  * sums stay in registers until they are stored. */
 #include "kernels/conv/conv_multiply.h"
 #include "kernels/conv/conv_point.h"
+#include "kernels/conv/conv_point_few.h"
 
 enum {
   MOST_PLACES = 192,  /* voxels that share weights */
@@ -17,9 +18,11 @@ enum {
 struct grid {
   struct tensor target;
   struct tensor source[OP_MAX_INPUTS];
+  size_t pitch, source_pitch[OP_MAX_INPUTS]; /* floats from block to block */
   int phases[3], length[3];
   int width, rows; /* of a batch */
   int segments, bands, groups, blocks;
+  struct conv_few few;
 };
 
 /* Rows h .. h + rows - 1 of plane d of one phase, of each voxels w .. w + width - 1. */
@@ -38,8 +41,11 @@ static struct grid make_grid(const struct tensor *target, const struct conv_sour
   const struct conv_axis *axis = sources[0].packing.axis;
   bool flat = all_plain(sources, count);
   struct grid grid = {.target = flat ? conv_point_flatten(target) : *target};
-  for (int i = 0; i < count; i++)
+  grid.pitch = (size_t)shape_voxels(target->shape) * CHANNEL_BLOCK;
+  for (int i = 0; i < count; i++) {
     grid.source[i] = flat ? conv_point_flatten(sources[i].tensor) : *sources[i].tensor;
+    grid.source_pitch[i] = (size_t)shape_voxels(sources[i].tensor->shape) * CHANNEL_BLOCK;
+  }
   const struct shape s = grid.target.shape;
   const int extent[] = {s.d, s.h, s.w};
   for (int i = 0; i < 3; i++) {
@@ -97,7 +103,7 @@ static int find_products(const struct grid *grid, const struct conv_source *sour
           .x = conv_row(tensor, sources[i].data, batch->n, 0, d, y) +
                (int64_t)(from[2] + tap % taps[2]) * CHANNEL_BLOCK,
           .w = w,
-          .group_pitch = (size_t)shape_voxels(tensor->shape) * CHANNEL_BLOCK,
+          .group_pitch = grid->source_pitch[i],
           .block_pitch = conv_packing_block_stride(packing, phase),
           .groups = conv_packing_groups(packing),
           .skip = (size_t)(kernel - 1) * CHANNEL_BLOCK * CHANNEL_BLOCK,
@@ -126,22 +132,28 @@ static void compute_phase(const struct grid *grid, const struct conv_target *tar
   if (batch->d >= conv_axis_length(s.d, phases[0], phase[0])) return;
   struct batch part = *batch;
   struct conv_product products[MOST_PRODUCTS];
-  for (int b = 0; b < batch->blocks; b += BLOCKS_AT_ONCE) {
+  const int together = grid->few.groups > 0 ? batch->blocks : BLOCKS_AT_ONCE;
+  for (int b = 0; b < batch->blocks; b += together) {
     part.block = batch->block + b;
-    part.blocks = conv_at_most(batch->blocks - b, BLOCKS_AT_ONCE);
+    part.blocks = conv_at_most(batch->blocks - b, together);
     int found = find_products(grid, sources, count, &part, phase, first && b == 0, products);
     struct conv_voxels voxels = {
         .y = target->data + tensor_at(&grid->target, batch->n, part.block * CHANNEL_BLOCK,
                                       phases[0] * batch->d + phase[0],
                                       phases[1] * batch->h + phase[1],
                                       phases[2] * batch->w + phase[2]),
-        .pitch = (size_t)shape_voxels(s) * CHANNEL_BLOCK,
+        .pitch = grid->pitch,
         .step = (size_t)phases[2] * CHANNEL_BLOCK,
         .bias = target->bias ? target->bias + part.block * CHANNEL_BLOCK : NULL,
         .slope = target->slope,
         .add = target->add,
         .stream = streams(target),
     };
+    if (grid->few.groups > 0) {
+      bool ends = part.block + part.blocks == grid->blocks;
+      SIMD_NAME(conv_point_few)(&grid->few, &voxels, products, width, part.blocks, ends);
+      continue;
+    }
     for (int h = batch->h; h < end; h++, voxels.y += (int64_t)phases[1] * s.w * CHANNEL_BLOCK) {
       SIMD_NAME(conv_multiply_voxels)(&voxels, products, found, width, part.blocks, step);
       for (int i = 0; i < found; i++) products[i].x += products[i].x_row;
@@ -189,7 +201,9 @@ bool SIMD_NAME(conv_point_pays)(const struct tensor *target, const struct conv_s
 
 void SIMD_NAME(conv_point)(const struct conv_target *target, const struct conv_source *sources,
                            int count) {
-  const struct grid grid = make_grid(target->tensor, sources, count);
+  struct grid grid = make_grid(target->tensor, sources, count);
+  if (count == 1 && all_plain(sources, count))
+    grid.few = SIMD_NAME(conv_point_find_few)(target, sources);
   int64_t batches =
       (int64_t)target->tensor->shape.n * grid.length[0] * grid.bands * grid.segments * grid.groups;
 #pragma omp parallel
