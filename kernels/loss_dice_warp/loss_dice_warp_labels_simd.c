@@ -1,11 +1,10 @@
-/* loss_dice_warp by rows. Where the eight corners of a voxel carry one label, which is nearly
- * everywhere, forward counts one voxel (exactly) and backward knows that the gradient is zero. */
+/* loss_dice_warp by vectors of voxels. Where all corners of a vector carry one label, which is
+ * nearly everywhere, forward counts voxels (exactly) and backward knows that the gradient is zero;
+ * elsewhere each label that occurs is compared with those of all corners. */
 #include <stdint.h>
 #include <string.h>
 #include "kernels/loss_dice_warp/dice.h"
 #include "kernels/warp/warp_vector.h"
-
-enum { TILE = 256 }; /* columns per piece: the places of a piece stay in the first cache */
 
 /* One sample. */
 struct sample {
@@ -17,163 +16,242 @@ struct sample {
   const float *u;
 };
 
-/* Where the voxels of a piece fall along one axis: between `low` and low+1; live is 0 where the
- * coordinate was clamped. */
-struct places {
-  int low[TILE];
-  float fraction[TILE], live[TILE];
-};
+enum { TILE = 256, VECTORS = TILE / SIMD_WIDTH };
 
-/* A piece of row (d, h): columns [begin, begin+count). */
-struct piece {
-  int d, h, begin, count;
-  struct places axis[3];
-};
-
-static void piece_place(struct piece *piece, const struct sample *sample) {
-  const struct shape *s = &sample->shape;
-  const int extent[3] = {s->d, s->h, s->w};
-  const float *u = sample->u + ((int64_t)piece->d * s->h + piece->h) * s->w + piece->begin;
-  for (int i = 0; i < piece->count; i += SIMD_WIDTH) {
-    const int first[3] = {piece->d, piece->h, piece->begin + i};
-    simd by[3];
-    for (int k = 0; k < 3; k++)
-      by[k] = simd_load_lanes(u + k * shape_voxels(*s) + i, simd_lanes_until(piece->count - i));
-    const struct warp_vector at = warp_vector_find(by, first, extent, &sample->warp);
-    for (int k = 0; k < 3; k++) {
-      *(simd_int *)(piece->axis[k].low + i) = at.low[k];
-      simd_store(piece->axis[k].fraction + i, at.fraction[k]);
-      simd_store(piece->axis[k].live + i, at.slope[k]);
-    }
-  }
-}
-
-static bool inside(int at, int extent) {
-  return (unsigned)at < (unsigned)extent;
-}
-
-/* The labels of the eight corners (bits of the index: d h w) of column i. Returns whether all of
- * them lie inside the volume and are the same. */
-static inline bool corner_labels(const struct sample *sample, const struct piece *piece, int i,
-                                 int label[8]) {
-  const struct shape *s = &sample->shape;
-  int d = piece->axis[0].low[i], h = piece->axis[1].low[i], w = piece->axis[2].low[i];
-  if (inside(d, s->d - 1) && inside(h, s->h - 1) && inside(w, s->w - 1)) {
-    const unsigned char *from = sample->moving + ((int64_t)d * s->h + h) * s->w + w;
-    int64_t slice = (int64_t)s->h * s->w;
-    const unsigned char *const line[4] = {from, from + s->w, from + slice, from + slice + s->w};
-    uint16_t pair[4];
-    for (int k = 0; k < 4; k++) memcpy(&pair[k], line[k], sizeof pair[k]);
-    label[0] = from[0];
-    if (pair[0] == pair[1] && pair[0] == pair[2] && pair[0] == pair[3] && from[0] == from[1])
-      return true;
-    for (int k = 0; k < 8; k++) label[k] = line[k / 2][k % 2];
-    return false;
-  }
-  for (int k = 0; k < 8; k++) {
-    int z = d + (k >> 2), y = h + (k >> 1 & 1), x = w + (k & 1);
-    bool is_inside = inside(z, s->d) && inside(y, s->h) && inside(x, s->w);
-    label[k] = is_inside ? sample->moving[((int64_t)z * s->h + y) * s->w + x] : (int)DICE_OUTSIDE;
-  }
-  return false;
-}
-
-/* --- many voxels at once --- */
-
-/* Four neighbours on the w axis, the first in the lowest byte, from `at` on in every lane; false
- * where the processor has no such instruction. */
-static inline bool gather(const unsigned char *from, simd_int at, simd_int *found) {
-#if defined SIMD_ISA_AVX512
-  *found = (simd_int)_mm512_i32gather_epi32((__m512i)at, from, 1);
-  return true;
-#elif defined SIMD_ISA_AVX2
-  *found = (simd_int)_mm256_i32gather_epi32((const int *)(const void *)from, (__m256i)at, 1);
-  return true;
-#else
-  (void)from;
-  (void)at;
-  (void)found;
-  return false;
-#endif
-}
-
-#if defined SIMD_ISA_AVX512
-
-/* Of lanes whose corners are within 32 bytes from number `at` on in all rows; *label: of their
- * first corner. Where the rows hold one label, nothing is permuted. */
-static inline unsigned uniform_window(const struct sample *sample, int at, simd_int place,
-                                      simd_int *label) {
-  __m256i row[SIMD_ROWS];
-  __mmask32 same = UINT32_MAX;
-  for (int k = 0; k < SIMD_ROWS; k++) {
-    row[k] = _mm256_loadu_si256((const void *)(sample->moving + at + sample->box.row[k]));
-    same &= _mm256_cmpeq_epi8_mask(row[k], _mm256_broadcastb_epi8(_mm256_castsi256_si128(row[0])));
-  }
-  *label = sample->moving[at] - (simd_int){0};
-  if (same == UINT32_MAX) return SIMD_LANES;
-  __mmask16 alike = SIMD_LANES;
-  for (int k = 0; k < SIMD_ROWS; k++) {
-    const __m512i a = _mm512_cvtepu8_epi32(_mm256_castsi256_si128(row[k]));
-    const __m512i b = _mm512_cvtepu8_epi32(_mm256_extracti128_si256(row[k], 1));
-    const __m512i low = _mm512_permutex2var_epi32(a, (__m512i)place, b);
-    if (k == 0) *label = (simd_int)low;
-    alike &= _mm512_cmpeq_epi32_mask(low, (__m512i)*label);
-    alike &= _mm512_cmpeq_epi32_mask(_mm512_permutex2var_epi32(a, (__m512i)(place + 1), b),
-                                     (__m512i)*label);
-  }
-  return alike;
-}
-
-#endif
-
-/* Of lanes wherever they are, whose corners `whole` of them have all. Reads two bytes behind a
- * pair. */
-static inline unsigned uniform_gathered(const struct sample *sample, simd_int voxel, unsigned whole,
-                                        simd_int *label) {
-  simd_int first, other, apart = {0};
-  voxel = (simd_int)simd_pick(whole, (simd)voxel, (simd){0});
-  if (!gather(sample->moving, voxel, &first)) return 0;
-  apart = (first ^ first >> 8) & 0xff;
-  for (int k = 1; k < SIMD_ROWS; k++) {
-    gather(sample->moving + sample->box.row[k], voxel, &other);
-    apart |= (first ^ other) & 0xffff;
-  }
-  *label = first & 0xff;
-  return simd_lanes_below(apart, 1);
-}
-
-/* The columns from i on, as bits, of which corner_labels is known to be true, and their labels. */
-static inline unsigned uniform_lanes(const struct sample *sample, const struct piece *piece, int i,
-                                     simd_int *label) {
-  const struct simd_box *box = &sample->box;
+/* A vector of voxels, neighbours on the w axis. */
+struct voxels {
+  struct warp_vector at;
+  simd_int label[SIMD_CORNERS]; /* of the corners; DICE_OUTSIDE outside the volume */
   struct simd_cells cells;
-  simd_int low[3];
-  for (int k = 0; k < 3; k++) low[k] = *(const simd_int *)(piece->axis[k].low + i);
-  simd_cells_find(&cells, box, low, simd_lanes_until(piece->count - i));
-  unsigned whole = cells.some;
-  for (int k = 0; k < 3; k++) whole &= cells.inside[k][0] & cells.inside[k][1];
-  if (!cells.near || !whole) return 0;
+  unsigned lanes; /* which there are */
+  int one;        /* the label of all corners, or -1 */
+} __attribute__((aligned(64)));
+
+/* Columns [w, w + count) of row (d, h). What differs from vector to vector is done for all of a
+ * tile before what comes next: where to go on is then known early. */
+struct tile {
+  int w, count;
+  struct voxels voxels[VECTORS];
+};
+
+/* --- sets of lanes, as comparisons give them --- */
+
 #if defined SIMD_ISA_AVX512
-  int at = simd_window_start(box, &cells);
-  const simd_int place = cells.voxel - at;
-  if (!(cells.some & ~simd_lanes_below(place, SIMD_WINDOW - 1)))
-    return whole & uniform_window(sample, at, place, label);
+typedef __mmask16 set;
+static inline set set_of(unsigned lanes) {
+  return (set)lanes;
+}
+static inline set set_equal(set among, simd_int a, int b) {
+  return _mm512_mask_cmpeq_epi32_mask(among, (__m512i)a, _mm512_set1_epi32(b));
+}
+static inline simd set_pick(set lanes, simd yes, simd no) {
+  return (simd)_mm512_mask_mov_ps((__m512)no, lanes, (__m512)yes);
+}
+static inline unsigned set_lanes(set lanes) {
+  return lanes;
+}
+#else
+typedef simd_int set;
+static inline set set_of(unsigned lanes) {
+  return simd_lanes_mask(lanes);
+}
+static inline set set_equal(set among, simd_int a, int b) {
+  return among & (a == b);
+}
+static inline simd set_pick(set lanes, simd yes, simd no) {
+  return simd_select(lanes, yes, no);
+}
+static inline unsigned set_lanes(set lanes) {
+  return simd_lanes_below(~lanes, 1);
+}
 #endif
-  whole &= simd_lanes_below(cells.voxel, box->last - 2);
-  return whole & uniform_gathered(sample, cells.voxel, whole, label);
+
+/* Of the first of `lanes`, which are some. */
+static inline int first_of(simd_int value, unsigned lanes) {
+#if defined SIMD_ISA_AVX512
+  return simd_voxel_first(value, lanes);
+#else
+  int values[SIMD_WIDTH];
+  memcpy(values, &value, sizeof values);
+  return values[__builtin_ctz(lanes)];
+#endif
 }
 
-/* Calls each(context, sample, piece) for all pieces of a slice. */
-static void visit_slice(const struct sample *sample, int d, void *context,
-                        void (*each)(void *, const struct sample *, const struct piece *)) {
-  struct piece piece = {.d = d};
-  for (piece.h = 0; piece.h < sample->shape.h; piece.h++)
-    for (piece.begin = 0; piece.begin < sample->shape.w; piece.begin += TILE) {
-      int left = sample->shape.w - piece.begin;
-      piece.count = left < TILE ? left : TILE;
-      piece_place(&piece, sample);
-      each(context, sample, &piece);
+/* --- the labels of the corners --- */
+
+static simd_int bytes_of(const unsigned char *from, unsigned lanes) {
+  unsigned char some[SIMD_WIDTH] = {0};
+  if (lanes == SIMD_LANES) return simd_from_bytes(from);
+  memcpy(some, from, (size_t)__builtin_popcount(lanes));
+  return simd_from_bytes(some);
+}
+
+/* Lane by lane. */
+static void find_far(const struct sample *sample, struct voxels *voxels) {
+  int voxel[SIMD_WIDTH], label[SIMD_WIDTH];
+  memcpy(voxel, &voxels->cells.voxel, sizeof voxel);
+  for (int k = 0; k < SIMD_CORNERS; k++) {
+    const unsigned char *from = sample->moving + sample->box.row[k & 3] + (k >> 2);
+    unsigned inside = simd_cells_inside(&voxels->cells, k);
+    memset(label, 0, sizeof label);
+    for (; inside; inside &= inside - 1) {
+      int lane = __builtin_ctz(inside);
+      label[lane] = from[voxel[lane]];
     }
+    memcpy(&voxels->label[k], label, sizeof label);
+  }
+}
+
+/* Four neighbours on the w axis, the first in the lowest byte, from `at` on in every lane. */
+static inline simd_int gather(const unsigned char *from, simd_int at) {
+#if defined SIMD_ISA_AVX512
+  return (simd_int)_mm512_i32gather_epi32((__m512i)at, from, 1);
+#elif defined SIMD_ISA_AVX2
+  return (simd_int)_mm256_i32gather_epi32((const int *)(const void *)from, (__m256i)at, 1);
+#else
+  int voxel[SIMD_WIDTH], found[SIMD_WIDTH];
+  simd_int value;
+  memcpy(voxel, &at, sizeof voxel);
+  for (int i = 0; i < SIMD_WIDTH; i++) found[i] = from[voxel[i]] | from[voxel[i] + 1] << 8;
+  memcpy(&value, found, sizeof value);
+  return value;
+#endif
+}
+
+/* Of lanes wherever in the volume they are. Reads two bytes behind a pair. */
+static inline void find_gathered(const struct sample *sample, struct voxels *voxels) {
+  for (int k = 0; k < SIMD_ROWS; k++) {
+    simd_int pair = gather(sample->moving + sample->box.row[k], voxels->cells.voxel);
+    voxels->label[k] = pair & 0xff;
+    voxels->label[k + 4] = pair >> 8 & 0xff;
+  }
+}
+
+#if defined SIMD_ISA_AVX512
+
+/* By windows of 32 bytes in each of the cells' rows, of which the first holds the first lane and so
+ * on: neighbours fall into few. A word of every half of a lane is a corner. False where they would
+ * be more than WINDOWS. */
+static inline bool find_windows(const struct sample *sample, struct voxels *voxels) {
+  enum { ALWAYS = 2, WINDOWS = 6 }; /* a loop whose end depends on data is dear */
+  const struct simd_box *box = &sample->box;
+  const __m512i both = _mm512_set1_epi32(0x10000);
+  unsigned left = voxels->cells.some;
+  __m512i pair[SIMD_ROWS];
+  for (int k = 0; k < SIMD_ROWS; k++) pair[k] = _mm512_setzero_si512();
+  for (int i = 0; i < ALWAYS || (left && i < WINDOWS); i++) {
+    int at = simd_voxel_first(voxels->cells.voxel, left) - SIMD_BEFORE;
+    at = at < 0 ? 0 : at < box->room ? at : box->room;
+    const __m512i place = (__m512i)(voxels->cells.voxel - at);
+    const unsigned here = left & simd_lanes_below((simd_int)place, SIMD_WINDOW - 1);
+    const __m512i word =
+        _mm512_add_epi32(_mm512_or_si512(place, _mm512_slli_epi32(place, 16)), both);
+    const __mmask32 words = _mm512_movepi16_mask(_mm512_movm_epi32((__mmask16)here));
+    for (int k = 0; k < SIMD_ROWS; k++) {
+      const void *row = sample->moving + at + box->row[k];
+      pair[k] = _mm512_mask_permutexvar_epi16(pair[k], words, word,
+                                              _mm512_cvtepu8_epi16(_mm256_loadu_si256(row)));
+    }
+    left &= ~here;
+  }
+  for (int k = 0; k < SIMD_ROWS; k++) {
+    voxels->label[k] = (simd_int)_mm512_and_si512(pair[k], _mm512_set1_epi32(0xffff));
+    voxels->label[k + 4] = (simd_int)_mm512_srli_epi32(pair[k], 16);
+  }
+  return !left;
+}
+
+#else
+
+static inline bool find_windows(const struct sample *sample, struct voxels *voxels) {
+  (void)sample;
+  (void)voxels;
+  return false;
+}
+
+#endif
+
+/* Finds the labels; sets the one that all corners of all lanes have, or -1. */
+static inline void find_labels(const struct sample *sample, struct voxels *voxels) {
+  const struct simd_box *box = &sample->box;
+  const struct simd_cells *cells = &voxels->cells;
+  if (!cells->near)
+    find_far(sample, voxels);
+  else if (!find_windows(sample, voxels)) {
+    if (simd_lanes_below(cells->voxel, box->last - 2) == SIMD_LANES)
+      find_gathered(sample, voxels);
+    else
+      find_far(sample, voxels);
+  }
+  voxels->one = -1;
+  if (cells->whole) {
+    const int first = first_of(voxels->label[0], SIMD_LANES);
+    set alike = set_of(SIMD_LANES);
+    for (int k = 0; k < SIMD_CORNERS; k++) alike = set_equal(alike, voxels->label[k], first);
+    voxels->one = set_lanes(alike) == SIMD_LANES ? first : -1;
+    return;
+  }
+  for (int k = 0; k < SIMD_CORNERS; k++)
+    voxels->label[k] = (simd_int)simd_pick(simd_cells_inside(cells, k), (simd)voxels->label[k],
+                                           (simd)(DICE_OUTSIDE - (simd_int){0}));
+}
+
+/* Goes through the labels of the corners of a vector. */
+struct labels {
+  set left[SIMD_CORNERS]; /* lanes whose label has not come yet */
+  set own[SIMD_CORNERS];  /* those of label `now` */
+  int now;
+};
+
+static inline struct labels labels_start(const struct voxels *voxels) {
+  struct labels labels = {.now = first_of(voxels->label[0], SIMD_LANES)};
+  SIMD_UNROLL
+  for (int k = 0; k < SIMD_CORNERS; k++) {
+    labels.left[k] = set_of(SIMD_LANES);
+    labels.own[k] = set_equal(labels.left[k], voxels->label[k], labels.now);
+  }
+  return labels;
+}
+
+/* Goes to the next one; false where there is none. */
+static inline bool labels_next(struct labels *labels, const struct voxels *voxels) {
+  simd_int other = {0};
+  set some = set_of(0);
+  SIMD_UNROLL
+  for (int k = 0; k < SIMD_CORNERS; k++) {
+    labels->left[k] &= (set)~labels->own[k];
+    some |= labels->left[k];
+    other = (simd_int)set_pick(labels->left[k], (simd)voxels->label[k], (simd)other);
+  }
+  unsigned lanes = set_lanes(some);
+  if (!lanes) return false;
+  labels->now = first_of(other, lanes);
+  SIMD_UNROLL
+  for (int k = 0; k < SIMD_CORNERS; k++)
+    labels->own[k] = set_equal(labels->left[k], voxels->label[k], labels->now);
+  return true;
+}
+
+/* The voxels of row (d, h) from column w on. */
+static inline void place(const struct sample *sample, int d, int h, int w, struct voxels *voxels) {
+  const struct shape *s = &sample->shape;
+  const int extent[3] = {s->d, s->h, s->w}, first[3] = {d, h, w};
+  const float *u = sample->u + ((int64_t)d * s->h + h) * s->w + w;
+  const int64_t step = (int64_t)s->d * s->h * s->w;
+  simd by[3];
+  voxels->lanes = simd_lanes_until(s->w - w);
+  for (int k = 0; k < 3; k++) by[k] = simd_load_lanes(u + k * step, voxels->lanes);
+  voxels->at = warp_vector_find(by, first, extent, &sample->warp);
+  simd_cells_find(&voxels->cells, &sample->box, voxels->at.low, voxels->lanes);
+}
+
+static void tile_find(const struct sample *sample, int d, int h, int w, struct tile *tile) {
+  const int left = sample->shape.w - w;
+  tile->w = w;
+  tile->count = left < TILE ? left : TILE;
+  for (int i = 0; i * SIMD_WIDTH < tile->count; i++)
+    place(sample, d, h, w + i * SIMD_WIDTH, &tile->voxels[i]);
+  for (int i = 0; i * SIMD_WIDTH < tile->count; i++) find_labels(sample, &tile->voxels[i]);
 }
 
 static struct sample sample_make(const struct node *node, const struct io *io, int n) {
@@ -192,76 +270,118 @@ static struct sample sample_make(const struct node *node, const struct io *io, i
 
 /* --- forward --- */
 
+/* Of a slice, by label. */
 struct tally {
-  int uniform[2][DICE_LABELS]; /* voxels of one label, by whether the fixed label is the same */
+  struct simd_sum weight[DICE_LABELS], overlap[DICE_LABELS]; /* of corners */
+  /* voxels of vectors of one label; those whose fixed label is the same; behind all: of no class */
+  int uniform[DICE_LABELS + 1], matched[DICE_LABELS + 1];
   int fixed[DICE_LABELS];
-  double weight[2][DICE_TABLE];
-};
+} __attribute__((aligned(64)));
 
-static void tally_corners(struct tally *tally, const struct piece *piece, int i, const int label[8],
-                          int fixed) {
-  float d = piece->axis[0].fraction[i], h = piece->axis[1].fraction[i];
-  float w = piece->axis[2].fraction[i];
-  const float plane[4] = {(1 - d) * (1 - h), (1 - d) * h, d * (1 - h), d * h};
-  for (int k = 0; k < 8; k++)
-    tally->weight[label[k] == fixed][label[k]] += (double)(plane[k / 2] * (k % 2 ? w : 1 - w));
+static void tally_clear(struct tally *tally, int classes) {
+  size_t count = (size_t)classes;
+  memset(tally->uniform, 0, count * sizeof *tally->uniform);
+  memset(tally->matched, 0, count * sizeof *tally->matched);
+  memset(tally->weight, 0, count * sizeof *tally->weight);
+  memset(tally->overlap, 0, count * sizeof *tally->overlap);
+  memset(tally->fixed, 0, sizeof tally->fixed);
 }
 
-static void tally_voxel(struct tally *tally, const struct sample *sample, const struct piece *piece,
-                        int i, int fixed) {
-  int label[8];
-  tally->fixed[fixed]++;
-  if (corner_labels(sample, piece, i, label))
-    tally->uniform[label[0] == fixed][label[0]]++;
-  else
-    tally_corners(tally, piece, i, label, fixed);
+static inline void corner_weights(const simd at[3], simd weight[SIMD_CORNERS]) {
+  simd row[SIMD_ROWS], far = at[0] * at[1];
+  row[3] = far;
+  row[2] = at[1] - far;
+  row[1] = at[0] - far;
+  row[0] = (1 - at[0]) - row[2];
+  SIMD_UNROLL
+  for (int k = 0; k < SIMD_ROWS; k++) {
+    weight[k + 4] = row[k] * at[2];
+    weight[k] = row[k] - weight[k + 4];
+  }
 }
 
-/* Columns of one label each: those of `lanes`. */
-static void tally_lanes(struct tally *tally, simd_int label, const unsigned char *fixed,
-                        unsigned lanes) {
-  int labels[SIMD_WIDTH];
-  if (lanes == SIMD_LANES) {
-    simd_int truth = simd_from_bytes(fixed), apart = (label ^ label[0]) | (truth ^ truth[0]);
-    if (simd_lanes_below(apart, 1) == SIMD_LANES) {
-      tally->fixed[truth[0]] += SIMD_WIDTH;
-      tally->uniform[label[0] == truth[0]][label[0]] += SIMD_WIDTH;
-      return;
+static void tally_corners(struct tally *tally, const struct sample *sample,
+                          const struct voxels *voxels, simd_int fixed) {
+  const simd none = {0};
+  simd weight[SIMD_CORNERS];
+  struct labels labels = labels_start(voxels);
+  corner_weights(voxels->at.fraction, weight);
+  do {
+    if (labels.now >= sample->classes) continue;
+    simd sum[2] = {{0}};
+    SIMD_UNROLL
+    for (int k = 0; k < SIMD_CORNERS; k++) sum[k & 1] += set_pick(labels.own[k], weight[k], none);
+    sum[0] += sum[1];
+    simd_sum_add(&tally->weight[labels.now], sum[0]);
+    simd_sum_add(&tally->overlap[labels.now],
+                 set_pick(set_equal(set_of(SIMD_LANES), fixed, labels.now), sum[0], none));
+  } while (labels_next(&labels, voxels));
+}
+
+/* How often labels occur. */
+static void tally_fixed(struct tally *tally, const unsigned char *fixed, int count) {
+#if defined SIMD_ISA_AVX512
+  for (; count > 0; fixed += 64, count -= 64) {
+    __mmask64 left = count < 64 ? (UINT64_C(1) << count) - 1 : UINT64_MAX;
+    const __m512i labels = _mm512_maskz_loadu_epi8(left, fixed);
+    while (left) {
+      unsigned char now = fixed[__builtin_ctzll(left)];
+      __mmask64 own = _mm512_mask_cmpeq_epi8_mask(left, labels, _mm512_set1_epi8((char)now));
+      tally->fixed[now] += __builtin_popcountll(own);
+      left &= ~own;
     }
   }
-  memcpy(labels, &label, sizeof labels);
-  for (; lanes; lanes &= lanes - 1) {
-    int lane = __builtin_ctz(lanes);
-    tally->fixed[fixed[lane]]++;
-    tally->uniform[labels[lane] == fixed[lane]][labels[lane]]++;
+#else
+  for (int i = 0; i < count; i++) tally->fixed[fixed[i]]++;
+#endif
+}
+
+static void tally_tile(struct tally *tally, const struct sample *sample, const unsigned char *fixed,
+                       const struct tile *tile) {
+  int mixed[VECTORS], count = 0;
+  for (int i = 0; i * SIMD_WIDTH < tile->count; i++) {
+    const struct voxels *voxels = &tile->voxels[i];
+    const unsigned char *truth = fixed + i * SIMD_WIDTH;
+    const bool alike = voxels->one >= 0;
+    mixed[count] = i;
+    count += !alike;
+    int label = alike && voxels->one < sample->classes ? voxels->one : DICE_LABELS;
+    set own = set_equal(set_of(SIMD_LANES), bytes_of(truth, voxels->lanes), label);
+    tally->uniform[label] += SIMD_WIDTH;
+    tally->matched[label] += __builtin_popcount(set_lanes(own));
+  }
+  for (int i = 0; i < count; i++) {
+    const struct voxels *voxels = &tile->voxels[mixed[i]];
+    tally_corners(tally, sample, voxels, bytes_of(fixed + mixed[i] * SIMD_WIDTH, voxels->lanes));
   }
 }
 
-static void tally_piece(void *context, const struct sample *sample, const struct piece *piece) {
-  struct tally *tally = context;
+static void tally_row(struct tally *tally, const struct sample *sample, int d, int h) {
   const struct shape *s = &sample->shape;
-  const unsigned char *fixed =
-      sample->fixed + ((int64_t)piece->d * s->h + piece->h) * s->w + piece->begin;
-  for (int i = 0; i < piece->count; i += SIMD_WIDTH) {
-    simd_int label = {0};
-    unsigned uniform = uniform_lanes(sample, piece, i, &label);
-    unsigned left = simd_lanes_until(piece->count - i) & ~uniform;
-    tally_lanes(tally, label, fixed + i, uniform);
-    for (; left; left &= left - 1) {
-      int k = i + __builtin_ctz(left);
-      tally_voxel(tally, sample, piece, k, fixed[k]);
-    }
+  const unsigned char *fixed = sample->fixed + ((int64_t)d * s->h + h) * s->w;
+  struct tile tile;
+  tally_fixed(tally, fixed, s->w);
+  for (int w = 0; w < s->w; w += TILE) {
+    tile_find(sample, d, h, w, &tile);
+    tally_tile(tally, sample, fixed + w, &tile);
   }
+}
+
+static double total_of(const struct simd_sum *sum) {
+  double lanes[SIMD_WIDTH], total = 0;
+  memcpy(lanes, sum, sizeof lanes);
+  for (int i = 0; i < SIMD_WIDTH; i++) total += lanes[i];
+  return total;
 }
 
 static void tally_slice(const struct sample *sample, int d, double *sums) {
   struct tally tally;
-  memset(&tally, 0, sizeof tally);
-  visit_slice(sample, d, &tally, tally_piece);
+  tally_clear(&tally, sample->classes);
+  for (int h = 0; h < sample->shape.h; h++) tally_row(&tally, sample, d, h);
   for (int k = 0; k < sample->classes; k++) {
     double *s = sums + k * DICE_SUMS;
-    s[DICE_OVERLAP] = tally.weight[1][k] + tally.uniform[1][k];
-    s[DICE_PREDICTED] = s[DICE_OVERLAP] + tally.weight[0][k] + tally.uniform[0][k];
+    s[DICE_OVERLAP] = total_of(&tally.overlap[k]) + tally.matched[k];
+    s[DICE_PREDICTED] = total_of(&tally.weight[k]) + tally.uniform[k];
     s[DICE_TRUE] = tally.fixed[k];
   }
 }
@@ -312,53 +432,54 @@ struct gradient {
   bool add;
 };
 
-/* The derivative of the interpolated slopes g (index bits: d h w) along each axis. */
-static void corner_gradient(const struct piece *piece, int i, const float g[8], float out[3]) {
-  float d = piece->axis[0].fraction[i], h = piece->axis[1].fraction[i];
-  float w = piece->axis[2].fraction[i], along[4], plane[4];
-  for (int k = 0; k < 4; k++) {
-    along[k] = g[2 * k + 1] - g[2 * k];
-    plane[k] = g[2 * k] + w * along[k];
-  }
-  float near = along[0] + h * (along[1] - along[0]), far = along[2] + h * (along[3] - along[2]);
-  float low = plane[1] - plane[0], high = plane[3] - plane[2];
-  out[2] = (near + d * (far - near)) * piece->axis[2].live[i];
-  out[1] = (low + d * (high - low)) * piece->axis[1].live[i];
-  out[0] = (plane[2] - plane[0] + h * (high - low)) * piece->axis[0].live[i];
+static void slope_corners(const struct gradient *gradient, const struct voxels *voxels,
+                          simd_int fixed, simd slope[3]) {
+  simd corner[SIMD_CORNERS];
+  struct labels labels = labels_start(voxels);
+  SIMD_UNROLL
+  for (int k = 0; k < SIMD_CORNERS; k++) corner[k] = (simd){0};
+  do {
+    simd own = set_pick(set_equal(set_of(SIMD_LANES), fixed, labels.now),
+                        simd_all(gradient->slope[1][labels.now]),
+                        simd_all(gradient->slope[0][labels.now]));
+    SIMD_UNROLL
+    for (int k = 0; k < SIMD_CORNERS; k++) corner[k] = set_pick(labels.own[k], own, corner[k]);
+  } while (labels_next(&labels, voxels));
+  simd_corners_slope(corner, voxels->at.fraction, slope);
+  for (int a = 0; a < 3; a++) slope[a] *= voxels->at.slope[a];
 }
 
-static void gradient_voxel(const struct gradient *gradient, const struct sample *sample,
-                           const struct piece *piece, int i, int64_t at) {
-  int64_t voxels = shape_voxels(sample->shape);
-  int label[8];
-  float g[8], out[3] = {0};
-  if (!corner_labels(sample, piece, i, label)) {
-    int fixed = sample->fixed[at];
-    for (int k = 0; k < 8; k++) g[k] = gradient->slope[label[k] == fixed][label[k]];
-    corner_gradient(piece, i, g, out);
-  } else if (gradient->add) {
-    return;
-  }
-  for (int a = 0; a < 3; a++) {
-    float *dx = gradient->dx + a * voxels + at;
-    *dx = (gradient->add ? *dx : 0) + out[a];
-  }
-}
-
-static void gradient_piece(void *context, const struct sample *sample, const struct piece *piece) {
-  const struct gradient *gradient = context;
-  const struct shape *s = &sample->shape;
-  int64_t at = ((int64_t)piece->d * s->h + piece->h) * s->w + piece->begin;
-  for (int i = 0; i < piece->count; i += SIMD_WIDTH) {
-    simd_int label;
-    unsigned uniform = uniform_lanes(sample, piece, i, &label);
-    unsigned left = simd_lanes_until(piece->count - i) & ~uniform;
+static void gradient_tile(const struct gradient *gradient, const struct sample *sample, int64_t at,
+                          const struct tile *tile) {
+  const int64_t step = shape_voxels(sample->shape);
+  int mixed[VECTORS], count = 0;
+  for (int i = 0; i * SIMD_WIDTH < tile->count; i++) {
+    mixed[count] = i;
+    count += tile->voxels[i].one < 0;
     for (int a = 0; a < 3 && !gradient->add; a++)
-      simd_store_lanes(gradient->dx + a * shape_voxels(*s) + at + i, (simd){0}, uniform);
-    for (; left; left &= left - 1) {
-      int k = i + __builtin_ctz(left);
-      gradient_voxel(gradient, sample, piece, k, at + k);
+      simd_store_lanes(gradient->dx + a * step + at + i * SIMD_WIDTH, (simd){0},
+                       tile->voxels[i].lanes);
+  }
+  for (int i = 0; i < count; i++) {
+    const struct voxels *voxels = &tile->voxels[mixed[i]];
+    const int64_t from = at + mixed[i] * SIMD_WIDTH;
+    simd slope[3];
+    slope_corners(gradient, voxels, bytes_of(sample->fixed + from, voxels->lanes), slope);
+    for (int a = 0; a < 3; a++) {
+      float *dx = gradient->dx + a * step + from;
+      if (gradient->add) slope[a] += simd_load_lanes(dx, voxels->lanes);
+      simd_store_lanes(dx, slope[a], voxels->lanes);
     }
+  }
+}
+
+static void gradient_row(const struct gradient *gradient, const struct sample *sample, int d,
+                         int h) {
+  const struct shape *s = &sample->shape;
+  struct tile tile;
+  for (int w = 0; w < s->w; w += TILE) {
+    tile_find(sample, d, h, w, &tile);
+    gradient_tile(gradient, sample, ((int64_t)d * s->h + h) * s->w + w, &tile);
   }
 }
 
@@ -372,7 +493,8 @@ static void backward_sample(const struct node *node, const struct io *io, int n)
   for (int match = 0; match < 2; match++)
     for (int k = 0; k < DICE_TABLE; k++) gradient.slope[match][k] = (float)slopes.of[match][k];
 #pragma omp parallel for schedule(static)
-  for (int d = 0; d < sample.shape.d; d++) visit_slice(&sample, d, &gradient, gradient_piece);
+  for (int d = 0; d < sample.shape.d; d++)
+    for (int h = 0; h < sample.shape.h; h++) gradient_row(&gradient, &sample, d, h);
 }
 
 static enum status loss_dice_warp_backward(const struct node *node, const struct io *io,
