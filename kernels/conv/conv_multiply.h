@@ -14,7 +14,7 @@ struct conv_product {
   int groups;
   /* for conv_multiply_voxels alone, which asks for no weights */
   size_t skip;    /* floats between the weights of two groups */
-  size_t x_ahead; /* floats from x to what is asked for meanwhile; 0: nothing */
+  size_t x_ahead; /* floats from x to what is asked for meanwhile; 0: nothing new */
   size_t x_row;   /* floats from x to the next row of voxels: the caller's */
   int idle;       /* the last group's last channels that count nothing */
 };

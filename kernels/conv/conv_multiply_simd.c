@@ -32,7 +32,16 @@ typedef simd sums[MOST_BLOCKS][MOST_PLACES][SIMD_PER_BLOCK];
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* Adds the products of one group with `channels` channels. */
+/* Asks for the lines of some places of x while channel c is multiplied: a few at a time, since many
+ * at once would have to wait for memory. */
+INLINE void ask(const struct tile tile, const float *x, int c) {
+  const int step = (tile.step > 1 ? tile.step : 1) * CHANNEL_BLOCK;
+  SIMD_UNROLL
+  for (int t = 0; t < tile.places; t += CHANNEL_BLOCK) __builtin_prefetch(x + (t + c) * step);
+}
+
+/* Adds the products of one group with `channels` channels. `ahead`: from w, or where there is a
+ * step from x, to what is asked for. */
 INLINE void add_group(sums sum, const struct tile tile, const float *x, const float *w,
                       size_t block_pitch, size_t ahead, int channels) {
   const int step = (tile.step > 1 ? tile.step : 1) * CHANNEL_BLOCK;
@@ -45,6 +54,7 @@ INLINE void add_group(sums sum, const struct tile tile, const float *x, const fl
         weight[b][p] = simd_load(w + block_pitch * (size_t)b + p * SIMD_WIDTH);
       if (tile.step == 0) __builtin_prefetch(w + block_pitch * (size_t)b + ahead, 0, 2);
     }
+    if (tile.step > 0) ask(tile, x + ahead, c);
     SIMD_UNROLL
     for (int t = 0; t < tile.places; t++) {
       simd value = simd_all(x[t * step + c]);
@@ -64,12 +74,9 @@ INLINE void add_product(sums sum, const struct tile tile, const struct piece *pi
   const float *x = product->x + (ptrdiff_t)piece->place * step;
   for (int left = product->groups; left > 0; left--, x += product->group_pitch) {
     if (tile.step > 0) {
-      if (product->x_ahead > 0) {
-        SIMD_UNROLL
-        for (int t = 0; t < tile.places; t++) __builtin_prefetch(x + product->x_ahead + t * step);
-      }
       int channels = left > 1 ? CHANNEL_BLOCK : CHANNEL_BLOCK - product->idle;
-      add_group(sum, tile, x, w, product->block_pitch, 0, channels);
+      add_group(sum, tile, x, w, product->block_pitch, product->x_ahead, channels);
+      for (int c = channels; c < CHANNEL_BLOCK; c++) ask(tile, x + product->x_ahead, c);
       w += product->skip;
     } else {
       add_group(sum, tile, x, w, product->block_pitch, product->ahead, CHANNEL_BLOCK);

@@ -11,6 +11,7 @@ enum {
   MOST_BLOCKS = 8,    /* blocks of target channels of a task */
   BLOCKS_AT_ONCE = 2, /* for which weights are read together */
   LEAST_WIDTH = 4,
+  PLACES_AHEAD = 48, /* of what is read but once: near enough to stay in a first-level cache */
   MOST_PRODUCTS = 8 * OP_MAX_INPUTS,
 };
 
@@ -95,7 +96,9 @@ static int find_products(const struct grid *grid, const struct conv_source *sour
     int kernel = taps[0] * taps[1] * taps[2];
     size_t row = (size_t)a[1].step * (size_t)tensor->shape.w * CHANNEL_BLOCK;
     int64_t across = (int64_t)a[2].step * CHANNEL_BLOCK, next = across * batch->width;
-    if (batch->w + batch->width >= grid->length[2])
+    if (grid->blocks <= BLOCKS_AT_ONCE && grid->length[0] * grid->length[1] == 1)
+      next = across * PLACES_AHEAD;
+    else if (batch->w + batch->width >= grid->length[2])
       next = (int64_t)row * batch->rows - across * batch->w;
     for (int tap = 0; tap < kernel; tap++, w += CHANNEL_BLOCK * CHANNEL_BLOCK) {
       int d = from[0] + tap / taps[2] / taps[1], y = from[1] + tap / taps[2] % taps[1];
