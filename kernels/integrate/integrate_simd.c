@@ -1,5 +1,6 @@
 /* integrate with the three components of a voxel side by side in one vector of four: the eight
- * corners of a cell are eight loads. Backward scatters slab by slab (warp_cells.h). */
+ * corners of a cell are eight loads. Backward scatters slab by slab (warp_cells.h). With AVX-512,
+ * fields that move nothing as far as a voxel are done by rows instead (integrate_near.h). */
 #include <limits.h>
 #include <string.h>
 #include "kernels/common/simd.h"
@@ -104,6 +105,7 @@ static void scatter_one(const struct squaring *job, const struct run *run, int i
 }
 
 #if defined SIMD_ISA_AVX512
+#include "kernels/integrate/integrate_near.h"
 #include "kernels/integrate/integrate_quarters.h"
 #else
 
@@ -190,20 +192,44 @@ static void each_slab(const struct squaring *job) {
   }
 }
 
-/* [3 d h w] to vectors and back. */
-static void interleave(const float *from, int64_t voxels, float scale, four *to) {
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < voxels; i++)
-    to[i] = (four){from[i], from[voxels + i], from[2 * voxels + i], 0} * scale;
+/* Rows of the components of a field: floats from one to the next, and to its next component. */
+struct rows {
+  int64_t count;
+  int width;
+  int64_t row, component;
+};
+
+/* [3 d h w]. */
+static struct rows rows_planar(const struct node *node) {
+  const struct shape *s = &node->y.shape;
+  return (struct rows){(int64_t)s->d * s->h, s->w, s->w, shape_voxels(*s)};
 }
 
-static void separate(const four *from, int64_t voxels, float scale, bool add, float *to) {
+/* [d h 3 w]. */
+static struct rows rows_near(const struct node *node) {
+  const struct shape *s = &node->y.shape;
+  return (struct rows){(int64_t)s->d * s->h, s->w, 3 * (int64_t)s->w, s->w};
+}
+
+/* Rows to vectors and back. */
+static void interleave(const float *from, struct rows rows, float scale, four *to) {
 #pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < voxels; i++)
-    for (int k = 0; k < 3; k++) {
-      float value = scale * from[i][k];
-      to[k * voxels + i] = add ? to[k * voxels + i] + value : value;
+  for (int64_t row = 0; row < rows.count; row++)
+    for (int w = 0; w < rows.width; w++) {
+      const float *x = from + row * rows.row + w;
+      to[row * rows.width + w] = (four){x[0], x[rows.component], x[2 * rows.component], 0} * scale;
     }
+}
+
+static void separate(const four *from, struct rows rows, float scale, bool add, float *to) {
+#pragma omp parallel for schedule(static)
+  for (int64_t row = 0; row < rows.count; row++)
+    for (int w = 0; w < rows.width; w++)
+      for (int k = 0; k < 3; k++) {
+        float value = scale * from[row * rows.width + w][k];
+        float *y = to + row * rows.row + k * rows.component + w;
+        *y = add ? *y + value : value;
+      }
 }
 
 static bool integrate_applies(const struct node *node) {
@@ -211,42 +237,163 @@ static bool integrate_applies(const struct node *node) {
          node->y.layout == LAYOUT_PLANAR && shape_voxels(node->y.shape) <= INT_MAX;
 }
 
+static size_t field_bytes(const struct node *node) {
+  return (size_t)shape_voxels(node->y.shape) * sizeof(four);
+}
+
+/* Three rows of zeros and a number for each slice. */
+static size_t near_bytes(const struct node *node) {
+  return ((size_t)node->y.shape.w * 3 + SIMD_WIDTH + (size_t)node->y.shape.d) * sizeof(float);
+}
+
 /* Samples are done one after another: forward needs one field beside the saved ones, backward two.
  */
 static void integrate_prepare(struct node *node) {
-  node->forward_workspace = (size_t)shape_voxels(node->y.shape) * sizeof(four);
-  node->backward_workspace = 2 * node->forward_workspace;
+  node->forward_workspace = field_bytes(node) + near_bytes(node);
+  node->backward_workspace = 2 * field_bytes(node) + near_bytes(node);
 }
 
-static void sample_forward(const struct node *node, const struct io *io, int n) {
-  int steps = ((const struct integrate_arguments *)(const void *)node->arguments)->steps;
+static int steps_of(const struct node *node) {
+  return ((const struct integrate_arguments *)(const void *)node->arguments)->steps;
+}
+
+/* The field of a sample that a step squares. */
+static four *saved_field(const struct node *node, const struct io *io, int n, int step) {
+  return (four *)io->saved[0] + ((int64_t)step * node->y.shape.n + n) * shape_voxels(node->y.shape);
+}
+
+/* The last lane of the last voxel, which counts for nothing, tells whether a saved field is near.
+ */
+static float *near_mark(four *field, int64_t voxels) {
+  return (float *)(field + voxels) - 1;
+}
+
+#if defined SIMD_ISA_AVX512
+
+/* `room`: near_bytes. */
+static struct near near_make(const struct node *node, void *room) {
   const struct shape *s = &node->y.shape;
-  int64_t voxels = shape_voxels(*s);
-  four *last = io->workspace, *saved = io->saved[0], *v = steps ? saved + n * voxels : last;
-  interleave((const float *)io->x[0] + n * 3 * voxels, voxels, (float)integrate_scale(node), v);
-  for (int step = 0; step < steps; step++) {
-    four *next = step + 1 < steps ? saved + ((int64_t)(step + 1) * s->n + n) * voxels : last;
+  memset(room, 0, near_bytes(node));
+  return (struct near){.extent = {s->d, s->h, s->w},
+                       .zeros = room,
+                       .row = 3 * (int64_t)s->w,
+                       .component = s->w,
+                       .most = (int *)room + 3 * s->w + SIMD_WIDTH};
+}
+
+/* The first steps, as long as the fields are near; returns how many. The field after them is v of
+ * the next one, or y. */
+static int near_forward(const struct node *node, const struct io *io, int n) {
+  const int steps = steps_of(node);
+  const int64_t voxels = shape_voxels(node->y.shape);
+  four *spare = io->workspace;
+  struct near job = near_make(node, spare + voxels);
+  float *const y = (float *)io->y + n * 3 * voxels;
+  int step = 0;
+  if (steps == 0) return 0;
+  job.to = (float *)saved_field(node, io, n, 0);
+  bool near =
+      near_scale(&job, (const float *)io->x[0] + n * 3 * voxels, (float)integrate_scale(node));
+  while (near && step < steps) {
+    *near_mark((four *)(void *)job.to, voxels) = 1;
+    job.v = job.to;
+    step++;
+    job.to = step < steps ? (float *)saved_field(node, io, n, step) : y;
+    if (step == steps) {
+      job.row = rows_planar(node).row;
+      job.component = rows_planar(node).component;
+    }
+    near = near_square(&job);
+  }
+  if (step < steps) {
+    interleave(job.to, rows_near(node), 1, spare);
+    memcpy(job.to, spare, field_bytes(node));
+  }
+  return step;
+}
+
+#endif
+
+static void sample_forward(const struct node *node, const struct io *io, int n) {
+  const int steps = steps_of(node);
+  const struct shape *s = &node->y.shape;
+  const int64_t voxels = shape_voxels(*s);
+  four *last = io->workspace, *v = steps ? saved_field(node, io, n, 0) : last;
+  int step = 0;
+#if defined SIMD_ISA_AVX512
+  step = near_forward(node, io, n);
+  if (steps > 0 && step == steps) return;
+  if (steps > 0) v = saved_field(node, io, n, step);
+  if (steps == 0)
+#endif
+    interleave((const float *)io->x[0] + n * 3 * voxels, rows_planar(node),
+               (float)integrate_scale(node), v);
+  for (; step < steps; step++) {
+    four *next = step + 1 < steps ? saved_field(node, io, n, step + 1) : last;
     struct squaring job = {.extent = {s->d, s->h, s->w}, .v = v, .to = next};
     each_slice(&job);
     v = next;
   }
-  separate(v, voxels, 1, false, (float *)io->y + n * 3 * voxels);
+  separate(v, rows_planar(node), 1, false, (float *)io->y + n * 3 * voxels);
+}
+
+/* The gradient of a field on its way back through the steps: in one of two rooms, the other one is
+ * free. */
+struct gradient {
+  four *at, *other;
+  bool near;
+};
+
+static void gradient_swap(struct gradient *gradient) {
+  four *at = gradient->at;
+  gradient->at = gradient->other;
+  gradient->other = at;
+}
+
+static void gradient_make_near(const struct node *node, struct gradient *gradient, bool near) {
+  if (gradient->near == near) return;
+  if (near)
+    separate(gradient->at, rows_near(node), 1, false, (float *)gradient->other);
+  else
+    interleave((const float *)gradient->at, rows_near(node), 1, gradient->other);
+  gradient->near = near;
+  gradient_swap(gradient);
+}
+
+static void step_backward(const struct node *node, four *v, bool near, void *room,
+                          struct gradient *gradient) {
+  const struct shape *s = &node->y.shape;
+  gradient_make_near(node, gradient, near);
+  if (!near) {
+    struct squaring job = {
+        .extent = {s->d, s->h, s->w}, .v = v, .gradient = gradient->at, .dv = gradient->other};
+    each_slab(&job);
+  }
+#if defined SIMD_ISA_AVX512
+  if (near) {
+    struct near job = near_make(node, room);
+    job.v = (const float *)v;
+    job.gradient = (const float *)gradient->at;
+    job.to = (float *)gradient->other;
+    near_gradient(&job);
+  }
+#else
+  (void)room;
+#endif
+  gradient_swap(gradient);
 }
 
 static void sample_backward(const struct node *node, const struct io *io, int n) {
-  int steps = ((const struct integrate_arguments *)(const void *)node->arguments)->steps;
-  const struct shape *s = &node->y.shape;
-  int64_t voxels = shape_voxels(*s);
-  four *gradient = io->workspace, *dv = gradient + voxels;
-  interleave((const float *)io->dy + n * 3 * voxels, voxels, 1, gradient);
-  for (int step = steps - 1; step >= 0; step--) {
-    const four *v = (const four *)io->saved[0] + ((int64_t)step * s->n + n) * voxels;
-    struct squaring job = {.extent = {s->d, s->h, s->w}, .v = v, .gradient = gradient, .dv = dv};
-    each_slab(&job);
-    dv = gradient;
-    gradient = job.dv;
+  const int64_t voxels = shape_voxels(node->y.shape);
+  struct gradient gradient = {io->workspace, (four *)io->workspace + voxels, false};
+  interleave((const float *)io->dy + n * 3 * voxels, rows_planar(node), 1, gradient.at);
+  for (int step = steps_of(node) - 1; step >= 0; step--) {
+    four *v = saved_field(node, io, n, step);
+    step_backward(node, v, *near_mark(v, voxels) != 0, (four *)io->workspace + 2 * voxels,
+                  &gradient);
   }
-  separate(gradient, voxels, (float)integrate_scale(node), io->dx_add[0],
+  gradient_make_near(node, &gradient, false);
+  separate(gradient.at, rows_planar(node), (float)integrate_scale(node), io->dx_add[0],
            (float *)io->dx[0] + n * 3 * voxels);
 }
 

@@ -17,6 +17,12 @@ static void fill_waves(int input, const struct shape *s, double *values) {
   }
 }
 
+/* Less than a voxel in all. */
+static void fill_small(int input, const struct shape *s, double *values) {
+  fill_waves(input, s, values);
+  for (int64_t i = 0; i < logical_count(s); i++) values[i] *= 0.15;
+}
+
 /* Far out of the volume, and back. */
 static void fill_large(int input, const struct shape *s, double *values) {
   fill_waves(input, s, values);
@@ -51,6 +57,8 @@ static const struct op_case cases[] = {
     INTEGRATE("mostly outside", one, fill_large, {1, 3, 8, 7, 6}),
     INTEGRATE("all to one point", one, fill_point, {2, 3, 5, 6, 19}),
     INTEGRATE("one slice", seven, fill_waves, {1, 3, 1, 8, 9}),
+    INTEGRATE("less than a voxel, long rows", seven, fill_small, {2, 3, 4, 5, 53}),
+    INTEGRATE("less than a voxel, whole vectors", seven_back, fill_small, {1, 3, 3, 4, 48}),
 };
 
 TEST(kernels_agree) {

@@ -1,0 +1,343 @@
+/* The squaring of integrate_simd.c and its gradient with AVX-512 for fields that move nothing as
+ * far as a voxel, as all but the last ones do: by rows of each component, nothing is looked up. A
+ * voxel's cell is one of the eight around it, which signs tell: along an axis the field at u is
+ * here + |u| * (neighbour - here), the neighbour being the one on u's side. And what scatters to a
+ * voxel comes from the 27 around it, with the weights max(0, u), 1 - |u| and max(0, -u). */
+
+#define NEAR_INLINE inline __attribute__((always_inline))
+
+enum { NEAR_ROWS = 9 }; /* around a row: three slices of three */
+
+/* One squaring, or its gradient, of fields whose rows are three, one of each component, one after
+ * another. */
+struct near {
+  int extent[3];
+  const float *v, *gradient, *zeros; /* three rows of zeros: what is outside */
+  float *to;
+  int64_t row, component; /* floats from one row of `to` to the next, and to its next component */
+  int *most;              /* by slice: the bits of the largest component of `to` */
+};
+
+/* The rows around one. */
+struct near_rows {
+  const float *row[NEAR_ROWS];
+};
+
+static NEAR_INLINE void near_rows_find(const struct near *job, const float *field, int d, int h,
+                                       struct near_rows *rows) {
+  const int64_t row = 3 * (int64_t)job->extent[2];
+  for (int i = 0; i < NEAR_ROWS; i++) {
+    const int at_d = d + i / 3 - 1, at_h = h + i % 3 - 1;
+    const bool there = warp_inside(at_d, job->extent[0]) && warp_inside(at_h, job->extent[1]);
+    rows->row[i] = there ? field + ((int64_t)at_d * job->extent[1] + at_h) * row : job->zeros;
+  }
+}
+
+/* A vector of a row from voxel w on: lanes there are, and those of the vectors beside it. */
+struct near_vector {
+  int64_t w;
+  __mmask16 lanes, left, right;
+};
+
+static NEAR_INLINE struct near_vector near_vector_at(int w, int width) {
+  const int after = width - w - SIMD_WIDTH;
+  return (struct near_vector){.w = w,
+                              .lanes = (__mmask16)simd_lanes_until(width - w),
+                              .left = w > 0 ? 0xffff : 0,
+                              .right = (__mmask16)(after > 0 ? simd_lanes_until(after) : 0)};
+}
+
+/* Calls call(vector) with what the compiler is to know of `at`, so that nothing is masked, which
+ * takes as long as arithmetic does: for whole vectors within a row, and at its ends. */
+#define NEAR_CALL(at, call)                                         \
+  do {                                                              \
+    const bool whole = (at).lanes == 0xffff;                        \
+    if (whole && (at).left == 0xffff && (at).right == 0xffff)       \
+      call(((struct near_vector){(at).w, 0xffff, 0xffff, 0xffff})); \
+    else if (whole && (at).left == 0 && (at).right == 0xffff)       \
+      call(((struct near_vector){(at).w, 0xffff, 0, 0xffff}));      \
+    else if (whole && (at).left == 0xffff && (at).right == 0)       \
+      call(((struct near_vector){(at).w, 0xffff, 0xffff, 0}));      \
+    else                                                            \
+      call(at);                                                     \
+  } while (0)
+
+static NEAR_INLINE __m512i near_load_lanes(const float *from, __mmask16 lanes) {
+  if (__builtin_constant_p(lanes) && lanes == 0xffff) return _mm512_loadu_si512(from);
+  if (__builtin_constant_p(lanes) && lanes == 0) return _mm512_setzero_si512();
+  return _mm512_maskz_loadu_epi32(lanes, from);
+}
+
+static NEAR_INLINE __m512 near_load(const float *row, const struct near_vector *at) {
+  return (__m512)near_load_lanes(row + at->w, at->lanes);
+}
+
+/* Which way, and how far. */
+struct near_move {
+  __mmask16 back[3];
+  __m512 by[3];
+};
+
+static NEAR_INLINE struct near_move near_move_of(const __m512 u[3]) {
+  struct near_move move;
+  for (int k = 0; k < 3; k++) {
+    move.back[k] = _mm512_cmp_ps_mask(u[k], _mm512_setzero_ps(), _CMP_LT_OQ);
+    move.by[k] = _mm512_abs_ps(u[k]);
+  }
+  return move;
+}
+
+/* Along a row: what is there, and the rise towards the neighbour. */
+static NEAR_INLINE __m512 near_rise(const float *row, int64_t i, const struct near_vector *at,
+                                    const struct near_move *move, __m512 *here) {
+  const __m512i middle = near_load_lanes(row + i, at->lanes);
+  const __m512i left = near_load_lanes(row + i - SIMD_WIDTH, at->left);
+  const __m512i right = near_load_lanes(row + i + SIMD_WIDTH, at->right);
+  __m512i next = _mm512_alignr_epi32(right, middle, 1);
+  next = _mm512_mask_alignr_epi32(next, move->back[2], middle, left, SIMD_WIDTH - 1);
+  *here = (__m512)middle;
+  return _mm512_sub_ps((__m512)next, (__m512)middle);
+}
+
+/* From the middle one of three towards the one before or behind. */
+static NEAR_INLINE __m512 near_towards(__mmask16 back, const __m512 x[3]) {
+  return _mm512_sub_ps(_mm512_mask_mov_ps(x[2], back, x[0]), x[1]);
+}
+
+/* The component that lies `c` floats from the beginning of the rows, where they are moved to. */
+static NEAR_INLINE __m512 near_sample(const struct near_rows *rows, int64_t c,
+                                      const struct near_vector *at, const struct near_move *move) {
+  __m512 slice[3];
+  SIMD_UNROLL
+  for (int d = 0; d < 3; d++) {
+    __m512 x[3];
+    SIMD_UNROLL
+    for (int h = 0; h < 3; h++) {
+      __m512 here, rise = near_rise(rows->row[3 * d + h], at->w + c, at, move, &here);
+      x[h] = _mm512_fmadd_ps(move->by[2], rise, here);
+    }
+    slice[d] = _mm512_fmadd_ps(move->by[1], near_towards(move->back[1], x), x[1]);
+  }
+  return _mm512_fmadd_ps(move->by[0], near_towards(move->back[0], slice), slice[1]);
+}
+
+static NEAR_INLINE void near_square_vector(const struct near *job, const struct near_rows *rows,
+                                           struct near_vector at, float *to, __m512i *most) {
+  const int64_t width = job->extent[2];
+  __m512 u[3];
+  for (int k = 0; k < 3; k++) u[k] = near_load(rows->row[NEAR_ROWS / 2] + k * width, &at);
+  const struct near_move move = near_move_of(u);
+  for (int k = 0; k < 3; k++) {
+    __m512 sum = _mm512_add_ps(u[k], near_sample(rows, k * width, &at, &move));
+    *most = _mm512_max_epu32(*most, (__m512i)_mm512_abs_ps(sum));
+    _mm512_mask_storeu_ps(to + k * job->component + at.w, at.lanes, sum);
+  }
+}
+
+static void near_square_slice(const struct near *shared, int d) {
+  const struct near job = *shared; /* stores of vectors may change what has an address */
+  const int width = job.extent[2];
+  __m512i most = _mm512_setzero_si512();
+  for (int h = 0; h < job.extent[1]; h++) {
+    struct near_rows rows;
+    float *to = job.to + ((int64_t)d * job.extent[1] + h) * job.row;
+    near_rows_find(&job, job.v, d, h, &rows);
+    for (int w = 0; w < width; w += SIMD_WIDTH) {
+      const struct near_vector vector = near_vector_at(w, width);
+#define SQUARE(at) near_square_vector(&job, &rows, at, to, &most)
+      NEAR_CALL(vector, SQUARE);
+#undef SQUARE
+    }
+  }
+  job.most[d] = (int)_mm512_reduce_max_epu32(most);
+}
+
+/* g times the derivatives of a component along the axes, added to `sum`: towards neighbours,
+ * whichever way they are. */
+static NEAR_INLINE void near_slopes(const struct near_rows *rows, int64_t c,
+                                    const struct near_vector *at, const struct near_move *move,
+                                    __m512 g, __m512 sum[3]) {
+  __m512 slice[3], along_h[3], along_w[3];
+  SIMD_UNROLL
+  for (int d = 0; d < 3; d++) {
+    __m512 x[3], rise[3];
+    SIMD_UNROLL
+    for (int h = 0; h < 3; h++) {
+      __m512 here;
+      rise[h] = near_rise(rows->row[3 * d + h], at->w + c, at, move, &here);
+      x[h] = _mm512_fmadd_ps(move->by[2], rise[h], here);
+    }
+    along_h[d] = near_towards(move->back[1], x);
+    slice[d] = _mm512_fmadd_ps(move->by[1], along_h[d], x[1]);
+    along_w[d] = _mm512_fmadd_ps(move->by[1], near_towards(move->back[1], rise), rise[1]);
+  }
+  const __m512 by_d = near_towards(move->back[0], slice);
+  const __m512 by_h =
+      _mm512_fmadd_ps(move->by[0], near_towards(move->back[0], along_h), along_h[1]);
+  const __m512 by_w =
+      _mm512_fmadd_ps(move->by[0], near_towards(move->back[0], along_w), along_w[1]);
+  sum[0] = _mm512_fmadd_ps(g, by_d, sum[0]);
+  sum[1] = _mm512_fmadd_ps(g, by_h, sum[1]);
+  sum[2] = _mm512_fmadd_ps(g, by_w, sum[2]);
+}
+
+/* What the voxels of a vector and those above and below them scatter to it, by component: in all,
+ * and of it what goes on to the next voxel of the row, and to the one before. */
+struct near_scatter {
+  __m512 all[3], next[3], before[3];
+};
+
+/* The weight of what goes from slice or row `from` (0: before, 2: behind) to the middle one. */
+static NEAR_INLINE __m512 near_weight(__m512 u, int from) {
+  const __m512 none = _mm512_setzero_ps();
+  if (from == 1) return _mm512_sub_ps(_mm512_set1_ps(1), _mm512_abs_ps(u));
+  return _mm512_max_ps(from == 0 ? u : _mm512_sub_ps(none, u), none);
+}
+
+static NEAR_INLINE void near_scatter_sum(const struct near_rows *v,
+                                         const struct near_rows *gradient, int64_t width,
+                                         struct near_vector at, struct near_scatter *to) {
+  struct near_scatter sum;
+  for (int c = 0; c < 3; c++) sum.all[c] = sum.next[c] = sum.before[c] = _mm512_setzero_ps();
+  SIMD_UNROLL
+  for (int i = 0; i < NEAR_ROWS; i++) {
+    __m512 u[3];
+    for (int k = 0; k < 3; k++) u[k] = near_load(v->row[i] + k * width, &at);
+    const __m512 weight = _mm512_mul_ps(near_weight(u[0], i / 3), near_weight(u[1], i % 3));
+    const __m512 next = near_weight(u[2], 0), before = near_weight(u[2], 2);
+    SIMD_UNROLL
+    for (int c = 0; c < 3; c++) {
+      const __m512 g = _mm512_mul_ps(weight, near_load(gradient->row[i] + c * width, &at));
+      sum.all[c] = _mm512_add_ps(sum.all[c], g);
+      sum.next[c] = _mm512_fmadd_ps(next, g, sum.next[c]);
+      sum.before[c] = _mm512_fmadd_ps(before, g, sum.before[c]);
+    }
+  }
+  SIMD_UNROLL
+  for (int c = 0; c < 3; c++) {
+    to->all[c] = sum.all[c];
+    to->next[c] = sum.next[c];
+    to->before[c] = sum.before[c];
+  }
+}
+
+static NEAR_INLINE void near_scatter_find(const struct near_rows *v,
+                                          const struct near_rows *gradient, int64_t width,
+                                          const struct near_vector *at, struct near_scatter *to) {
+  if (at->lanes == 0xffff)
+    near_scatter_sum(v, gradient, width, (struct near_vector){at->w, 0xffff, 0, 0}, to);
+  else
+    near_scatter_sum(v, gradient, width, *at, to);
+}
+
+/* What arrives at a vector, given what the one before it, it and the next one scatter. */
+static NEAR_INLINE __m512 near_arriving(const struct near_scatter *const from[3], int c) {
+  const struct near_scatter *left = from[0], *here = from[1], *right = from[2];
+  const __m512 goes = _mm512_add_ps(here->next[c], here->before[c]);
+  const __m512i from_left =
+      _mm512_alignr_epi32((__m512i)here->next[c], (__m512i)left->next[c], SIMD_WIDTH - 1);
+  const __m512i from_right =
+      _mm512_alignr_epi32((__m512i)right->before[c], (__m512i)here->before[c], 1);
+  return _mm512_add_ps(_mm512_sub_ps(here->all[c], goes),
+                       _mm512_add_ps((__m512)from_left, (__m512)from_right));
+}
+
+static NEAR_INLINE void near_gradient_vector(int64_t width, const struct near_rows *v,
+                                             const float *gradient, struct near_vector at,
+                                             const struct near_scatter *const from[3], float *to) {
+  __m512 u[3], g[3], sum[3];
+  for (int k = 0; k < 3; k++) {
+    u[k] = near_load(v->row[NEAR_ROWS / 2] + k * width, &at);
+    g[k] = near_load(gradient + k * width, &at);
+    sum[k] = _mm512_setzero_ps();
+  }
+  const struct near_move move = near_move_of(u);
+  for (int c = 0; c < 3; c++) near_slopes(v, c * width, &at, &move, g[c], sum);
+  SIMD_UNROLL
+  for (int k = 0; k < 3; k++) {
+    const __m512 other = _mm512_add_ps(g[k], near_arriving(from, k));
+    const __m512 value =
+        _mm512_mask_sub_ps(_mm512_add_ps(other, sum[k]), move.back[k], other, sum[k]);
+    _mm512_mask_storeu_ps(to + k * width + at.w, at.lanes, value);
+  }
+}
+
+static NEAR_INLINE void near_gradient_row(int width, const struct near_rows *v,
+                                          const struct near_rows *gradient, float *to) {
+  enum { AROUND = 3 };
+  static const struct near_scatter none;
+  struct near_scatter room[AROUND];
+  const struct near_scatter *from[AROUND] = {&none, &room[0], &none};
+  struct near_vector next = near_vector_at(0, width);
+#define GRADIENT(at) near_gradient_vector(width, v, gradient->row[NEAR_ROWS / 2], at, from, to)
+  near_scatter_find(v, gradient, width, &next, &room[0]);
+  for (int i = 0, w = 0; w < width; w += SIMD_WIDTH) {
+    const struct near_vector at = next;
+    i = i + 1 < AROUND ? i + 1 : 0;
+    from[2] = &none;
+    if (w + SIMD_WIDTH < width) {
+      next = near_vector_at(w + SIMD_WIDTH, width);
+      near_scatter_find(v, gradient, width, &next, &room[i]);
+      from[2] = &room[i];
+    }
+    NEAR_CALL(at, GRADIENT);
+    from[0] = from[1];
+    from[1] = from[2];
+  }
+#undef GRADIENT
+}
+
+static void near_gradient_slice(const struct near *shared, int d) {
+  const struct near job = *shared;
+  for (int h = 0; h < job.extent[1]; h++) {
+    struct near_rows v, gradient;
+    near_rows_find(&job, job.v, d, h, &v);
+    near_rows_find(&job, job.gradient, d, h, &gradient);
+    near_gradient_row(job.extent[2], &v, &gradient,
+                      job.to + ((int64_t)d * job.extent[1] + h) * job.row);
+  }
+}
+
+/* Whether the field written last moves nothing as far as a voxel. */
+static bool near_within(const struct near *job) {
+  const float one = 1;
+  int limit;
+  memcpy(&limit, &one, sizeof limit);
+  for (int d = 0; d < job->extent[0]; d++)
+    if (job->most[d] >= limit) return false;
+  return true;
+}
+
+static bool near_square(const struct near *job) {
+#pragma omp parallel for schedule(static)
+  for (int d = 0; d < job->extent[0]; d++) near_square_slice(job, d);
+  return near_within(job);
+}
+
+static void near_gradient(const struct near *job) {
+#pragma omp parallel for schedule(static)
+  for (int d = 0; d < job->extent[0]; d++) near_gradient_slice(job, d);
+}
+
+/* to = scale * from, which is planar. */
+static bool near_scale(const struct near *job, const float *from, float scale) {
+  const int width = job->extent[2];
+  const int64_t voxels = (int64_t)job->extent[0] * job->extent[1] * width;
+#pragma omp parallel for schedule(static)
+  for (int d = 0; d < job->extent[0]; d++) {
+    __m512i most = _mm512_setzero_si512();
+    for (int i = 0; i < 3 * job->extent[1]; i++) {
+      const int64_t row = (int64_t)d * job->extent[1] + i / 3;
+      const float *x = from + i % 3 * voxels + row * width;
+      float *to = job->to + row * job->row + i % 3 * job->component;
+      for (int w = 0; w < width; w += SIMD_WIDTH) {
+        const unsigned lanes = simd_lanes_until(width - w);
+        const simd value = scale * simd_load_lanes(x + w, lanes);
+        most = _mm512_max_epu32(most, (__m512i)_mm512_abs_ps((__m512)value));
+        simd_store_lanes(to + w, value, lanes);
+      }
+    }
+    job->most[d] = (int)_mm512_reduce_max_epu32(most);
+  }
+  return near_within(job);
+}
