@@ -4,7 +4,7 @@
 #include <string.h>
 #include "kernels/common/fold.h"
 #include "kernels/common/simd_cells.h"
-#include "kernels/loss_smooth/terms.h"
+#include "kernels/loss_smooth/bending.h"
 
 enum { TERMS = SMOOTH_MOST_TERMS, TAPS = SMOOTH_MOST_TAPS, REACH = 2 /* of a tap */ };
 
@@ -151,7 +151,10 @@ static inline __attribute__((always_inline)) double slice_energy(const struct st
 static const struct form wide = {6, false}, squares = {3, false}, sizes = {3, true};
 
 static double energy_of(const struct stencil *stencil, const float *u, int d) {
-  if (stencil->penalty->terms == wide.terms) return slice_energy(stencil, wide, u, d);
+  if (stencil->penalty->terms == BENDING_TERMS) {
+    const struct bending bending = bending_make(stencil->penalty, stencil->shape, stencil->scale);
+    return bending_slice(&bending, u, d) * stencil->penalty->term[0].scale;
+  }
   return stencil->penalty->absolute ? slice_energy(stencil, sizes, u, d)
                                     : slice_energy(stencil, squares, u, d);
 }
