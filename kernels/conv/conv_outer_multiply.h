@@ -6,13 +6,13 @@
 #include "kernels/common/simd.h"
 
 /* Blocks of lanes whose sums stay in registers, and how many values' sums do: of one block, and of
- * all those. */
+ * all those, where fewer are quicker up to so few. */
 #if defined SIMD_ISA_AVX512
-enum { OUTER_BLOCKS = 2, OUTER_VALUES_OF_ONE = 16, OUTER_VALUES_OF_ALL = 8 };
+enum { OUTER_BLOCKS = 2, OUTER_VALUES_OF_ONE = 16, OUTER_VALUES_OF_ALL = 8, OUTER_FEW_VALUES = 5 };
 #elif defined SIMD_ISA_AVX2
-enum { OUTER_BLOCKS = 1, OUTER_VALUES_OF_ONE = 4, OUTER_VALUES_OF_ALL = 4 };
+enum { OUTER_BLOCKS = 1, OUTER_VALUES_OF_ONE = 4, OUTER_VALUES_OF_ALL = 4, OUTER_FEW_VALUES = 4 };
 #else
-enum { OUTER_BLOCKS = 1, OUTER_VALUES_OF_ONE = 2, OUTER_VALUES_OF_ALL = 2 };
+enum { OUTER_BLOCKS = 1, OUTER_VALUES_OF_ONE = 2, OUTER_VALUES_OF_ALL = 2, OUTER_FEW_VALUES = 2 };
 #endif
 
 /* sum[block][value] += x[value] * lanes[block], of one place; `values` and `blocks` are constants
@@ -64,8 +64,11 @@ struct conv_sweep {
   size_t step, values_row, lanes_row; /* rows: from row to row */
   size_t lanes_pitch;                 /* from block to block */
   int places, rows;
-  /* meanwhile asks for what lies so far behind values and lanes; 0: for nothing */
+  /* meanwhile asks for what lies so far behind values and lanes: for all lanes in `parts` such
+   * sweeps, of which this is `part` */
   ptrdiff_t values_ahead, lanes_ahead;
+  int part, parts;
+  float *value_sums; /* += the 16 values of all places; NULL: not wanted */
 };
 
 /* sums[block][value][16] = (add: +=) the sum of value * lanes over all places; `values` up to 16 of

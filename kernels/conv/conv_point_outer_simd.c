@@ -27,6 +27,7 @@ struct pass {
   const float *lanes, *values;
   const struct conv_packing *packing;
   int taps[3];
+  size_t lanes_pitch; /* from block to block */
   struct cut cut;
 };
 
@@ -48,9 +49,10 @@ static struct pass make_pass(const struct tensor *target, const struct tensor *s
   struct cut *cut = &pass.cut;
   const struct shape s = pass.target.shape;
   int taps = pass.taps[0] * pass.taps[1] * pass.taps[2];
+  pass.lanes_pitch = (size_t)shape_voxels(s) * CHANNEL_BLOCK;
   cut->segments = conv_divide_up(s.w, MOST_PLACES);
   cut->width = conv_divide_up(s.w, cut->segments);
-  cut->rows = conv_at_most(conv_divide_up(MOST_PLACES, 2 * cut->width), s.h);
+  cut->rows = conv_at_most(conv_divide_up(MOST_PLACES, cut->width), s.h);
   cut->bands = conv_divide_up(s.h, cut->rows);
   cut->batches = (int64_t)s.n * s.d * cut->bands * cut->segments;
   int groups = conv_packing_groups(packing), blocks = conv_packing_lane_blocks(packing);
@@ -87,6 +89,20 @@ static void add_row_sums(float *sums, const float *from, size_t step, size_t row
   for (int r = 0; r < rows; r++, from += row) add_sums(sums, from, step, places);
 }
 
+/* Where the values of a batch's first place begin for pair `pair` of a task: taps of a group side
+ * by side. */
+static const float *values_at(const struct pass *pass, const struct task *task, const int at[4],
+                              int pair) {
+  const struct conv_axis *a = pass->packing->axis;
+  const int *taps = pass->taps;
+  int kernel = taps[0] * taps[1] * taps[2], tap = pair % kernel;
+  return pass->values + tensor_at(&pass->source, at[0],
+                                  (task->group + pair / kernel) * CHANNEL_BLOCK,
+                                  a[0].step * at[1] + a[0].first[0] + tap / taps[2] / taps[1],
+                                  a[1].step * at[2] + a[1].first[0] + tap / taps[2] % taps[1],
+                                  a[2].step * at[3] + a[2].first[0] + tap % taps[2]);
+}
+
 /* Everything that one batch adds to the sums of a task. */
 static void add_batch(const struct pass *pass, const struct task *task, int64_t index, bool add) {
   const struct cut *cut = &pass->cut;
@@ -94,48 +110,44 @@ static void add_batch(const struct pass *pass, const struct task *task, int64_t 
   const struct conv_axis *a = packing->axis;
   const struct shape t = pass->target.shape, s = pass->source.shape;
   const int no_phase[3] = {0};
-  int w = (int)(index % cut->segments) * cut->width;
-  index /= cut->segments;
-  int h = (int)(index % cut->bands) * cut->rows;
-  index /= cut->bands;
-  int d = (int)(index % t.d), n = (int)(index / t.d);
+  int at[4]; /* n d h w */
+  at[3] = (int)(index % cut->segments) * cut->width, index /= cut->segments;
+  at[2] = (int)(index % cut->bands) * cut->rows, index /= cut->bands;
+  at[1] = (int)(index % t.d), at[0] = (int)(index / t.d);
+  int kernel = pass->taps[0] * pass->taps[1] * pass->taps[2], pairs = task->groups * kernel;
   struct conv_sweep sweep = {
-      .lanes = pass->lanes + tensor_at(&pass->target, n, task->block * CHANNEL_BLOCK, d, h, w),
+      .lanes = pass->lanes +
+               tensor_at(&pass->target, at[0], task->block * CHANNEL_BLOCK, at[1], at[2], at[3]),
       .step = (size_t)a[2].step * CHANNEL_BLOCK,
       .values_row = (size_t)a[1].step * (size_t)s.w * CHANNEL_BLOCK,
       .lanes_row = (size_t)t.w * CHANNEL_BLOCK,
-      .lanes_pitch = (size_t)shape_voxels(t) * CHANNEL_BLOCK,
-      .places = conv_at_most(t.w - w, cut->width),
-      .rows = conv_at_most(t.h - h, cut->rows)};
-  bool last = w + cut->width >= t.w;
+      .lanes_pitch = pass->lanes_pitch,
+      .places = conv_at_most(t.w - at[3], cut->width),
+      .rows = conv_at_most(t.h - at[2], cut->rows),
+      .parts = pairs};
+  bool last = at[3] + cut->width >= t.w;
   ptrdiff_t width = (ptrdiff_t)cut->width * CHANNEL_BLOCK;
-  sweep.values_ahead =
-      last ? (ptrdiff_t)sweep.values_row * cut->rows - (ptrdiff_t)w * (ptrdiff_t)sweep.step
+  ptrdiff_t next_batch =
+      last ? (ptrdiff_t)sweep.values_row * cut->rows - (ptrdiff_t)at[3] * (ptrdiff_t)sweep.step
            : width * a[2].step;
   sweep.lanes_ahead =
-      last ? (ptrdiff_t)sweep.lanes_row * cut->rows - (ptrdiff_t)w * CHANNEL_BLOCK : width;
+      last ? (ptrdiff_t)sweep.lanes_row * cut->rows - (ptrdiff_t)at[3] * CHANNEL_BLOCK : width;
   if (task->lane_sums)
     for (int b = 0; b < task->blocks; b++)
       add_row_sums(task->lane_sums + (task->block + b) * CHANNEL_BLOCK,
                    sweep.lanes + sweep.lanes_pitch * (size_t)b, CHANNEL_BLOCK, sweep.lanes_row,
                    sweep.places, sweep.rows);
   size_t block_stride = conv_packing_block_stride(packing, no_phase);
-  for (int group = task->group; group < task->group + task->groups; group++) {
-    float *sums = task->partial + conv_packing_at(packing, no_phase, task->block, group);
+  float *sums = task->partial + conv_packing_at(packing, no_phase, task->block, task->group);
+  const float *first = values_at(pass, task, at, 0), *next = first;
+  for (; sweep.part < pairs; sweep.part++, sums += CHANNEL_BLOCK * CHANNEL_BLOCK) {
+    int group = task->group + sweep.part / kernel;
     int channels = conv_at_most(packing->channels - group * CHANNEL_BLOCK, CHANNEL_BLOCK);
-    for (int kd = 0; kd < pass->taps[0]; kd++)
-      for (int kh = 0; kh < pass->taps[1]; kh++)
-        for (int kw = 0; kw < pass->taps[2]; kw++, sums += CHANNEL_BLOCK * CHANNEL_BLOCK) {
-          sweep.values = pass->values + tensor_at(&pass->source, n, group * CHANNEL_BLOCK,
-                                                  a[0].step * d + a[0].first[0] + kd,
-                                                  a[1].step * h + a[1].first[0] + kh,
-                                                  a[2].step * w + a[2].first[0] + kw);
-          SIMD_NAME(conv_outer_multiply)(sums, block_stride, &sweep, channels, task->blocks, add);
-          sweep.lanes_ahead = 0;
-          if (task->value_sums)
-            add_row_sums(task->value_sums + group * CHANNEL_BLOCK, sweep.values, sweep.step,
-                         sweep.values_row, sweep.places, sweep.rows);
-        }
+    sweep.values = next;
+    next = sweep.part + 1 < pairs ? values_at(pass, task, at, sweep.part + 1) : first + next_batch;
+    sweep.values_ahead = next - sweep.values;
+    sweep.value_sums = task->value_sums ? task->value_sums + group * CHANNEL_BLOCK : NULL;
+    SIMD_NAME(conv_outer_multiply)(sums, block_stride, &sweep, channels, task->blocks, add);
   }
 }
 
