@@ -80,10 +80,15 @@ static int smaller(int a, int b) {
 /* --- the sums of a slice --- */
 
 static void load_row(const struct sweep *sweep, const struct slot *slot, int d, int h) {
-  size_t doubles = (size_t)sweep->fields * (size_t)sweep->pitch;
+  size_t pitch = (size_t)sweep->pitch, doubles = (size_t)sweep->fields * pitch;
   double *rows = slot->ring + (size_t)(h % sweep->window) * doubles;
   int r = sweep->window / 2;
-  memset(rows, 0, doubles * sizeof *rows);
+  size_t behind = (size_t)(r + sweep->padded);
+  for (int f = 0; f < sweep->fields; f++) {
+    double *row = rows + (size_t)f * pitch;
+    memset(row, 0, (size_t)r * sizeof *row);
+    memset(row + behind, 0, (pitch - behind) * sizeof *row);
+  }
   sweep->gather(sweep, larger(d - r, 0), smaller(d + r, sweep->shape.d - 1), h, rows + r);
 }
 
@@ -163,31 +168,47 @@ static void sweep_run(const struct sweep *sweep, double *memory, double *energy)
 
 /* --- what is summed, and what becomes of the sums --- */
 
-/* Of the `count` first columns, the others are 0. */
-static inline simd_half widen(const float *from, int count) {
-  float some[DOUBLES] = {0};
-  if (count < DOUBLES) {
-    memcpy(some, from, sizeof *from * (size_t)count);
-    from = some;
-  }
-  return __builtin_convertvector(*(const simd_half_float *)from, simd_half);
+/* The first `count` columns, the others are 0. */
+static inline void widen(const float *from, int count, simd_half to[2]) {
+  const simd value = simd_load_lanes(from, simd_lanes_until(count));
+#if defined SIMD_ISA_AVX512
+  to[0] = (simd_half)_mm512_cvtps_pd(_mm512_castps512_ps256((__m512)value));
+  to[1] = (simd_half)_mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)value, 1));
+#else
+  simd_half_float half[2];
+  memcpy(half, &value, sizeof half);
+  for (int k = 0; k < 2; k++) to[k] = __builtin_convertvector(half[k], simd_half);
+#endif
 }
 
+static inline void store_both(const struct sweep *sweep, int w, const simd_half sum[2],
+                              double *to) {
+  *(simd_half *)(to + w) = sum[0];
+  if (w + DOUBLES < sweep->padded) *(simd_half *)(to + w + DOUBLES) = sum[1];
+}
+
+/* Whole lines of the images at a time: the same place of many slices is in one set of a cache, out
+ * of which each line drives the next. */
 static void gather_products(const struct sweep *sweep, int first, int last, int h, double *rows) {
   const int64_t slice = (int64_t)sweep->shape.h * sweep->shape.w;
-  for (int w = 0; w < sweep->shape.w; w += DOUBLES) {
-    simd_half sum[MOMENTS] = {{0}};
+  for (int w = 0; w < sweep->shape.w; w += SIMD_WIDTH) {
+    simd_half sum[MOMENTS][2] = {{{0}}};
     for (int d = first; d <= last; d++) {
       const int64_t at = d * slice + (int64_t)h * sweep->shape.w + w;
-      simd_half x = widen(sweep->own + at, sweep->shape.w - w);
-      simd_half y = widen(sweep->other + at, sweep->shape.w - w);
-      sum[0] += x;
-      sum[1] += y;
-      sum[2] += x * x;
-      sum[3] += y * y;
-      sum[4] += x * y;
+      simd_half x[2], y[2];
+      widen(sweep->own + at, sweep->shape.w - w, x);
+      widen(sweep->other + at, sweep->shape.w - w, y);
+      SIMD_UNROLL
+      for (int k = 0; k < 2; k++) {
+        sum[0][k] += x[k];
+        sum[1][k] += y[k];
+        sum[2][k] += x[k] * x[k];
+        sum[3][k] += y[k] * y[k];
+        sum[4][k] += x[k] * y[k];
+      }
     }
-    for (int f = 0; f < MOMENTS; f++) *(simd_half *)(rows + f * sweep->pitch + w) = sum[f];
+    SIMD_UNROLL
+    for (int f = 0; f < MOMENTS; f++) store_both(sweep, w, sum[f], rows + f * sweep->pitch);
   }
 }
 
@@ -226,10 +247,14 @@ static void gather_slopes(const struct sweep *sweep, int first, int last, int h,
   const int64_t slice = (int64_t)sweep->shape.h * sweep->shape.w;
   for (int f = 0; f < SLOPES; f++) {
     const float *from = sweep->slopes + f * shape_voxels(sweep->shape) + h * sweep->shape.w;
-    for (int w = 0; w < sweep->shape.w; w += DOUBLES) {
-      simd_half sum = {0};
-      for (int d = first; d <= last; d++) sum += widen(from + d * slice + w, sweep->shape.w - w);
-      *(simd_half *)(rows + f * sweep->pitch + w) = sum;
+    for (int w = 0; w < sweep->shape.w; w += SIMD_WIDTH) {
+      simd_half sum[2] = {{0}};
+      for (int d = first; d <= last; d++) {
+        simd_half x[2];
+        widen(from + d * slice + w, sweep->shape.w - w, x);
+        for (int k = 0; k < 2; k++) sum[k] += x[k];
+      }
+      store_both(sweep, w, sum, rows + f * sweep->pitch);
     }
   }
 }
