@@ -26,10 +26,14 @@ struct near_rows {
 static NEAR_INLINE void near_rows_find(const struct near *job, const float *field, int d, int h,
                                        struct near_rows *rows) {
   const int64_t row = 3 * (int64_t)job->extent[2];
-  for (int i = 0; i < NEAR_ROWS; i++) {
-    const int at_d = d + i / 3 - 1, at_h = h + i % 3 - 1;
-    const bool there = warp_inside(at_d, job->extent[0]) && warp_inside(at_h, job->extent[1]);
-    rows->row[i] = there ? field + ((int64_t)at_d * job->extent[1] + at_h) * row : job->zeros;
+  SIMD_UNROLL
+  for (int i = 0; i < 3; i++) {
+    const bool there = warp_inside(d + i - 1, job->extent[0]);
+    const float *slice = field + (int64_t)(there ? d + i - 1 : 0) * job->extent[1] * row;
+    SIMD_UNROLL
+    for (int k = 0; k < 3; k++)
+      rows->row[3 * i + k] =
+          there && warp_inside(h + k - 1, job->extent[1]) ? slice + (h + k - 1) * row : job->zeros;
   }
 }
 

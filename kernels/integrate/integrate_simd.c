@@ -211,25 +211,81 @@ static struct rows rows_near(const struct node *node) {
   return (struct rows){(int64_t)s->d * s->h, s->w, 3 * (int64_t)s->w, s->w};
 }
 
+/* SIMD_WIDTH voxels, the opposite of separate_vector. */
+static inline void interleave_vector(const simd x[3], four *v) {
+#if defined SIMD_ISA_AVX512
+  const __m512 c = (__m512)x[2], none = _mm512_setzero_ps();
+  const __m512d low = (__m512d)_mm512_unpacklo_ps((__m512)x[0], (__m512)x[1]);
+  const __m512d high = (__m512d)_mm512_unpackhi_ps((__m512)x[0], (__m512)x[1]);
+  const __m512d low_c = (__m512d)_mm512_unpacklo_ps(c, none);
+  const __m512d high_c = (__m512d)_mm512_unpackhi_ps(c, none);
+  /* of each four voxels the first, the second, the third and the fourth */
+  const __m512 at[4] = {
+      (__m512)_mm512_unpacklo_pd(low, low_c), (__m512)_mm512_unpackhi_pd(low, low_c),
+      (__m512)_mm512_unpacklo_pd(high, high_c), (__m512)_mm512_unpackhi_pd(high, high_c)};
+  for (int k = 0; k < 2; k++) {
+    const __m512 one =
+        k ? _mm512_shuffle_f32x4(at[0], at[1], 0xdd) : _mm512_shuffle_f32x4(at[0], at[1], 0x88);
+    const __m512 two =
+        k ? _mm512_shuffle_f32x4(at[2], at[3], 0xdd) : _mm512_shuffle_f32x4(at[2], at[3], 0x88);
+    _mm512_storeu_ps(v + 4 * k, _mm512_shuffle_f32x4(one, two, 0x88));
+    _mm512_storeu_ps(v + 4 * k + 8, _mm512_shuffle_f32x4(one, two, 0xdd));
+  }
+#else
+  for (int i = 0; i < SIMD_WIDTH; i++) v[i] = (four){x[0][i], x[1][i], x[2][i], 0};
+#endif
+}
+
 /* Rows to vectors and back. */
 static void interleave(const float *from, struct rows rows, float scale, four *to) {
 #pragma omp parallel for schedule(static)
-  for (int64_t row = 0; row < rows.count; row++)
-    for (int w = 0; w < rows.width; w++) {
-      const float *x = from + row * rows.row + w;
-      to[row * rows.width + w] = (four){x[0], x[rows.component], x[2 * rows.component], 0} * scale;
+  for (int64_t row = 0; row < rows.count; row++) {
+    const float *x = from + row * rows.row;
+    four *v = to + row * rows.width;
+    int w = 0;
+    for (; w + SIMD_WIDTH <= rows.width; w += SIMD_WIDTH) {
+      simd component[3];
+      for (int k = 0; k < 3; k++) component[k] = scale * simd_load(x + k * rows.component + w);
+      interleave_vector(component, v + w);
     }
+    for (; w < rows.width; w++)
+      v[w] = (four){x[w], x[rows.component + w], x[2 * rows.component + w], 0} * scale;
+  }
 }
 
 static void separate(const four *from, struct rows rows, float scale, bool add, float *to) {
 #pragma omp parallel for schedule(static)
-  for (int64_t row = 0; row < rows.count; row++)
-    for (int w = 0; w < rows.width; w++)
-      for (int k = 0; k < 3; k++) {
-        float value = scale * from[row * rows.width + w][k];
-        float *y = to + row * rows.row + k * rows.component + w;
-        *y = add ? *y + value : value;
-      }
+  for (int64_t row = 0; row < rows.count; row++) {
+    const four *v = from + row * rows.width;
+    for (int k = 0; k < 3 && add; k++) {
+      float *y = to + row * rows.row + k * rows.component;
+      for (int w = 0; w < rows.width; w++) y[w] += scale * v[w][k];
+    }
+    int w = add ? rows.width : 0;
+    for (; w + SIMD_WIDTH <= rows.width; w += SIMD_WIDTH) {
+      float *y = to + row * rows.row + w;
+      simd component[3];
+      separate_vector(v + w, component);
+      for (int k = 0; k < 3; k++) simd_store(y + k * rows.component, scale * component[k]);
+    }
+    for (; w < rows.width; w++)
+      for (int k = 0; k < 3; k++) to[row * rows.row + k * rows.component + w] = scale * v[w][k];
+  }
+}
+
+/* Rows to other rows. */
+static void rows_move(const float *from, struct rows x, float scale, bool add, float *to,
+                      struct rows y) {
+#pragma omp parallel for schedule(static)
+  for (int64_t row = 0; row < x.count; row++)
+    for (int k = 0; k < 3; k++) {
+      const float *in = from + row * x.row + k * x.component;
+      float *out = to + row * y.row + k * y.component;
+      if (add)
+        for (int w = 0; w < x.width; w++) out[w] += scale * in[w];
+      else
+        for (int w = 0; w < x.width; w++) out[w] = scale * in[w];
+    }
 }
 
 static bool integrate_applies(const struct node *node) {
@@ -385,16 +441,26 @@ static void step_backward(const struct node *node, four *v, bool near, void *roo
 
 static void sample_backward(const struct node *node, const struct io *io, int n) {
   const int64_t voxels = shape_voxels(node->y.shape);
+  const int last = steps_of(node) - 1;
+  const float *dy = (const float *)io->dy + n * 3 * voxels;
+  const float scale = (float)integrate_scale(node);
+  float *dx = (float *)io->dx[0] + n * 3 * voxels;
   struct gradient gradient = {io->workspace, (four *)io->workspace + voxels, false};
-  interleave((const float *)io->dy + n * 3 * voxels, rows_planar(node), 1, gradient.at);
-  for (int step = steps_of(node) - 1; step >= 0; step--) {
+  gradient.near = last >= 0 && *near_mark(saved_field(node, io, n, last), voxels) != 0;
+  if (gradient.near)
+    rows_move(dy, rows_planar(node), 1, false, (float *)gradient.at, rows_near(node));
+  else
+    interleave(dy, rows_planar(node), 1, gradient.at);
+  for (int step = last; step >= 0; step--) {
     four *v = saved_field(node, io, n, step);
     step_backward(node, v, *near_mark(v, voxels) != 0, (four *)io->workspace + 2 * voxels,
                   &gradient);
   }
-  gradient_make_near(node, &gradient, false);
-  separate(gradient.at, rows_planar(node), (float)integrate_scale(node), io->dx_add[0],
-           (float *)io->dx[0] + n * 3 * voxels);
+  if (gradient.near)
+    rows_move((const float *)gradient.at, rows_near(node), scale, io->dx_add[0], dx,
+              rows_planar(node));
+  else
+    separate(gradient.at, rows_planar(node), scale, io->dx_add[0], dx);
 }
 
 static enum status integrate_forward(const struct node *node, const struct io *io,
