@@ -99,15 +99,21 @@ static void load_row(const struct walk *walk, int n, int d, int h, struct room *
   }
 }
 
-/* Asks for a row that will be loaded. */
-static void ask_row(const struct walk *walk, int n, int d, int h, const struct room *room) {
+/* Asks for row (d, h) of logits that will be loaded, or of gradients that will be written. */
+static inline __attribute__((always_inline)) void ask_row(const struct walk *walk,
+                                                          const float *tensor, int n, int d, int h,
+                                                          const struct room *room, bool write) {
   enum { LINE = 64 / sizeof(float) };
   if (d >= walk->logits.coarse[0]) return;
   int64_t stride = tensor_voxel_stride(walk->x), floats = count_of(room) * stride;
   int step = stride == 1 ? 1 : stride == CHANNEL_BLOCK ? CHANNEL_BLOCK : walk->logits.classes;
   for (int k = 0; k < walk->logits.classes; k += step) {
-    const float *from = walk->from + tensor_at(walk->x, n, k, d, h, room->w.from);
-    for (int64_t i = 0; i < floats; i += LINE) __builtin_prefetch(from + i);
+    const float *from = tensor + tensor_at(walk->x, n, k, d, h, room->w.from);
+    for (int64_t i = 0; i < floats; i += LINE)
+      if (write)
+        __builtin_prefetch(from + i, 1);
+      else
+        __builtin_prefetch(from + i);
   }
 }
 
@@ -216,7 +222,7 @@ static void load_plane(const struct walk *walk, int n, int d, struct room *room)
   plane->d = d;
   for (int h = room->h.from; h < room->h.to; h++) {
     load_row(walk, n, d, h, room);
-    ask_row(walk, n, d + 1, h, room);
+    ask_row(walk, walk->from, n, d + 1, h, room, false);
     spread_row(walk, room, row_of(room, plane, h));
   }
 }
@@ -238,6 +244,9 @@ static void open_plane(const struct walk *walk, const struct block *block, int d
   give_plane(walk, block, plane, room);
   plane->d = d;
   plane->fresh = true;
+  if (d < block->d.from || d >= block->d.to) return;
+  for (int h = block->h.from; h < block->h.to; h++)
+    ask_row(walk, walk->dx, block->n, d, h, room, true);
 }
 
 /* The logits at the labels' place along d. */
