@@ -232,15 +232,12 @@ static inline __attribute__((always_inline)) __m256d simd_pairs(const float *fro
 
 /* Four lanes of all rows after four: there are not registers for the numbers of more. */
 static inline __attribute__((always_inline)) void simd_corners_pairs(const struct simd_box *box,
-                                                                     simd_int voxels,
+                                                                     const int *voxel,
                                                                      const float *volume,
                                                                      simd corner[SIMD_CORNERS]) {
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   const __m512i odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
-  alignas(64) int voxel[SIMD_WIDTH];
   __m256d quarter[SIMD_ROWS][4];
-  memcpy(voxel, &voxels, sizeof voxel);
-  __asm__ volatile("" : "+m"(voxel)); /* loads take it apart faster than permutations do */
   SIMD_UNROLL
   for (int q = 0; q < 4; q++) {
     const int64_t at[4] = {voxel[4 * q], voxel[4 * q + 1], voxel[4 * q + 2], voxel[4 * q + 3]};
@@ -283,16 +280,17 @@ static inline void simd_corners_window(const struct simd_box *box, simd_int plac
   }
 }
 
-/* Of cells that simd_cells_inner has found. */
-static inline void simd_corners_inner(const struct simd_box *box, simd_int voxel,
+/* Of cells that simd_cells_inner has found, in memory: loads take vectors apart faster than
+ * permutations do. */
+static inline void simd_corners_inner(const struct simd_box *box, const simd_int *voxels,
                                       const float *volume, simd corner[SIMD_CORNERS]) {
-  int at = _mm_cvtsi128_si32(_mm512_castsi512_si128((__m512i)voxel)) - SIMD_BEFORE;
+  int at = _mm_cvtsi128_si32(_mm512_castsi512_si128((__m512i)*voxels)) - SIMD_BEFORE;
   at = at < 0 ? 0 : at < box->room ? at : box->room;
-  const simd_int place = voxel - at;
+  const simd_int place = *voxels - at;
   if (simd_lanes_below(place, SIMD_WINDOW - 1) == SIMD_LANES)
     simd_corners_window(box, place, volume + at, corner);
   else
-    simd_corners_pairs(box, voxel, volume, corner);
+    simd_corners_pairs(box, (const int *)voxels, volume, corner);
 }
 
 /* Corners of `volume`; what is outside the box is anything. */
@@ -306,7 +304,10 @@ static inline void simd_corners(const struct simd_box *box, const struct simd_ce
   const int at = simd_window_start(box, cells);
   const simd_int place = cells->voxel - at;
   if (cells->some & ~simd_lanes_below(place, SIMD_WINDOW - 1)) {
-    simd_corners_pairs(box, cells->voxel, volume, corner);
+    alignas(64) int voxel[SIMD_WIDTH];
+    memcpy(voxel, &cells->voxel, sizeof voxel);
+    __asm__ volatile("" : "+m"(voxel));
+    simd_corners_pairs(box, voxel, volume, corner);
     return;
   }
   simd_corners_window(box, place, volume + at, corner);
@@ -315,17 +316,17 @@ static inline void simd_corners(const struct simd_box *box, const struct simd_ce
 #else
 
 /* Of cells that simd_cells_inner has found. */
-static inline void simd_corners_inner(const struct simd_box *box, simd_int voxels,
+static inline void simd_corners_inner(const struct simd_box *box, const simd_int *voxels,
                                       const float *volume, simd corner[SIMD_CORNERS]) {
 #if defined SIMD_ISA_AVX2
   SIMD_UNROLL
   for (int k = 0; k < SIMD_CORNERS; k++)
-    corner[k] = (simd)_mm256_i32gather_ps(volume + box->row[k & 3] + (k >> 2), (__m256i)voxels,
+    corner[k] = (simd)_mm256_i32gather_ps(volume + box->row[k & 3] + (k >> 2), (__m256i)*voxels,
                                           sizeof(float));
 #else
   float value[SIMD_CORNERS][SIMD_WIDTH];
   int voxel[SIMD_WIDTH];
-  memcpy(voxel, &voxels, sizeof voxel);
+  memcpy(voxel, voxels, sizeof voxel);
   for (int i = 0; i < SIMD_WIDTH; i++) SIMD_UNROLL
   for (int k = 0; k < SIMD_CORNERS; k++)
     value[k][i] = volume[voxel[i] + box->row[k & 3] + (k >> 2)];

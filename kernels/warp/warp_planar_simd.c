@@ -126,7 +126,7 @@ static inline __attribute__((always_inline)) void corners_find(const struct simd
                                                                const float *image,
                                                                simd corner[SIMD_CORNERS]) {
   if (__builtin_expect(place->kind != ANYWHERE, 1)) {
-    simd_corners_inner(box, place->cells.voxel, image, corner);
+    simd_corners_inner(box, &place->cells.voxel, image, corner);
     if (place->kind == EDGE) simd_corners_outside(&place->cells, (simd){0}, corner);
   } else {
     simd any[SIMD_CORNERS];
