@@ -72,6 +72,8 @@ static const struct op_case cases[] = {
     WARP("border, far outside", border, fill_outside, {1, 4, 4, 5, 6}, {1, 3, 4, 5, 6}),
     WARP("border, 16 channels", border, fill_near, {2, 16, 3, 5, 4}, {2, 3, 3, 5, 4}),
     WARP("zeros, all aside", zeros, fill_aside, {1, 2, 4, 5, 53}, {1, 3, 4, 5, 53}),
+    WARP("zeros, long rows, mostly outside", zeros, fill_far, {1, 2, 5, 6, 40}, {1, 3, 5, 6, 40}),
+    WARP("zeros, long rows, far outside", zeros, fill_outside, {1, 1, 3, 4, 50}, {1, 3, 3, 4, 50}),
 };
 
 TEST(kernels_agree) {
