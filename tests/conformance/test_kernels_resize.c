@@ -29,6 +29,13 @@ static const struct op_case cases[] = {
     RESIZE("long, half pixel", SET(RESIZE_TRILINEAR, {2, 13, 3}, false, 1), {1, 8, 2, 2, 3}),
     RESIZE("long, nearest", SET(RESIZE_NEAREST, {1, 13, 3}, false, 1), {1, 1, 1, 2, 3}),
     RESIZE("same size", SET(RESIZE_TRILINEAR, {3, 4, 5}, true, 1), {1, 17, 3, 4, 5}),
+    RESIZE("wide, double, aligned", SET(RESIZE_TRILINEAR, {3, 21, 101}, true, 2),
+           {1, 2, 2, 11, 51}),
+    RESIZE("wide, half, aligned", SET(RESIZE_TRILINEAR, {2, 11, 51}, true, 0.5),
+           {1, 2, 3, 21, 101}),
+    RESIZE("wide, double, nearest", SET(RESIZE_NEAREST, {1, 20, 66}, false, 1), {1, 1, 1, 10, 33}),
+    RESIZE("wide, half pixel", SET(RESIZE_TRILINEAR, {2, 17, 50}, false, 1), {1, 1, 2, 9, 35}),
+    RESIZE("twenty times as deep", SET(RESIZE_TRILINEAR, {40, 2, 3}, true, 1), {1, 1, 2, 2, 3}),
 };
 
 TEST(kernels_agree) {
