@@ -56,6 +56,11 @@ static inline __attribute__((always_inline)) void conv_outer_store(
   }
 }
 
+/* How conv_outer_multiply's loops share out lines that are to be asked for: its own. */
+struct conv_shares {
+  int tiles, lanes_tiles, values_lines, lanes_lines, values_step, lanes_step;
+};
+
 /* What is multiplied, distances in floats: at each of `places` places of each of `rows` rows, some
  * values of a block of 16, `step` from place to place, with the 16 lanes of some blocks, which lie
  * side by side. */
@@ -68,10 +73,11 @@ struct conv_sweep {
    * sweeps, of which this is `part` */
   ptrdiff_t values_ahead, lanes_ahead;
   int part, parts;
-  float *value_sums; /* += the 16 values of all places; NULL: not wanted */
+  float *value_sums;         /* += the 16 values of all places; NULL: not wanted */
+  struct conv_shares shares; /* zeros at first, then kept for sweeps of as many places */
 };
 
 /* sums[block][value][16] = (add: +=) the sum of value * lanes over all places; `values` up to 16 of
  * them, rounded up to a multiple of 8; `sums_pitch` floats from block to block. */
-void SIMD_NAME(conv_outer_multiply)(float *sums, size_t sums_pitch, const struct conv_sweep *sweep,
+void SIMD_NAME(conv_outer_multiply)(float *sums, size_t sums_pitch, struct conv_sweep *sweep,
                                     int values, int blocks, bool add);

@@ -27,21 +27,28 @@ INLINE void multiply(const struct tile *tile, const bool sums, const int values,
   const size_t values_step = tile->next_values.step, lanes_step = tile->next_lanes.step;
   simd sum[OUTER_BLOCKS][OUTER_VALUES_OF_ONE][SIMD_PER_BLOCK] = {0};
   simd value_sum[SIMD_PER_BLOCK] = {0};
-  for (int row = 0; row < sweep->rows; row++) {
-    const float *x = tile->values + sweep->values_row * (size_t)row;
-    const float *dy = tile->lanes + sweep->lanes_row * (size_t)row;
-    const float *next_x = x + tile->next_values.at, *next_dy = dy + tile->next_lanes.at;
-    for (int left = sweep->places; left > 0; left--) {
-      __builtin_prefetch(next_x);
-      __builtin_prefetch(next_dy);
-      conv_outer_add(sum, x, dy, pitch, values, blocks);
-      if (sums) {
-        SIMD_UNROLL
-        for (int p = 0; p < SIMD_PER_BLOCK; p++) value_sum[p] += simd_load(x + p * SIMD_WIDTH);
-      }
-      x += step, dy += CHANNEL_BLOCK;
-      next_x += values_step, next_dy += lanes_step;
+  const int places = sweep->places;
+  const ptrdiff_t x_skip = (ptrdiff_t)sweep->values_row - (ptrdiff_t)step * places;
+  const ptrdiff_t dy_skip = (ptrdiff_t)sweep->lanes_row - CHANNEL_BLOCK * places;
+  const ptrdiff_t next_x_skip = (ptrdiff_t)sweep->values_row - (ptrdiff_t)values_step * places;
+  const ptrdiff_t next_dy_skip = (ptrdiff_t)sweep->lanes_row - (ptrdiff_t)lanes_step * places;
+  const float *x = tile->values, *dy = tile->lanes;
+  const float *next_x = x + tile->next_values.at, *next_dy = dy + tile->next_lanes.at;
+  int left = sweep->rows * places;
+  for (int end = left - places; left > 0; left--) {
+    if (left == end) {
+      x += x_skip, dy += dy_skip, next_x += next_x_skip, next_dy += next_dy_skip;
+      end -= places;
     }
+    __builtin_prefetch(next_x);
+    __builtin_prefetch(next_dy);
+    conv_outer_add(sum, x, dy, pitch, values, blocks);
+    if (sums) {
+      SIMD_UNROLL
+      for (int p = 0; p < SIMD_PER_BLOCK; p++) value_sum[p] += simd_load(x + p * SIMD_WIDTH);
+    }
+    x += step, dy += CHANNEL_BLOCK;
+    next_x += values_step, next_dy += lanes_step;
   }
   conv_outer_store(tile->sums, tile->sums_pitch, sum, tile->add, values, blocks);
   if (!sums) return;
@@ -73,30 +80,27 @@ static int divide_up(int count, int by) {
   return (count + by - 1) / by;
 }
 
-/* How many tiles share out what is behind the values, and behind a block of lanes. */
-struct shares {
-  int values, lanes, first; /* first: tiles in front of the sweep's */
-};
-
-static struct shares find_shares(const struct conv_sweep *sweep, int blocks, int tiles) {
-  return (struct shares){tiles, divide_up(sweep->parts * tiles, blocks), sweep->part * tiles};
+/* How the tiles of a sweep of so many share out what is next: once for all sweeps alike. */
+static void share_out(struct conv_sweep *sweep, int blocks, int tiles) {
+  struct conv_shares *shares = &sweep->shares;
+  if (shares->tiles == tiles) return;
+  shares->tiles = tiles;
+  shares->lanes_tiles = divide_up(sweep->parts * tiles, blocks);
+  shares->values_lines = divide_up(sweep->places, tiles);
+  shares->lanes_lines = divide_up(sweep->places, shares->lanes_tiles);
+  shares->values_step = divide_up((int)sweep->step, tiles);
+  shares->lanes_step = divide_up(CHANNEL_BLOCK, shares->lanes_tiles);
 }
 
-/* Share `index` of `count` of the lines of a row of places. */
-static struct lines find_lines(int places, size_t step, int index, int count) {
-  return (struct lines){(ptrdiff_t)step * (places * index / count),
-                        (step + (size_t)count - 1) / (size_t)count};
-}
-
-static void find_next(struct tile *tile, const struct shares *shares, int index) {
+/* What tile `index` of a sweep asks for, and of the lanes as one of those that ask for a block. */
+static void find_next(struct tile *tile, int index, int block, int part) {
   const struct conv_sweep *sweep = tile->sweep;
-  int of_lanes = shares->first + index, block = of_lanes / shares->lanes;
-  tile->next_values = find_lines(sweep->places, sweep->step, index, shares->values);
-  tile->next_values.at += sweep->values_ahead + (sweep->values - tile->values);
-  tile->next_lanes =
-      find_lines(sweep->places, CHANNEL_BLOCK, of_lanes % shares->lanes, shares->lanes);
-  tile->next_lanes.at +=
-      sweep->lanes_ahead + (ptrdiff_t)sweep->lanes_pitch * block + (sweep->lanes - tile->lanes);
+  const struct conv_shares *shares = &sweep->shares;
+  ptrdiff_t values = (ptrdiff_t)sweep->step * (shares->values_lines * index);
+  ptrdiff_t lanes = (ptrdiff_t)sweep->lanes_pitch * block +
+                    (ptrdiff_t)CHANNEL_BLOCK * (shares->lanes_lines * part);
+  tile->next_values.at = values + sweep->values_ahead + (sweep->values - tile->values);
+  tile->next_lanes.at = lanes + sweep->lanes_ahead + (sweep->lanes - tile->lanes);
 }
 
 static int values_of(int together) {
@@ -120,20 +124,26 @@ INLINE void ask_rest(const struct conv_sweep *sweep, int blocks, int tiles) {
     }
 }
 
-void SIMD_NAME(conv_outer_multiply)(float *sums, size_t sums_pitch, const struct conv_sweep *sweep,
+void SIMD_NAME(conv_outer_multiply)(float *sums, size_t sums_pitch, struct conv_sweep *sweep,
                                     int values, int blocks, bool add) {
+  const int tiles = count_tiles(values, blocks);
+  share_out(sweep, blocks, tiles);
+  const struct conv_shares *shares = &sweep->shares;
   struct tile tile = {.sweep = sweep, .sums_pitch = sums_pitch, .add = add};
-  const struct shares shares = find_shares(sweep, blocks, count_tiles(values, blocks));
-  int index = 0;
-  if (sweep->part == 0) ask_rest(sweep, blocks, sweep->parts * shares.values);
+  tile.next_values.step = (size_t)shares->values_step;
+  tile.next_lanes.step = (size_t)shares->lanes_step;
+  int index = 0, asked = sweep->part * tiles / shares->lanes_tiles;
+  int part = sweep->part * tiles - asked * shares->lanes_tiles;
+  if (sweep->part == 0) ask_rest(sweep, blocks, sweep->parts * tiles);
   for (int block = 0, together; block < blocks; block += together) {
     together = blocks - block < OUTER_BLOCKS ? 1 : OUTER_BLOCKS;
-    for (int i = 0; i < values; i += values_of(together), index++) {
+    for (int i = 0; i < values; i += values_of(together), index++, part++) {
+      if (part == shares->lanes_tiles) asked++, part = 0;
       tile.values = sweep->values + i;
       tile.lanes = sweep->lanes + sweep->lanes_pitch * (size_t)block;
       tile.sums = sums + sums_pitch * (size_t)block + i * CHANNEL_BLOCK;
       tile.value_sums = index == 0 ? sweep->value_sums : NULL;
-      find_next(&tile, &shares, index);
+      find_next(&tile, index, asked, part);
       int kind = together == 1 ? 0 : values - i <= OUTER_FEW_VALUES ? 1 : 2;
       functions[tile.value_sums != NULL][kind](&tile);
     }
