@@ -1,6 +1,9 @@
 /* Cuts planar sources into bands and copies them with zeros around. */
 #include "kernels/conv/conv_image.h"
 
+/* With fewer the sums of pairs are loaded and stored too often. */
+enum { LEAST_TAPS = 16 };
+
 static bool reads_plainly(const struct conv_source *source) {
   const struct conv_packing *packing = &source->packing;
   if (source->tensor->layout != LAYOUT_PLANAR || packing->group != 1) return false;
@@ -9,9 +12,13 @@ static bool reads_plainly(const struct conv_source *source) {
   return packing->axis[2].taps[0] <= CONV_IMAGE_TAPS && packing->axis[2].step <= 2;
 }
 
+static int slab_rows(const struct conv_image *image, int band) {
+  if (image->pairs) return (band + 1) / 2 * CONV_IMAGE_PRODUCTS;
+  return (band - 1) * image->step[1] + image->taps[1];
+}
+
 static int64_t slab_floats(const struct conv_image *image, int band) {
-  int height = (band - 1) * image->step[1] + image->taps[1];
-  return (int64_t)image->channels * image->taps[0] * height * image->width;
+  return (int64_t)image->channels * image->taps[0] * slab_rows(image, band) * image->width;
 }
 
 static struct conv_image measure(const struct tensor *target, const struct conv_source *sources,
@@ -37,33 +44,48 @@ bool conv_image_fits(const struct tensor *target, const struct conv_source *sour
   return image.row_count <= CONV_IMAGE_ROWS && slab_floats(&image, 1) <= CONV_IMAGE_FLOATS;
 }
 
+static void cut(struct conv_image *image) {
+  int extent = image->target.h, most = 1;
+  while (most < extent && slab_floats(image, most + 1) <= CONV_IMAGE_FLOATS) most++;
+  image->bands = (extent + most - 1) / most;
+  image->band = (extent + image->bands - 1) / image->bands;
+  if (image->pairs) image->band += image->band % 2;
+  image->bands = (extent + image->band - 1) / image->band;
+  image->height = slab_rows(image, image->band);
+}
+
 struct conv_image conv_image_open(const struct tensor *target, const struct conv_source *sources,
                                   int count) {
   struct conv_image image = measure(target, sources, count);
-  int most = 1;
-  while (most < target->shape.h && slab_floats(&image, most + 1) <= CONV_IMAGE_FLOATS) most++;
-  image.bands = (target->shape.h + most - 1) / most;
-  image.band = (target->shape.h + image.bands - 1) / image.bands;
-  image.bands = (target->shape.h + image.band - 1) / image.band;
-  image.height = (image.band - 1) * image.step[1] + image.taps[1];
+  cut(&image);
   return image;
 }
 
-static int64_t plane_at(const struct conv_image *image, int channel, int d, int tap) {
+bool conv_image_pairs_pay(const struct conv_image *image, int blocks) {
+  struct conv_image pairs = *image;
+  int taps = image->channels * image->taps[0] * image->taps[2];
+  pairs.pairs = true;
+  return image->taps[1] == 3 && image->step[1] == 1 && image->target.h > 1 && taps >= LEAST_TAPS &&
+         CONV_IMAGE_PRODUCTS * image->channels * image->taps[0] <= CONV_IMAGE_ROWS &&
+         CONV_IMAGE_PRODUCTS * taps * blocks * CHANNEL_BLOCK <= CONV_IMAGE_WEIGHTS &&
+         slab_floats(&pairs, 2) <= CONV_IMAGE_FLOATS;
+}
+
+void conv_image_cut_pairs(struct conv_image *image) {
+  image->pairs = true;
+  image->row_count = image->channels * image->taps[0];
+  cut(image);
+}
+
+int64_t conv_image_plane_at(const struct conv_image *image, int channel, int d, int tap) {
   int slot = (image->step[0] * d + tap) % image->taps[0];
   return ((int64_t)channel * image->taps[0] + slot) * image->height * image->width;
 }
 
-/* The target's rows start at source voxel `from`: `count` voxels of each are inside, from voxel
- * `low` of the row on. */
-struct inside {
-  int from, low, count;
-};
-
-static struct inside find_inside(const struct conv_image *image, int extent) {
+struct conv_image_inside conv_image_find_inside(const struct conv_image *image, int extent) {
   int from = image->first[2], low = from < 0 ? -from : 0;
   int high = extent - from < image->width ? extent - from : image->width;
-  return (struct inside){from + low, low, high > low ? high - low : 0};
+  return (struct conv_image_inside){from + low, low, high > low ? high - low : 0};
 }
 
 /* Asks for voxels of the plane behind. Inlined by force: gcc 12 removes calls of functions that do
@@ -75,7 +97,7 @@ static inline __attribute__((always_inline)) void prefetch_row(const float *row,
 static void copy_plane(const struct conv_image *image, float *to, const struct conv_source *source,
                        int n, int channel, int d, int band) {
   struct shape s = source->tensor->shape;
-  struct inside inside = find_inside(image, s.w);
+  struct conv_image_inside inside = conv_image_find_inside(image, s.w);
   int first = image->step[1] * band * image->band + image->first[1];
   int rows = (conv_image_band_rows(image, band) - 1) * image->step[1] + image->taps[1];
   size_t bytes = sizeof(float) * (size_t)inside.count;
@@ -101,8 +123,8 @@ void conv_image_fill(const struct conv_image *image, float *slab, int n, int d, 
   for (int i = 0, channel = 0; i < image->count; i++)
     for (int c = 0; c < image->sources[i].tensor->shape.c; c++, channel++)
       for (int tap = known > 0 ? known : 0; tap < image->taps[0]; tap++)
-        copy_plane(image, slab + plane_at(image, channel, d, tap), &image->sources[i], n, c,
-                   image->step[0] * d + image->first[0] + tap, band);
+        copy_plane(image, slab + conv_image_plane_at(image, channel, d, tap), &image->sources[i], n,
+                   c, image->step[0] * d + image->first[0] + tap, band);
 }
 
 void conv_image_find_rows(const struct conv_image *image, int d, struct conv_image_row *rows) {
@@ -115,11 +137,25 @@ void conv_image_find_rows(const struct conv_image *image, int d, struct conv_ima
     for (int c = 0; c < source->tensor->shape.c; c++, channel++)
       for (int td = 0; td < image->taps[0]; td++)
         for (int th = 0; th < image->taps[1]; th++, rows++) {
-          rows->at = plane_at(image, channel, d, td) + (int64_t)th * image->width;
+          rows->at = conv_image_plane_at(image, channel, d, td) + (int64_t)th * image->width;
           rows->block_stride = block_stride;
           if (!w) continue;
           rows->w = w;
           w += image->taps[2] * CHANNEL_BLOCK;
         }
   }
+}
+
+void conv_image_find_products(const struct conv_image *image, int d, const float *weights,
+                              struct conv_image_row *rows) {
+  static const int order[CONV_IMAGE_PRODUCTS] = {1, 2, 0, 3};
+  int size = image->taps[2] * CHANNEL_BLOCK;
+  for (int i = 0; i < CONV_IMAGE_PRODUCTS; i++)
+    for (int channel = 0; channel < image->channels; channel++)
+      for (int td = 0; td < image->taps[0]; td++, rows++) {
+        int at = (order[i] * image->channels + channel) * image->taps[0] + td;
+        rows->at = conv_image_plane_at(image, channel, d, td) + (int64_t)order[i] * image->width;
+        rows->w = weights + (size_t)at * size;
+        rows->block_stride = (size_t)CONV_IMAGE_PRODUCTS * image->row_count * size;
+      }
 }

@@ -8,6 +8,8 @@ enum {
   CONV_IMAGE_ROWS = 512,
   CONV_IMAGE_FLOATS = 1 << 15,
   CONV_IMAGE_TAPS = CONV_MOST_KERNEL,
+  CONV_IMAGE_PRODUCTS = 4, /* that two target rows are made of */
+  CONV_IMAGE_WEIGHTS = 1 << 14,
 };
 
 /* The taps along w of one channel and tap along d and h: where they are in the slab for the first
@@ -25,6 +27,7 @@ struct conv_image {
   struct shape target;
   int first[3], taps[3], step[3];
   int band, bands, height, width; /* height and width of a padded plane of the slab */
+  bool pairs; /* of target rows: the slab holds 4 rows for each, see conv_image_pairs_simd.c */
 };
 
 /* Whether the sources are planar, have one phase and fit the slab. */
@@ -40,6 +43,32 @@ void conv_image_fill(const struct conv_image *image, float *slab, int n, int d, 
 /* Where the rows of taps are while the slab is filled for plane d: `row_count` rows in the order
  * source, channel, tap d, tap h. w is left alone where the sources are not packed. */
 void conv_image_find_rows(const struct conv_image *image, int d, struct conv_image_row *rows);
+
+/* Where the plane of a channel that target plane d sees at a tap along d is in the slab. */
+int64_t conv_image_plane_at(const struct conv_image *image, int channel, int d, int tap);
+
+/* Target rows start at source voxel `from`: `count` voxels of each are inside a source row, from
+ * voxel `low` of the row on. */
+struct conv_image_inside {
+  int from, low, count;
+};
+struct conv_image_inside conv_image_find_inside(const struct conv_image *image, int extent);
+
+/* Whether target rows are better computed in pairs; and the image cut anew for that. */
+bool conv_image_pairs_pay(const struct conv_image *image, int blocks);
+void conv_image_cut_pairs(struct conv_image *image);
+
+/* The same as conv_image_fill for pairs. */
+void SIMD_NAME(conv_image_fill_pairs)(const struct conv_image *image, float *slab, int n, int d,
+                                      int band, bool all);
+
+/* The weights of the 4 products; at most CONV_IMAGE_WEIGHTS. */
+void SIMD_NAME(conv_image_transform)(const struct conv_image *image, int blocks, float *weights);
+
+/* The same as conv_image_find_rows for pairs: `row_count` rows for each of the products in the
+ * order in which they are computed: m1, m2, m0, m3. */
+void conv_image_find_products(const struct conv_image *image, int d, const float *weights,
+                              struct conv_image_row *rows);
 
 /* The target rows of a band. */
 static inline int conv_image_band_rows(const struct conv_image *image, int band) {

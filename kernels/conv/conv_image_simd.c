@@ -1,6 +1,6 @@
 /* Convolution of planar sources to a blocked target: for a tile of voxels along w all sums stay in
  * registers while the rows of taps go by; each value is spread over a vector once for several taps.
- */
+ * Target rows may come in pairs, whose 4 products are rows of taps of their own. */
 #include "kernels/conv/conv_image.h"
 
 enum {
@@ -23,6 +23,7 @@ struct tile {
   const float *from; /* sums so far, or the bias of all voxels */
   int from_step;
   float *to;
+  float *difference; /* of the sums in `to` and the new ones, while their sum is put in `to` */
   float slope;
   bool add, stream; /* stream: past the caches */
 };
@@ -40,7 +41,15 @@ static inline __attribute__((always_inline)) void finish(const struct tile *tile
       sum[i / SIMD_PER_BLOCK][i % SIMD_PER_BLOCK] =
           conv_leaky(sum[i / SIMD_PER_BLOCK][i % SIMD_PER_BLOCK], slope);
   }
-  if (tile->stream) {
+  if (tile->difference) {
+    SIMD_UNROLL
+    for (int i = 0; i < vectors; i++) {
+      simd value = sum[i / SIMD_PER_BLOCK][i % SIMD_PER_BLOCK];
+      simd before = simd_load(to + i * SIMD_WIDTH);
+      simd_store(to + i * SIMD_WIDTH, before + value);
+      simd_store(tile->difference + i * SIMD_WIDTH, before - value);
+    }
+  } else if (tile->stream) {
     SIMD_UNROLL
     for (int i = 0; i < vectors; i++)
       simd_stream(to + i * SIMD_WIDTH, sum[i / SIMD_PER_BLOCK][i % SIMD_PER_BLOCK]);
@@ -140,7 +149,8 @@ struct pass {
   const struct conv_target *target;
   struct conv_image image;
   struct runs runs;
-  int blocks, chunk; /* chunk: planes that share a ring */
+  int blocks, chunk;    /* chunk: planes that share a ring */
+  const float *weights; /* of the products of pairs */
   bool stream;
 };
 
@@ -162,25 +172,66 @@ static void compute_tile(const struct pass *pass, struct tile *tile, int width, 
   }
 }
 
+/* Two target rows, or the first of them (second NULL). All taps along w are one run. */
+static void compute_pair(const struct pass *pass, struct tile *tile, int width, float *first,
+                         float *second) {
+  static const float zeros[CHANNEL_BLOCK];
+  float sums[2][MOST_WIDTH * CHANNEL_BLOCK];
+  accumulate_function *run = functions[pass->runs.taps[0] - 1][pass->image.step[2] - 1][width - 1];
+  const struct conv_image_row *rows = tile->rows;
+  tile->tap = 0;
+  tile->slope = 1;
+  tile->add = tile->stream = false;
+  tile->to = sums[0];
+  run(tile);
+  tile->rows += tile->count;
+  tile->from = zeros;
+  tile->difference = sums[1];
+  run(tile);
+  tile->difference = NULL;
+  tile->from_step = CHANNEL_BLOCK;
+  tile->slope = pass->target->slope;
+  tile->add = pass->target->add;
+  tile->stream = pass->stream;
+  for (int i = 0; i < 2; i++) {
+    tile->rows += tile->count;
+    tile->from = sums[i];
+    tile->to = i == 0 ? first : second;
+    if (tile->to) run(tile);
+  }
+  tile->rows = rows;
+}
+
+/* A target row, or a pair of them. */
 static void compute_row(const struct pass *pass, const struct conv_image_row *rows, const float *x,
                         int n, int d, int h) {
   static const float zeros[CHANNEL_BLOCK];
   const struct conv_target *target = pass->target;
-  struct tile tile;
-  tile.rows = rows;
-  tile.count = pass->image.row_count;
-  int extent = target->tensor->shape.w;
-  for (int w = 0, width; w < extent; w += width) {
-    width = tile_width(extent - w);
+  struct shape s = target->tensor->shape;
+  struct tile tile = {.rows = rows, .count = pass->image.row_count};
+  for (int w = 0, width; w < s.w; w += width) {
+    width = tile_width(s.w - w);
     tile.x = x + w * pass->image.step[2];
     for (tile.block = 0; tile.block < pass->blocks; tile.block++) {
+      float *to = target->data + tensor_at(target->tensor, n, tile.block * CHANNEL_BLOCK, d, h, w);
       tile.from = target->bias ? target->bias + tile.block * CHANNEL_BLOCK : zeros;
       tile.from_step = 0;
-      compute_tile(
-          pass, &tile, width,
-          target->data + tensor_at(target->tensor, n, tile.block * CHANNEL_BLOCK, d, h, w));
+      if (pass->image.pairs)
+        compute_pair(pass, &tile, width, to, h + 1 < s.h ? to + s.w * CHANNEL_BLOCK : NULL);
+      else
+        compute_tile(pass, &tile, width, to);
     }
   }
+}
+
+static void compute_plane(const struct pass *pass, const struct conv_image_row *rows,
+                          const float *slab, int n, int d, int band) {
+  const struct conv_image *image = &pass->image;
+  int together = image->pairs ? 2 : 1;
+  int height = image->pairs ? CONV_IMAGE_PRODUCTS : image->step[1];
+  for (int h = 0; h < conv_image_band_rows(image, band);
+       h += together, slab += (int64_t)height * image->width)
+    compute_row(pass, rows, slab, n, d, band * image->band + h);
 }
 
 /* One band of the planes of a chunk. */
@@ -189,11 +240,14 @@ static void compute_band(const struct pass *pass, float *slab, int n, int first,
   struct conv_image_row rows[CONV_IMAGE_ROWS];
   int last = first + pass->chunk < image->target.d ? first + pass->chunk : image->target.d;
   for (int d = first; d < last; d++) {
-    conv_image_fill(image, slab, n, d, band, d == first);
-    conv_image_find_rows(image, d, rows);
-    for (int h = 0; h < conv_image_band_rows(image, band); h++)
-      compute_row(pass, rows, slab + (int64_t)h * image->step[1] * image->width, n, d,
-                  band * image->band + h);
+    if (image->pairs) {
+      SIMD_NAME(conv_image_fill_pairs)(image, slab, n, d, band, d == first);
+      conv_image_find_products(image, d, pass->weights, rows);
+    } else {
+      conv_image_fill(image, slab, n, d, band, d == first);
+      conv_image_find_rows(image, d, rows);
+    }
+    compute_plane(pass, rows, slab, n, d, band);
   }
 }
 
@@ -211,7 +265,13 @@ void SIMD_NAME(conv_image)(const struct conv_target *target, const struct conv_s
                       .blocks = tensor_stored_channels(target->tensor) / CHANNEL_BLOCK,
                       .chunk = PLANES_TOGETHER,
                       .stream = streams(target)};
+  float weights[CONV_IMAGE_WEIGHTS];
   pass.runs = find_runs(pass.image.taps[2], pass.image.step[2]);
+  if (pass.runs.count == 1 && conv_image_pairs_pay(&pass.image, pass.blocks)) {
+    conv_image_cut_pairs(&pass.image);
+    SIMD_NAME(conv_image_transform)(&pass.image, pass.blocks, weights);
+    pass.weights = weights;
+  }
   int chunks = (s.d + pass.chunk - 1) / pass.chunk;
 #pragma omp parallel
   {

@@ -159,6 +159,12 @@ static const struct op_case cases[] = {
              .slope = 0.2F),
          {2, 16, 1, 9, 7}),
     CONV("1x1x1, 32 to 63", 1, PLAIN(1, 1, 1, 1, 1, 1, 0, 0, 0, 63), {1, 32, 1, 3, 67}),
+    CONV("head, 16 to 3, bands of pairs of rows", 1, SAME(3, 1, 0), {1, 16, 2, 17, 133}),
+    CONV("head, 16 to 3, one row", 1, SAME(3, 1, 0), {2, 16, 3, 1, 19}),
+    CONV("first layer, 2 to 24, rows outside, many planes", 1, PLAIN(3, 3, 3, 1, 1, 1, 1, 2, 0, 24),
+         {1, 2, 18, 3, 9}),
+    CONV("first layer, 2+1 to 8, 4 along w", 2, PLAIN(3, 3, 4, 1, 1, 1, 0, 1, 2, 8),
+         {2, 2, 4, 6, 21}, {2, 1, 4, 6, 21}),
 };
 
 TEST(kernels_agree) {
