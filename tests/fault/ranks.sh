@@ -43,7 +43,7 @@ is_open() { [ -e "$1/lock" ]; }
 process_of() {
   local process
   for process in $processes; do
-    if tr '\0' '\n' < "/proc/$process/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$1"; then echo "$process"; fi
+    if tr '\0' '\n' < "/proc/$process/environ" | grep -x "OMPI_COMM_WORLD_RANK=$1" > /dev/null; then echo "$process"; fi
   done
 }
 

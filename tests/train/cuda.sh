@@ -75,7 +75,7 @@ ranks 1 small.cfg output.dir=moved device=cpu
 near "stopped on a GPU, resumed on the CPU" 1e-4 one/metrics.csv moved/metrics.csv
 
 # --- kernels chosen by measuring: kept in the run's folder, so that a resumed run is the same run
-if "$program" --list | grep -q "cudnn"; then
+if "$program" --list | grep "cudnn" > /dev/null; then
   expect_status 85 ranks 2 small.cfg kernels.measure=true output.dir=measured train.stop_at=1 2> message
   grep -q "^conv .* = " measured/kernels.txt || fail "kernels.txt"
   mkdir again
@@ -125,7 +125,7 @@ echo "ok   bench, plan, doctor"
 
 # --- without a GPU (a real one cannot be taken away)
 export CUDA_SHIM_DEVICES=0
-if "$program" --list | grep -q "^  cuda  *0"; then
+if "$program" --list | grep "^  cuda  *0" > /dev/null; then
   expect_failure 2 "device: there is no cuda device here" ranks 1 small.cfg output.dir=none
   expect_failure 2 "device: there is no cuda device here" ranks 2 small.cfg output.dir=none
   "$program" plan small.cfg > output
