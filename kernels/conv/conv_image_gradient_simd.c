@@ -1,11 +1,15 @@
 /* The weight gradient of planar sources: the outer products of 16 lanes of the target's gradient
  * with the values of several rows of taps, so that each vector is loaded once for all of them. The
- * derivative of the target's activation can be taken on the way. */
+ * derivative of the target's activation can be taken on the way. Where there are 3 taps along h,
+ * two target rows give the sums of 3 taps by 4 products instead of 6: F(3, 2) of Lavin and Gray,
+ * "Fast Algorithms for Convolutional Neural Networks", CVPR 2016. */
 #include "kernels/conv/conv_image.h"
 
 enum {
   MOST_CHUNKS = 16,
-  MOST_VOXELS = 512, /* vectors that stay in the first cache while the rows of taps go by */
+  MOST_VOXELS = 256, /* whose vectors and copies stay in the first cache while taps go by */
+  PAIR_VOXELS = 2 * MOST_VOXELS, /* of two rows */
+  LEAST_ROWS = 6,                /* of taps that a product pays with */
 #if defined SIMD_ISA_AVX512
   MOST_SUMS = 28,
   MOST_ROWS = 9,
@@ -24,6 +28,8 @@ struct sweep {
   const float *vectors, *x; /* x: of the first voxel in the slab */
   int rows, voxels;
   int64_t pitch; /* of x from target row to target row */
+  int64_t gap;   /* behind each row of vectors */
+  int64_t line;  /* of the sums from row of taps to row of taps */
   const float *ahead;
 };
 
@@ -124,12 +130,13 @@ static inline __attribute__((always_inline)) void outer(float *sums, const struc
       row.vector += CHANNEL_BLOCK, row.ahead += CHANNEL_BLOCK;
       row.at += step;
     }
+    row.vector += sweep->gap, row.ahead += sweep->gap;
   }
   SIMD_UNROLL
   for (int i = 0; i < together * taps; i++)
     if (i < count * taps) SIMD_UNROLL
   for (int p = 0; p < SIMD_PER_BLOCK; p++) {
-    float *to = sums + i * CHANNEL_BLOCK + p * SIMD_WIDTH;
+    float *to = sums + i / taps * sweep->line + i % taps * CHANNEL_BLOCK + p * SIMD_WIDTH;
     simd_store(to, simd_load(to) + sum[i][p]);
   }
 }
@@ -179,6 +186,7 @@ struct pass {
   const struct conv_image_activation *activation;
   struct conv_image image;
   int blocks, chunks;
+  int lines;   /* of sums of a channel and tap along d: the taps along h, or the products */
   size_t size; /* of a chunk's sums */
 };
 
@@ -230,25 +238,59 @@ static const float *find_vectors(const struct pass *pass, int n, int block, int 
 }
 
 /* All rows of taps for some target rows of a block; what is ahead is asked for by the first sweeps.
- */
+ * Of a product there is one row of taps per channel and tap along d. */
 static void add_rows(const struct pass *pass, const struct conv_image_row *rows,
                      struct sweep *sweep, int block, const float *const ahead[2], float *sums) {
   static const int phase[3] = {0, 0, 0};
   const struct conv_image *image = &pass->image;
-  int sweeps = 0;
+  int sweeps = 0, high = pass->image.pairs ? 1 : image->taps[1];
   for (int i = 0; i < image->count; i++) {
     const struct conv_packing *packing = &image->sources[i].packing;
-    float *to = sums + conv_packing_at(packing, phase, block, 0);
-    int left = packing->channels * image->taps[0] * image->taps[1];
+    size_t lines = (size_t)pass->lines, taps = (size_t)image->taps[1];
+    float *to = sums + conv_packing_at(packing, phase, block, 0) / taps * lines;
+    int left = packing->channels * image->taps[0] * high;
     for (int count; left > 0; left -= count, rows += count) {
       const struct kind *kind = find_kind(image->taps[2], left);
       count = left < kind->rows ? left : kind->rows;
       sweep->ahead = sweeps < 2 ? ahead[sweeps++] : NULL;
       kind->step[image->step[2] - 1][sweep->ahead != NULL](to, sweep, rows, count);
-      to += count * image->taps[2] * CHANNEL_BLOCK;
+      to += count * sweep->line;
     }
-    sums += conv_packing_size(packing);
+    sums += conv_packing_size(packing) / taps * lines;
   }
+}
+
+/* copy := the sums and the differences of pairs of rows of `length` floats, side by side; the row
+ * that a last one lacks is zeros. */
+static void add_pairs(const float *vectors, int rows, int64_t length, float *copy) {
+  for (int row = 0; row < rows; row += 2, vectors += 2 * length, copy += 2 * length)
+    for (int64_t i = 0; i < length; i += SIMD_WIDTH) {
+      simd even = simd_load(vectors + i);
+      simd odd = row + 1 < rows ? simd_load(vectors + length + i) : (simd){0};
+      simd_store(copy + i, even + odd);
+      simd_store(copy + length + i, even - odd);
+    }
+}
+
+/* The same as add_rows by products, of sweep->rows target rows. */
+static void add_products(const struct pass *pass, const struct conv_image_row *rows,
+                         struct sweep *sweep, int block, const float *const ahead[2], float *sums) {
+  float copy[PAIR_VOXELS * CHANNEL_BLOCK];
+  const struct sweep whole = *sweep;
+  const int64_t length = (int64_t)whole.voxels * CHANNEL_BLOCK;
+  const float *vectors[CONV_IMAGE_PRODUCTS] = {whole.vectors, copy, copy + length,
+                                               whole.vectors + length};
+  add_pairs(whole.vectors, whole.rows, length, copy);
+  sweep->gap = length;
+  for (int i = 0; i < CONV_IMAGE_PRODUCTS; i++) {
+    const float *next[2] = {NULL, NULL};
+    for (int j = 0; i < 2 && j < 2; j++) next[j] = ahead[j] ? ahead[j] + i * length : NULL;
+    sweep->vectors = vectors[i];
+    sweep->x = whole.x + (int64_t)i * pass->image.width;
+    sweep->rows = (whole.rows + (i < CONV_IMAGE_PRODUCTS - 1)) / 2;
+    add_rows(pass, rows, sweep, block, next, sums + i * pass->image.taps[2] * CHANNEL_BLOCK);
+  }
+  *sweep = whole;
 }
 
 /* `rows` rows of plane d from row h on, `voxels` of each from voxel w on: of several rows all. */
@@ -256,25 +298,57 @@ struct part {
   int n, d, h, w, rows, voxels;
 };
 
+/* How many floats behind a part the next of its sample begins: at the end of a band that is the
+ * band's first of the next plane. False: there is none. */
+static bool find_behind(const struct pass *pass, const struct part *part, int64_t *floats) {
+  const struct conv_image *image = &pass->image;
+  const struct shape *s = &image->target;
+  int band = part->h / image->band, first = band * image->band;
+  bool last = part->h + part->rows == first + conv_image_band_rows(image, band) &&
+              part->w + part->voxels == s->w;
+  int64_t voxels = (int64_t)part->rows * part->voxels;
+  if (last) voxels = ((int64_t)s->h + first - part->h) * s->w - part->w;
+  *floats = voxels * CHANNEL_BLOCK;
+  return !last || part->d + 1 < s->d;
+}
+
 static void add_part(const struct pass *pass, const struct conv_image_row *rows, const float *x,
                      const struct part *part, float *sums) {
   const struct conv_image *image = &pass->image;
   const float *y = pass->activation->y;
-  float copy[MOST_VOXELS * CHANNEL_BLOCK];
+  float copy[PAIR_VOXELS * CHANNEL_BLOCK];
   int count = part->rows * part->voxels;
-  bool follows =
-      part->h * image->target.w + part->w + 2 * count <= image->target.h * image->target.w;
+  int64_t behind;
+  bool follows = find_behind(pass, part, &behind);
   struct sweep sweep = {.x = x,
                         .rows = part->rows,
                         .voxels = part->voxels,
-                        .pitch = (int64_t)image->step[1] * image->width};
+                        .pitch = (int64_t)image->step[1] * image->width,
+                        .line = (int64_t)image->taps[2] * CHANNEL_BLOCK};
+  if (image->pairs) {
+    sweep.pitch *= CONV_IMAGE_PRODUCTS;
+    sweep.line *= CONV_IMAGE_PRODUCTS;
+  }
   for (int block = 0; block < pass->blocks; block++) {
     int64_t at = tensor_at(pass->target, part->n, block * CHANNEL_BLOCK, part->d, part->h, part->w);
-    int64_t next = at + (int64_t)count * CHANNEL_BLOCK;
+    int64_t next = at + behind;
     const float *ahead[2] = {follows ? pass->data + next : NULL, follows && y ? y + next : NULL};
     sweep.vectors = find_vectors(pass, part->n, block, part->d, at, count, copy);
-    add_rows(pass, rows, &sweep, block, ahead, sums);
+    if (pass->image.pairs)
+      add_products(pass, rows, &sweep, block, ahead, sums);
+    else
+      add_rows(pass, rows, &sweep, block, ahead, sums);
   }
+}
+
+/* Where the rows of taps are, of pairs those of the first product. */
+static void find_rows(const struct conv_image *image, int d, struct conv_image_row *rows) {
+  if (!image->pairs) {
+    conv_image_find_rows(image, d, rows);
+    return;
+  }
+  for (int i = 0; i < image->channels * image->taps[0]; i++)
+    rows[i].at = conv_image_plane_at(image, i / image->taps[0], d, i % image->taps[0]);
 }
 
 /* One band of plane d of sample n: some rows at a time, or parts of long ones. */
@@ -284,17 +358,15 @@ static void add_band(const struct pass *pass, const float *slab, int n, int d, i
   struct conv_image_row rows[CONV_IMAGE_ROWS];
   int extent = image->target.w, height = conv_image_band_rows(image, band);
   int most = MOST_VOXELS / extent > 1 ? MOST_VOXELS / extent : 1;
-  conv_image_find_rows(image, d, rows);
+  int64_t pitch = (int64_t)(image->pairs ? CONV_IMAGE_PRODUCTS / 2 : image->step[1]) * image->width;
+  if (image->pairs) most = most > 1 ? most - most % 2 : 2;
+  find_rows(image, d, rows);
   for (int h = 0; h < height; h += most)
-    for (int w = 0; w < extent; w += MOST_VOXELS) {
-      struct part part = {n,
-                          d,
-                          band * image->band + h,
-                          w,
-                          conv_at_most(height - h, most),
-                          conv_at_most(extent - w, MOST_VOXELS)};
-      add_part(pass, rows, slab + (int64_t)h * image->step[1] * image->width + w * image->step[2],
-               &part, sums);
+    for (int w = 0; w < extent; w += image->pairs ? extent : MOST_VOXELS) {
+      struct part part = {.n = n, .d = d, .h = band * image->band + h, .w = w};
+      part.rows = conv_at_most(height - h, most);
+      part.voxels = image->pairs ? extent : conv_at_most(extent - w, MOST_VOXELS);
+      add_part(pass, rows, slab + h * pitch + w * image->step[2], &part, sums);
     }
 }
 
@@ -308,7 +380,11 @@ static void add_chunk(const struct pass *pass, int chunk, float *slab, float *pa
   for (int band = 0; band < pass->image.bands; band++)
     for (int plane = first; plane < last; plane++) {
       int n = plane / depth, d = plane % depth;
-      conv_image_fill(&pass->image, slab, n, d, band, plane == first || d == 0);
+      bool all = plane == first || d == 0;
+      if (pass->image.pairs)
+        SIMD_NAME(conv_image_fill_pairs)(&pass->image, slab, n, d, band, all);
+      else
+        conv_image_fill(&pass->image, slab, n, d, band, all);
       add_band(pass, slab, n, d, band, sums);
     }
 }
@@ -324,9 +400,30 @@ static int count_chunks(const struct tensor *target) {
   return planes < MOST_CHUNKS ? planes : MOST_CHUNKS;
 }
 
+/* Whether target rows are better taken in pairs. */
+static bool pairs_pay(const struct conv_image *image) {
+  for (int i = 0; i < image->count; i++)
+    if (image->sources[i].packing.channels * image->taps[0] < LEAST_ROWS) return false;
+  return 2 * image->target.w <= PAIR_VOXELS && conv_image_pairs_pay(image, 1);
+}
+
+static struct pass open_pass(const struct tensor *target, const struct conv_source *sources,
+                             int count) {
+  struct pass pass = {.target = target,
+                      .image = conv_image_open(target, sources, count),
+                      .blocks = tensor_stored_channels(target) / CHANNEL_BLOCK,
+                      .chunks = count_chunks(target)};
+  size_t taps = (size_t)pass.image.taps[1];
+  if (pairs_pay(&pass.image)) conv_image_cut_pairs(&pass.image);
+  pass.lines = pass.image.pairs ? CONV_IMAGE_PRODUCTS : pass.image.taps[1];
+  pass.size = sums_size(sources, count) / taps * (size_t)pass.lines;
+  return pass;
+}
+
 size_t SIMD_NAME(conv_image_size)(const struct tensor *target, const struct conv_source *sources,
                                   int count) {
-  return sums_size(sources, count) * (size_t)count_chunks(target);
+  struct pass pass = open_pass(target, sources, count);
+  return pass.size * (size_t)pass.chunks;
 }
 
 /* partial[0] += partial[1] + ... */
@@ -339,16 +436,26 @@ static void fold_chunks(float *partial, size_t size, int chunks) {
   }
 }
 
+/* The sums of 3 taps along h from those of 4 products, in place; `line` floats of each. */
+static void fold_products(float *sums, size_t size, size_t line) {
+  float *to = sums;
+  for (size_t first = 0; first < size; first += CONV_IMAGE_PRODUCTS * line, to += 3 * line)
+    for (size_t i = 0; i < line; i += SIMD_WIDTH) {
+      const float *from = sums + first + i;
+      simd zero = simd_load(from), one = 0.5f * simd_load(from + line);
+      simd two = 0.5f * simd_load(from + 2 * line), three = simd_load(from + 3 * line);
+      simd_store(to + i, zero + (one + two));
+      simd_store(to + line + i, one - two);
+      simd_store(to + 2 * line + i, (one + two) + three);
+    }
+}
+
 void SIMD_NAME(conv_image_weights)(const struct tensor *target, const float *data,
                                    const struct conv_image_activation *activation,
                                    const struct conv_source *sources, int count, float *partial) {
-  struct pass pass = {.target = target,
-                      .data = data,
-                      .activation = activation,
-                      .image = conv_image_open(target, sources, count),
-                      .blocks = tensor_stored_channels(target) / CHANNEL_BLOCK,
-                      .chunks = count_chunks(target),
-                      .size = sums_size(sources, count)};
+  struct pass pass = open_pass(target, sources, count);
+  pass.data = data;
+  pass.activation = activation;
   if (activation->bias_partial)
     memset(activation->bias_partial, 0,
            sizeof(float) * (size_t)target->shape.n * pass.blocks * target->shape.d * CHANNEL_BLOCK);
@@ -359,4 +466,6 @@ void SIMD_NAME(conv_image_weights)(const struct tensor *target, const float *dat
     for (int chunk = 0; chunk < pass.chunks; chunk++) add_chunk(&pass, chunk, slab, partial);
   }
   fold_chunks(partial, pass.size, pass.chunks);
+  if (pass.image.pairs)
+    fold_products(partial, pass.size, (size_t)pass.image.taps[2] * CHANNEL_BLOCK);
 }

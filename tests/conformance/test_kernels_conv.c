@@ -165,6 +165,9 @@ static const struct op_case cases[] = {
          {1, 2, 18, 3, 9}),
     CONV("first layer, 2+1 to 8, 4 along w", 2, PLAIN(3, 3, 4, 1, 1, 1, 0, 1, 2, 8),
          {2, 2, 4, 6, 21}, {2, 1, 4, 6, 21}),
+    CONV("head, 16 to 4, 5x3x3, bands of 6 rows", 1, PLAIN(5, 3, 3, 1, 1, 1, 2, 0, 1, 4),
+         {1, 16, 2, 21, 133}),
+    CONV("first layer, 3 to 24, pairs of rows", 1, SAME(24, 0.2F, 0), {2, 3, 3, 7, 11}),
 };
 
 TEST(kernels_agree) {
