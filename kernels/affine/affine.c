@@ -79,8 +79,8 @@ static enum status affine_infer(struct node *node) {
   return STATUS_OK;
 }
 
-/* The source turned by 0.3 about w, where it has more than one slice, and about d, and made as
- * large as y; middle on middle. */
+/* The source turned by 0.3 radians about w, where it has more than one slice, and about d, and made
+ * as large as y; middle on middle. */
 static void affine_example(const struct node *node, int input, void *values) {
   if (input != AFFINE_NUMBERS || node->x[input].dtype != DTYPE_F32) return;
   struct shape x = node->x[0].shape, y = node->y.shape;

@@ -9,6 +9,7 @@
 #include "kernels/common/logits_walk.h"
 #include <string.h>
 #include "kernels/common/logits_rows.h"
+#include "kernels/common/simd_beside.h"
 
 enum {
   BLOCK_D = 16,
@@ -132,26 +133,6 @@ static void give_row(const struct walk *walk, int n, int d, int h, const struct 
 
 /* --- along w --- */
 
-/* The lanes one before, and one after, those of `here`. */
-static inline simd lanes_before(simd before, simd here) {
-#if defined SIMD_ISA_AVX512
-  return (simd)_mm512_alignr_epi32((__m512i)here, (__m512i)before, 15);
-#elif defined SIMD_ISA_AVX2
-  return __builtin_shufflevector(before, here, 7, 8, 9, 10, 11, 12, 13, 14);
-#else
-  return __builtin_shufflevector(before, here, 3, 4, 5, 6);
-#endif
-}
-static inline simd lanes_after(simd here, simd after) {
-#if defined SIMD_ISA_AVX512
-  return (simd)_mm512_alignr_epi32((__m512i)after, (__m512i)here, 1);
-#elif defined SIMD_ISA_AVX2
-  return __builtin_shufflevector(here, after, 1, 2, 3, 4, 5, 6, 7, 8);
-#else
-  return __builtin_shufflevector(here, after, 1, 2, 3, 4);
-#endif
-}
-
 /* A row of logits at twice as many places, of one class. */
 static inline void spread(const float *row, const struct room *room, float *even) {
   const int half = room->half;
@@ -159,12 +140,12 @@ static inline void spread(const float *row, const struct room *room, float *even
   float *odd = even + half;
   simd before = simd_load(row - SIMD_WIDTH), here = simd_load(row);
   for (int i = 0; i < half; i += SIMD_WIDTH) {
-    simd after = simd_load(row + i + SIMD_WIDTH), last = lanes_before(before, here);
+    simd after = simd_load(row + i + SIMD_WIDTH), last = simd_before(before, here, 1);
     simd_store(even + i, 0.75F * here + 0.25F * last);
     if (low)
       simd_store(odd + i, 0.75F * last + 0.25F * here);
     else
-      simd_store(odd + i, 0.75F * here + 0.25F * lanes_after(here, after));
+      simd_store(odd + i, 0.75F * here + 0.25F * simd_after(here, after, 1));
     before = here;
     here = after;
   }

@@ -1,5 +1,6 @@
 /* Bending energies by rows: all their differences are taken in one box. For _simd.c files. */
 #pragma once
+#include "kernels/common/simd_beside.h"
 #include "kernels/common/simd_cells.h"
 #include "kernels/loss_smooth/terms.h"
 
@@ -22,32 +23,6 @@ static inline struct bending bending_make(const struct smooth_penalty *penalty,
   }
   for (int t = 0; t < BENDING_TERMS; t++) bending.scale[t] = scale[t];
   return bending;
-}
-
-/* Columns `by` (1 or 2, a constant) before, and after, those of `here`. */
-static inline __attribute__((always_inline)) simd bending_before(simd before, simd here, int by) {
-#if defined SIMD_ISA_AVX512
-  return by == 1 ? (simd)_mm512_alignr_epi32((__m512i)here, (__m512i)before, 15)
-                 : (simd)_mm512_alignr_epi32((__m512i)here, (__m512i)before, 14);
-#elif defined SIMD_ISA_AVX2
-  if (by == 1) return __builtin_shufflevector(before, here, 7, 8, 9, 10, 11, 12, 13, 14);
-  return __builtin_shufflevector(before, here, 6, 7, 8, 9, 10, 11, 12, 13);
-#else
-  if (by == 1) return __builtin_shufflevector(before, here, 3, 4, 5, 6);
-  return __builtin_shufflevector(before, here, 2, 3, 4, 5);
-#endif
-}
-static inline __attribute__((always_inline)) simd bending_after(simd here, simd after, int by) {
-#if defined SIMD_ISA_AVX512
-  return by == 1 ? (simd)_mm512_alignr_epi32((__m512i)after, (__m512i)here, 1)
-                 : (simd)_mm512_alignr_epi32((__m512i)after, (__m512i)here, 2);
-#elif defined SIMD_ISA_AVX2
-  if (by == 1) return __builtin_shufflevector(here, after, 1, 2, 3, 4, 5, 6, 7, 8);
-  return __builtin_shufflevector(here, after, 2, 3, 4, 5, 6, 7, 8, 9);
-#else
-  if (by == 1) return __builtin_shufflevector(here, after, 1, 2, 3, 4);
-  return __builtin_shufflevector(here, after, 2, 3, 4, 5);
-#endif
 }
 
 /* The columns of a vector and those around it, of the row itself and of the first differences along
@@ -90,8 +65,8 @@ static inline __attribute__((always_inline)) void bending_move(struct bending_co
 }
 
 static inline __attribute__((always_inline)) simd bending_mixed(const simd around[BENDING_AROUND]) {
-  return bending_after(around[BENDING_NOW], around[BENDING_AFTER], 1) -
-         bending_before(around[BENDING_BEFORE], around[BENDING_NOW], 1);
+  return simd_after(around[BENDING_NOW], around[BENDING_AFTER], 1) -
+         simd_before(around[BENDING_BEFORE], around[BENDING_NOW], 1);
 }
 
 /* The energies of columns from w on. */
@@ -104,8 +79,8 @@ static inline __attribute__((always_inline)) simd bending_energy(
                  bending_load(row, -reach * slice, w, easy) - twice;
   const simd h =
       bending_load(row, reach * next, w, easy) + bending_load(row, -reach * next, w, easy) - twice;
-  const simd along = bending_after(own[BENDING_NOW], own[BENDING_AFTER], reach) +
-                     bending_before(own[BENDING_BEFORE], own[BENDING_NOW], reach) - twice;
+  const simd along = simd_after(own[BENDING_NOW], own[BENDING_AFTER], reach) +
+                     simd_before(own[BENDING_BEFORE], own[BENDING_NOW], reach) - twice;
   const simd dh =
       (bending_load(row, slice + next, w, easy) - bending_load(row, slice - next, w, easy)) -
       (bending_load(row, next - slice, w, easy) - bending_load(row, -slice - next, w, easy));
