@@ -1,37 +1,43 @@
-/* The labels of the corners of warped voxels, for loss_dice_warp_labels_simd.c: a row of voxels in
- * vectors, the labels as vectors of one corner each, and sets of lanes to compare them by. */
+/* The labels of the corners of warped voxels, for loss_dice_warp_labels_simd.c: of a stretch of a
+ * row, by vectors of neighbours on the w axis. A vector of corner labels holds four bytes in every
+ * lane, so that two of them are all corners, and one label is compared with all at once. */
 #pragma once
+#include <stdalign.h>
 #include <stdint.h>
 #include <string.h>
+#include "kernels/common/simd_cells.h"
 #include "kernels/loss_dice_warp/dice.h"
-#include "kernels/warp/warp_vector.h"
 
 /* One sample. */
 struct sample {
   struct shape shape;
   struct simd_box box;
   int classes;
-  struct warp_arguments warp;
+  bool border;  /* pads so; else outside the volume there is no label */
+  bool windows; /* the processor looks bytes up in two vectors */
   const unsigned char *moving, *fixed;
   const float *u;
 };
 
-enum { TILE = 256, VECTORS = TILE / SIMD_WIDTH };
+enum { TILE = 256, VECTORS = TILE / SIMD_WIDTH, QUADS = 2 };
 
-/* A vector of voxels, neighbours on the w axis. */
-struct voxels {
-  struct warp_vector at;
-  simd_int label[SIMD_CORNERS]; /* of the corners; DICE_OUTSIDE outside the volume */
-  struct simd_cells cells;
-  unsigned lanes; /* which there are */
-  int one;        /* the label of all corners, or -1 */
-} __attribute__((aligned(64)));
+/* Of a vector some of whose corners are outside the volume: these corners, as bytes of ones, and -1
+ * for axes on which a cell half outside has been moved inside and mirrored, else 1. */
+struct edge {
+  simd_int outside[QUADS];
+  simd sign[3];
+};
 
 /* Columns [w, w + count) of row (d, h). What differs from vector to vector is done for all of a
  * tile before what comes next: where to go on is then known early. */
 struct tile {
-  int w, count;
-  struct voxels voxels[VECTORS];
+  alignas(64) simd fraction[3][VECTORS]; /* of the upper corners, 0 to 1 */
+  simd_int voxel[VECTORS];               /* the lowest corner's number; all lie in the volume */
+  simd_int quad[VECTORS][QUADS]; /* labels of the corners (d h w) 000 001 100 101; 01. 11. */
+  struct edge edge[VECTORS];     /* where there is one */
+  int edges[VECTORS], edge_count;
+  bool is_edge[VECTORS];
+  int d, h, w, count, vectors;
 };
 
 /* --- sets of lanes, as comparisons give them --- */
@@ -41,215 +47,363 @@ typedef __mmask16 set;
 static inline set set_of(unsigned lanes) {
   return (set)lanes;
 }
-static inline set set_equal(set among, simd_int a, int b) {
-  return _mm512_mask_cmpeq_epi32_mask(among, (__m512i)a, _mm512_set1_epi32(b));
-}
 static inline simd set_pick(set lanes, simd yes, simd no) {
   return (simd)_mm512_mask_mov_ps((__m512)no, lanes, (__m512)yes);
 }
+static inline simd set_keep(set lanes, simd value) {
+  return (simd)_mm512_maskz_mov_ps(lanes, (__m512)value);
+}
+static inline simd set_add(set lanes, simd to, simd value) {
+  return (simd)_mm512_mask_add_ps((__m512)to, lanes, (__m512)to, (__m512)value);
+}
 static inline unsigned set_lanes(set lanes) {
   return lanes;
+}
+/* The lanes whose byte of this number is zero. */
+static inline set set_zero(simd_int value, int byte) {
+  return _mm512_testn_epi32_mask((__m512i)value, _mm512_set1_epi32((int)(0xffU << 8 * byte)));
+}
+static inline set set_between(simd value, simd low, simd high) {
+  __mmask16 above = _mm512_cmp_ps_mask((__m512)value, (__m512)low, _CMP_GT_OQ);
+  return _mm512_mask_cmp_ps_mask(above, (__m512)value, (__m512)high, _CMP_LT_OQ);
 }
 #else
 typedef simd_int set;
 static inline set set_of(unsigned lanes) {
   return simd_lanes_mask(lanes);
 }
-static inline set set_equal(set among, simd_int a, int b) {
-  return among & (a == b);
-}
 static inline simd set_pick(set lanes, simd yes, simd no) {
   return simd_select(lanes, yes, no);
+}
+static inline simd set_keep(set lanes, simd value) {
+  return (simd)(lanes & (simd_int)value);
+}
+static inline simd set_add(set lanes, simd to, simd value) {
+  return to + set_keep(lanes, value);
 }
 static inline unsigned set_lanes(set lanes) {
   return simd_lanes_below(~lanes, 1);
 }
+static inline set set_zero(simd_int value, int byte) {
+  return (value & (int)(0xffU << 8 * byte)) == 0;
+}
+static inline set set_between(simd value, simd low, simd high) {
+  return (simd_int)(value > low) & (simd_int)(value < high);
+}
 #endif
 
-/* Of the first of `lanes`, which are some. */
-static inline int first_of(simd_int value, unsigned lanes) {
+/* --- bytes --- */
+
+/* Which bytes of a vector are not `label`. */
+static inline uint64_t bytes_unlike(simd_int quad, int label) {
 #if defined SIMD_ISA_AVX512
-  return simd_voxel_first(value, lanes);
+  return _mm512_cmpneq_epi8_mask((__m512i)quad, _mm512_set1_epi8((char)label));
+#elif defined SIMD_ISA_AVX2
+  return ~(unsigned)_mm256_movemask_epi8(
+      _mm256_cmpeq_epi8((__m256i)quad, _mm256_set1_epi8((char)label)));
 #else
-  int values[SIMD_WIDTH];
-  memcpy(values, &value, sizeof values);
-  return values[__builtin_ctz(lanes)];
+  const unsigned char *byte = (const unsigned char *)&quad;
+  uint64_t unlike = 0;
+  for (size_t i = 0; i < sizeof quad; i++) unlike |= (uint64_t)(byte[i] != label) << i;
+  return unlike;
 #endif
 }
 
-/* --- the labels of the corners --- */
+static inline simd_int bytes_all(int label) {
+  return (int)((unsigned)label * 0x01010101U) - (simd_int){0};
+}
 
-static simd_int bytes_of(const unsigned char *from, unsigned lanes) {
+/* As many bytes as lanes, of which there are `lanes`. */
+#if defined SIMD_ISA_AVX512
+typedef __m128i truths;
+static inline truths truths_load(const unsigned char *from, unsigned lanes) {
+  return _mm_maskz_loadu_epi8((__mmask16)lanes, from);
+}
+static inline set truths_equal(truths labels, int label) {
+  return _mm_cmpeq_epi8_mask(labels, _mm_set1_epi8((char)label));
+}
+#else
+typedef simd_int truths;
+static inline truths truths_load(const unsigned char *from, unsigned lanes) {
   unsigned char some[SIMD_WIDTH] = {0};
   if (lanes == SIMD_LANES) return simd_from_bytes(from);
   memcpy(some, from, (size_t)__builtin_popcount(lanes));
   return simd_from_bytes(some);
 }
+static inline set truths_equal(truths labels, int label) {
+  return labels == label;
+}
+#endif
 
-/* Lane by lane. */
-static void find_far(const struct sample *sample, struct voxels *voxels) {
-  int voxel[SIMD_WIDTH], label[SIMD_WIDTH];
-  memcpy(voxel, &voxels->cells.voxel, sizeof voxel);
-  for (int k = 0; k < SIMD_CORNERS; k++) {
-    const unsigned char *from = sample->moving + sample->box.row[k & 3] + (k >> 2);
-    unsigned inside = simd_cells_inside(&voxels->cells, k);
-    memset(label, 0, sizeof label);
-    for (; inside; inside &= inside - 1) {
-      int lane = __builtin_ctz(inside);
-      label[lane] = from[voxel[lane]];
-    }
-    memcpy(&voxels->label[k], label, sizeof label);
-  }
+/* --- where voxels fall --- */
+
+/* Displacements of voxel `index` are limited to what leads to the volume's border or, without
+ * padding, past it; NaN leads to its start. */
+struct limit {
+  simd low, high, last; /* last: of the whole voxels, so that with padding all cells are inside */
+};
+
+static inline struct limit limit_make(simd index, int extent, bool border) {
+  struct limit limit = {-index, (float)(extent - 1) - index, {0}};
+  limit.last = simd_max(limit.high - 1, limit.low);
+  if (!border) limit.low -= 2;
+  if (!border) limit.high += 2;
+  return limit;
 }
 
-/* Four neighbours on the w axis, the first in the lowest byte, from `at` on in every lane. */
-static inline simd_int gather(const unsigned char *from, simd_int at) {
+/* Splits off the fraction; gives the whole voxels. */
+static inline simd_int limit_split(const struct limit *limit, bool border, simd u, simd *fraction) {
+  simd at = simd_min(simd_max(u, limit->low), limit->high);
 #if defined SIMD_ISA_AVX512
-  return (simd_int)_mm512_i32gather_epi32((__m512i)at, from, 1);
+  simd whole = (simd)_mm512_roundscale_ps((__m512)at, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 #elif defined SIMD_ISA_AVX2
-  return (simd_int)_mm256_i32gather_epi32((const int *)(const void *)from, (__m256i)at, 1);
+  simd whole = (simd)_mm256_floor_ps((__m256)at);
 #else
-  int voxel[SIMD_WIDTH], found[SIMD_WIDTH];
-  simd_int value;
-  memcpy(voxel, &at, sizeof voxel);
-  for (int i = 0; i < SIMD_WIDTH; i++) found[i] = from[voxel[i]] | from[voxel[i] + 1] << 8;
-  memcpy(&value, found, sizeof value);
-  return value;
+  simd_int number = __builtin_convertvector(at, simd_int);
+  number += (simd_int)(at < __builtin_convertvector(number, simd));
+  simd whole = __builtin_convertvector(number, simd);
+#endif
+  if (border) whole = simd_min(whole, limit->last);
+  *fraction = at - whole;
+#if defined SIMD_ISA_AVX512
+  return (simd_int)_mm512_cvttps_epi32((__m512)whole);
+#else
+  return __builtin_convertvector(whole, simd_int);
 #endif
 }
 
-/* Of lanes wherever in the volume they are. Reads two bytes behind a pair. */
-static inline void find_gathered(const struct sample *sample, struct voxels *voxels) {
-  for (int k = 0; k < SIMD_ROWS; k++) {
-    simd_int pair = gather(sample->moving + sample->box.row[k], voxels->cells.voxel);
-    voxels->label[k] = pair & 0xff;
-    voxels->label[k + 4] = pair >> 8 & 0xff;
+/* Moves cells into the volume along an axis and mirrors those half outside. */
+static inline void edge_axis(int extent, simd_int *low, simd *fraction, simd *sign,
+                             simd_int outside[2]) {
+  const int last = extent - 1, many = -(last > 0); /* cells of an axis of one voxel stay */
+  const simd one = simd_all(1);
+  const simd_int below = *low == -1, above = *low == last, lost = (*low < -1) | (*low > last);
+  const simd_int mirrored = below | (above & many);
+  *sign = simd_select(mirrored, -one, one);
+  *fraction = simd_select(mirrored, one - *fraction, *fraction);
+  outside[0] = lost | (above & many);
+  outside[1] = lost | below | (above & ~many);
+  *low = (*low > 0) & *low & many;
+  *low -= (*low >= last) & (*low - last + 1) & many;
+}
+
+static __attribute__((noinline)) void edge_make(const struct sample *sample, struct tile *tile,
+                                                int i, simd_int low[3]) {
+  const int extent[3] = {sample->shape.d, sample->shape.h, sample->shape.w};
+  struct edge *edge = &tile->edge[i];
+  simd_int outside[3][2];
+  for (int k = 0; k < 3; k++)
+    edge_axis(extent[k], &low[k], &tile->fraction[k][i], &edge->sign[k], outside[k]);
+  edge->outside[0] = edge->outside[1] = (simd_int){0};
+  for (int k = 0; k < SIMD_CORNERS; k++) {
+    simd_int any = outside[0][k & 1] | outside[1][k >> 1 & 1] | outside[2][k >> 2];
+    edge->outside[k >> 1 & 1] |= any & (int)(0xffU << 8 * (2 * (k & 1) + (k >> 2)));
+  }
+  tile->voxel[i] = simd_voxel(&sample->box, low);
+  tile->is_edge[i] = true;
+  tile->edges[tile->edge_count++] = i;
+}
+
+/* The columns of vector i; the lanes behind the row's end count as its last voxel but one. */
+static inline simd_int tile_columns(const struct tile *tile, int i, int extent) {
+  const simd_int column = *(const simd_int *)simd_lane_numbers + (tile->w + i * SIMD_WIDTH);
+  const simd_int behind = column >= extent;
+  if ((i + 1) * SIMD_WIDTH <= tile->count) return column;
+  return (~behind & column) | (behind & (extent - 2));
+}
+
+static inline unsigned tile_lanes(const struct tile *tile, int i) {
+  return simd_lanes_until(tile->count - i * SIMD_WIDTH);
+}
+
+/* Distance of a tile's voxels in memory from the sample's first. */
+static inline int64_t tile_at(const struct sample *sample, const struct tile *tile) {
+  const struct shape *s = &sample->shape;
+  return ((int64_t)tile->d * s->h + tile->h) * s->w + tile->w;
+}
+
+static inline __attribute__((always_inline)) void tile_place(const struct sample *sample,
+                                                             struct tile *tile, bool border) {
+  const struct shape s = sample->shape;
+  const struct simd_box box = sample->box;
+  const int start[2] = {tile->d, tile->h}, extent[3] = {s.d, s.h, s.w};
+  const int64_t step = (int64_t)s.d * s.h * s.w;
+  const float *u = sample->u + tile_at(sample, tile);
+  const int vectors = tile->vectors;
+  struct limit limit[3];
+  for (int k = 0; k < 2; k++) limit[k] = limit_make(simd_all((float)start[k]), extent[k], border);
+  for (int i = 0; i < vectors; i++) {
+    const unsigned lanes = tile_lanes(tile, i);
+    const simd_int column = tile_columns(tile, i, s.w);
+    simd_int low[3];
+    limit[2] = limit_make(__builtin_convertvector(column, simd), s.w, border);
+    SIMD_UNROLL
+    for (int k = 0; k < 3; k++)
+      low[k] = limit_split(&limit[k], border, simd_load_lanes(u + k * step + i * SIMD_WIDTH, lanes),
+                           &tile->fraction[k][i]);
+    low[0] += tile->d;
+    low[1] += tile->h;
+    low[2] += column;
+    if (!border) {
+      unsigned whole = SIMD_LANES;
+      for (int k = 0; k < 3; k++) whole &= simd_lanes_below(low[k], box.pairs[k]);
+      tile->is_edge[i] = false;
+      if (__builtin_expect(whole != SIMD_LANES, 0)) {
+        edge_make(sample, tile, i, low);
+        continue;
+      }
+    }
+    tile->voxel[i] = simd_voxel(&box, low);
+  }
+}
+
+/* --- the labels of the corners --- */
+
+/* Of some lanes, one by one. */
+static void quads_by_lane(const struct sample *sample, struct tile *tile, int i, unsigned lanes) {
+  for (; lanes; lanes &= lanes - 1) {
+    const int lane = __builtin_ctz(lanes);
+    const unsigned char *from = sample->moving + ((const int *)&tile->voxel[i])[lane];
+    for (int q = 0; q < QUADS; q++) {
+      unsigned char *to = (unsigned char *)&tile->quad[i][q] + 4 * lane;
+      memcpy(to, from + sample->box.row[2 * q], 2);
+      memcpy(to + 2, from + sample->box.row[2 * q + 1], 2);
+    }
   }
 }
 
 #if defined SIMD_ISA_AVX512
 
-/* By windows of 32 bytes in each of the cells' rows, of which the first holds the first lane and so
- * on: neighbours fall into few. A word of every half of a lane is a corner. False where they would
- * be more than WINDOWS. */
-static inline bool find_windows(const struct sample *sample, struct voxels *voxels) {
-  enum { ALWAYS = 2, WINDOWS = 6 }; /* a loop whose end depends on data is dear */
+/* 64 bytes of each of the cells' rows, those before and behind the first lane's: neighbours fall
+ * into few such windows. Gives the lanes that are in none yet. */
+enum { WINDOW = 64, BEFORE = 24, ROUNDS = 6 };
+
+__attribute__((target("avx512vbmi"))) static inline unsigned quads_window(
+    const struct sample *sample, struct tile *tile, int i, unsigned left) {
   const struct simd_box *box = &sample->box;
-  const __m512i both = _mm512_set1_epi32(0x10000);
-  unsigned left = voxels->cells.some;
-  __m512i pair[SIMD_ROWS];
-  for (int k = 0; k < SIMD_ROWS; k++) pair[k] = _mm512_setzero_si512();
-  for (int i = 0; i < ALWAYS || (left && i < WINDOWS); i++) {
-    int at = simd_voxel_first(voxels->cells.voxel, left) - SIMD_BEFORE;
-    at = at < 0 ? 0 : at < box->room ? at : box->room;
-    const __m512i place = (__m512i)(voxels->cells.voxel - at);
-    const unsigned here = left & simd_lanes_below((simd_int)place, SIMD_WINDOW - 1);
-    const __m512i word =
-        _mm512_add_epi32(_mm512_or_si512(place, _mm512_slli_epi32(place, 16)), both);
-    const __mmask32 words = _mm512_movepi16_mask(_mm512_movm_epi32((__mmask16)here));
-    for (int k = 0; k < SIMD_ROWS; k++) {
-      const void *row = sample->moving + at + box->row[k];
-      pair[k] = _mm512_mask_permutexvar_epi16(pair[k], words, word,
-                                              _mm512_cvtepu8_epi16(_mm256_loadu_si256(row)));
+  const int room = box->last - WINDOW + 1;
+  const __m512i voxel = (__m512i)tile->voxel[i];
+  const __m512i spread =
+      _mm512_broadcast_i32x4(_mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
+  const __m512i corner = _mm512_set1_epi32(0x41400100);
+  int at = ((const int *)&tile->voxel[i])[__builtin_ctz(left)] - BEFORE;
+  at = at < 0 ? 0 : at < room ? at : room;
+  const __m512i place = _mm512_sub_epi32(voxel, _mm512_set1_epi32(at));
+  const __mmask16 here =
+      _mm512_mask_cmplt_epu32_mask((__mmask16)left, place, _mm512_set1_epi32(WINDOW - 1));
+  const __m512i byte = _mm512_add_epi8(_mm512_shuffle_epi8(place, spread), corner);
+  const unsigned char *from = sample->moving + at;
+  for (int q = 0; q < QUADS; q++) {
+    __m512i found = _mm512_permutex2var_epi8(_mm512_loadu_si512(from + box->row[2 * q]), byte,
+                                             _mm512_loadu_si512(from + box->row[2 * q + 1]));
+    _mm512_mask_store_epi32(&tile->quad[i][q], here, found);
+  }
+  return left & ~(unsigned)here;
+}
+
+__attribute__((target("avx512vbmi"), noinline)) static void tile_windows(
+    const struct sample *sample, struct tile *tile) {
+  unsigned left[VECTORS];
+  int list[VECTORS], count = 0;
+  for (int i = 0; i < tile->vectors; i++) {
+    list[count] = i;
+    left[i] = quads_window(sample, tile, i, SIMD_LANES);
+    count += left[i] != 0;
+  }
+  for (int round = 1; count && round < ROUNDS; round++) {
+    const int before = count;
+    count = 0;
+    for (int n = 0; n < before; n++) {
+      const int i = list[n];
+      list[count] = i;
+      left[i] = quads_window(sample, tile, i, left[i]);
+      count += left[i] != 0;
     }
-    left &= ~here;
   }
-  for (int k = 0; k < SIMD_ROWS; k++) {
-    voxels->label[k] = (simd_int)_mm512_and_si512(pair[k], _mm512_set1_epi32(0xffff));
-    voxels->label[k + 4] = (simd_int)_mm512_srli_epi32(pair[k], 16);
-  }
-  return !left;
+  for (int n = 0; n < count; n++) quads_by_lane(sample, tile, list[n], left[list[n]]);
+}
+
+static bool windows_available(const struct simd_box *box) {
+  return __builtin_cpu_supports("avx512vbmi") && box->last >= WINDOW - 1;
 }
 
 #else
 
-static inline bool find_windows(const struct sample *sample, struct voxels *voxels) {
+static void tile_windows(const struct sample *sample, struct tile *tile) {
   (void)sample;
-  (void)voxels;
+  (void)tile;
+}
+
+static bool windows_available(const struct simd_box *box) {
+  (void)box;
   return false;
 }
 
 #endif
 
-/* Finds the labels; sets the one that all corners of all lanes have, or -1. */
-static inline void find_labels(const struct sample *sample, struct voxels *voxels) {
-  const struct simd_box *box = &sample->box;
-  const struct simd_cells *cells = &voxels->cells;
-  if (!cells->near)
-    find_far(sample, voxels);
-  else if (!find_windows(sample, voxels)) {
-    if (simd_lanes_below(cells->voxel, box->last - 2) == SIMD_LANES)
-      find_gathered(sample, voxels);
-    else
-      find_far(sample, voxels);
-  }
-  voxels->one = -1;
-  if (cells->whole) {
-    const int first = first_of(voxels->label[0], SIMD_LANES);
-    set alike = set_of(SIMD_LANES);
-    for (int k = 0; k < SIMD_CORNERS; k++) alike = set_equal(alike, voxels->label[k], first);
-    voxels->one = set_lanes(alike) == SIMD_LANES ? first : -1;
-    return;
-  }
-  for (int k = 0; k < SIMD_CORNERS; k++)
-    voxels->label[k] = (simd_int)simd_pick(simd_cells_inside(cells, k), (simd)voxels->label[k],
-                                           (simd)(DICE_OUTSIDE - (simd_int){0}));
+/* Of the first lane's lowest corner. */
+static inline int tile_label(const struct tile *tile, int i) {
+  return *(const unsigned char *)tile->quad[i];
 }
 
-/* Goes through the labels of the corners of a vector. */
-struct labels {
-  set left[SIMD_CORNERS]; /* lanes whose label has not come yet */
-  set own[SIMD_CORNERS];  /* those of label `now` */
-  int now;
-};
-
-static inline struct labels labels_start(const struct voxels *voxels) {
-  struct labels labels = {.now = first_of(voxels->label[0], SIMD_LANES)};
-  SIMD_UNROLL
-  for (int k = 0; k < SIMD_CORNERS; k++) {
-    labels.left[k] = set_of(SIMD_LANES);
-    labels.own[k] = set_equal(labels.left[k], voxels->label[k], labels.now);
+/* Corners outside the volume get this label, too. */
+static void edge_fill(struct tile *tile, int i) {
+  const simd_int all = bytes_all(tile_label(tile, i));
+  for (int q = 0; q < QUADS; q++) {
+    const simd_int outside = tile->edge[i].outside[q];
+    tile->quad[i][q] = (outside & all) | (~outside & tile->quad[i][q]);
   }
-  return labels;
-}
-
-/* Goes to the next one; false where there is none. */
-static inline bool labels_next(struct labels *labels, const struct voxels *voxels) {
-  simd_int other = {0};
-  set some = set_of(0);
-  SIMD_UNROLL
-  for (int k = 0; k < SIMD_CORNERS; k++) {
-    labels->left[k] &= (set)~labels->own[k];
-    some |= labels->left[k];
-    other = (simd_int)set_pick(labels->left[k], (simd)voxels->label[k], (simd)other);
-  }
-  unsigned lanes = set_lanes(some);
-  if (!lanes) return false;
-  labels->now = first_of(other, lanes);
-  SIMD_UNROLL
-  for (int k = 0; k < SIMD_CORNERS; k++)
-    labels->own[k] = set_equal(labels->left[k], voxels->label[k], labels->now);
-  return true;
-}
-
-/* The voxels of row (d, h) from column w on. */
-static inline void place(const struct sample *sample, int d, int h, int w, struct voxels *voxels) {
-  const struct shape *s = &sample->shape;
-  const int extent[3] = {s->d, s->h, s->w}, first[3] = {d, h, w};
-  const float *u = sample->u + ((int64_t)d * s->h + h) * s->w + w;
-  const int64_t step = (int64_t)s->d * s->h * s->w;
-  simd by[3];
-  voxels->lanes = simd_lanes_until(s->w - w);
-  for (int k = 0; k < 3; k++) by[k] = simd_load_lanes(u + k * step, voxels->lanes);
-  voxels->at = warp_vector_find(by, first, extent, &sample->warp);
-  simd_cells_find(&voxels->cells, &sample->box, voxels->at.low, voxels->lanes);
 }
 
 static void tile_find(const struct sample *sample, int d, int h, int w, struct tile *tile) {
   const int left = sample->shape.w - w;
+  tile->d = d;
+  tile->h = h;
   tile->w = w;
   tile->count = left < TILE ? left : TILE;
-  for (int i = 0; i * SIMD_WIDTH < tile->count; i++)
-    place(sample, d, h, w + i * SIMD_WIDTH, &tile->voxels[i]);
-  for (int i = 0; i * SIMD_WIDTH < tile->count; i++) find_labels(sample, &tile->voxels[i]);
+  tile->vectors = (tile->count + SIMD_WIDTH - 1) / SIMD_WIDTH;
+  tile->edge_count = 0;
+  if (sample->border)
+    tile_place(sample, tile, true);
+  else
+    tile_place(sample, tile, false);
+  if (sample->windows)
+    tile_windows(sample, tile);
+  else
+    for (int i = 0; i < tile->vectors; i++) quads_by_lane(sample, tile, i, SIMD_LANES);
+  for (int n = 0; n < tile->edge_count; n++) edge_fill(tile, tile->edges[n]);
+}
+
+/* Whether there is more than one label, of which vectors none of whose corners is outside. */
+static inline bool tile_mixed(const struct sample *sample, const struct tile *tile, int i,
+                              int label) {
+#if defined SIMD_ISA_AVX512
+  const __m512i all = _mm512_set1_epi8((char)label);
+  const __m512i first = _mm512_xor_si512((__m512i)tile->quad[i][0], all);
+  const __m512i other = _mm512_ternarylogic_epi32((__m512i)tile->quad[i][1], all, first, 0xbe);
+  const bool unlike = _mm512_test_epi32_mask(other, other) != 0;
+#else
+  const bool unlike =
+      (bytes_unlike(tile->quad[i][0], label) | bytes_unlike(tile->quad[i][1], label)) != 0;
+#endif
+  return unlike | (!sample->border && tile->is_edge[i]);
+}
+
+/* The other labels of a vector's corners. */
+struct others {
+  uint64_t left[QUADS]; /* corners whose label has not come yet */
+};
+
+static inline struct others others_start(const simd_int quad[QUADS], int label) {
+  return (struct others){{bytes_unlike(quad[0], label), bytes_unlike(quad[1], label)}};
+}
+
+/* The next of them; false where there is none. */
+static inline bool others_next(struct others *others, const simd_int quad[QUADS], int *label) {
+  const unsigned char *byte = (const unsigned char *)quad;
+  if (!(others->left[0] | others->left[1])) return false;
+  *label = others->left[0] ? byte[__builtin_ctzll(others->left[0])]
+                           : byte[sizeof *quad + (size_t)__builtin_ctzll(others->left[1])];
+  for (int q = 0; q < QUADS; q++) others->left[q] &= bytes_unlike(quad[q], *label);
+  return true;
 }

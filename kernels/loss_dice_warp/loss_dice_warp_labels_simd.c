@@ -1,6 +1,7 @@
-/* loss_dice_warp by vectors of voxels. Where all corners of a vector carry one label, which is
- * nearly everywhere, forward counts voxels (exactly) and backward knows that the gradient is zero;
- * elsewhere each label that occurs is compared with those of all corners. */
+/* loss_dice_warp by vectors of voxels. Every vector is first taken for one of one label, its first
+ * corner's: where all corners have it, which is nearly everywhere, forward has counted voxels
+ * (exactly) and backward knows that the gradient is zero. Elsewhere the other labels that occur
+ * take their shares from it. */
 #include "kernels/loss_dice_warp/corner_labels.h"
 
 static struct sample sample_make(const struct node *node, const struct io *io, int n) {
@@ -8,63 +9,97 @@ static struct sample sample_make(const struct node *node, const struct io *io, i
   const struct shape *s = &node->x[0].shape;
   const int extent[3] = {s->d, s->h, s->w}, start[3] = {0, 0, 0};
   int64_t voxels = shape_voxels(*s);
-  return (struct sample){.shape = *s,
-                         .box = simd_box_make(extent, start, extent),
-                         .classes = arguments->classes,
-                         .warp = {arguments->padding, WARP_LINEAR},
-                         .moving = (const unsigned char *)io->x[0] + n * voxels,
-                         .fixed = (const unsigned char *)io->x[1] + n * voxels,
-                         .u = (const float *)io->x[2] + 3 * n * voxels};
+  struct sample sample = {.shape = *s,
+                          .box = simd_box_make(extent, start, extent),
+                          .classes = arguments->classes,
+                          .border = arguments->padding == WARP_BORDER,
+                          .moving = (const unsigned char *)io->x[0] + n * voxels,
+                          .fixed = (const unsigned char *)io->x[1] + n * voxels,
+                          .u = (const float *)io->x[2] + 3 * n * voxels};
+  sample.windows = windows_available(&sample.box);
+  return sample;
 }
 
 /* --- forward --- */
 
-/* Of a slice, by label. */
+enum { FLUSH = 1 << 14 /* voxels whose weights are summed in float */ };
+
+/* Of a slice, by label, those of no class behind all others. */
 struct tally {
-  struct simd_sum weight[DICE_LABELS], overlap[DICE_LABELS]; /* of corners */
-  /* voxels of vectors of one label; those whose fixed label is the same; behind all: of no class */
-  int uniform[DICE_LABELS + 1], matched[DICE_LABELS + 1];
+  struct {
+    simd weight, overlap;
+  } part[DICE_LABELS + 1]; /* of corners, what vectors of one label would have taken off */
+  struct {
+    int uniform, matched; /* voxels by vectors' first label; those whose fixed label is the same */
+  } count[DICE_LABELS + 1];
+  double weight[DICE_LABELS], overlap[DICE_LABELS]; /* of parts */
   int fixed[DICE_LABELS];
 } __attribute__((aligned(64)));
 
 static void tally_clear(struct tally *tally, int classes) {
   size_t count = (size_t)classes;
-  memset(tally->uniform, 0, count * sizeof *tally->uniform);
-  memset(tally->matched, 0, count * sizeof *tally->matched);
+  memset(tally->part, 0, (count + 1) * sizeof *tally->part);
+  memset(tally->count, 0, (count + 1) * sizeof *tally->count);
   memset(tally->weight, 0, count * sizeof *tally->weight);
   memset(tally->overlap, 0, count * sizeof *tally->overlap);
   memset(tally->fixed, 0, sizeof tally->fixed);
 }
 
-static inline void corner_weights(const simd at[3], simd weight[SIMD_CORNERS]) {
-  simd row[SIMD_ROWS], far = at[0] * at[1];
-  row[3] = far;
-  row[2] = at[1] - far;
-  row[1] = at[0] - far;
-  row[0] = (1 - at[0]) - row[2];
-  SIMD_UNROLL
-  for (int k = 0; k < SIMD_ROWS; k++) {
-    weight[k + 4] = row[k] * at[2];
-    weight[k] = row[k] - weight[k + 4];
+static void tally_flush(struct tally *tally, int classes) {
+  for (int k = 0; k < classes; k++) {
+    tally->weight[k] += simd_total(tally->part[k].weight);
+    tally->overlap[k] += simd_total(tally->part[k].overlap);
   }
+  memset(tally->part, 0, (size_t)classes * sizeof *tally->part);
 }
 
-static void tally_corners(struct tally *tally, const struct sample *sample,
-                          const struct voxels *voxels, simd_int fixed) {
-  const simd none = {0};
-  simd weight[SIMD_CORNERS];
-  struct labels labels = labels_start(voxels);
-  corner_weights(voxels->at.fraction, weight);
-  do {
-    if (labels.now >= sample->classes) continue;
-    simd sum[2] = {{0}};
-    SIMD_UNROLL
-    for (int k = 0; k < SIMD_CORNERS; k++) sum[k & 1] += set_pick(labels.own[k], weight[k], none);
-    sum[0] += sum[1];
-    simd_sum_add(&tally->weight[labels.now], sum[0]);
-    simd_sum_add(&tally->overlap[labels.now],
-                 set_pick(set_equal(set_of(SIMD_LANES), fixed, labels.now), sum[0], none));
-  } while (labels_next(&labels, voxels));
+/* The weight of the corners whose byte is zero. */
+static inline simd weight_of(const simd_int quad[QUADS], const simd at[3]) {
+  const simd near = 1 - at[2];
+  simd row[SIMD_ROWS];
+  SIMD_UNROLL
+  for (int k = 0; k < SIMD_ROWS; k++) {
+    const int byte = 2 * (k & 1);
+    row[k] = set_keep(set_zero(quad[k >> 1], byte), near);
+    row[k] = set_add(set_zero(quad[k >> 1], byte + 1), row[k], at[2]);
+  }
+  return simd_blend(simd_blend(row[0], row[1], at[0]), simd_blend(row[2], row[3], at[0]), at[1]);
+}
+
+static inline simd weight_of_label(const simd_int quad[QUADS], int label, const simd at[3]) {
+  const simd_int unlike[QUADS] = {quad[0] ^ bytes_all(label), quad[1] ^ bytes_all(label)};
+  return weight_of(unlike, at);
+}
+
+static inline int slot_of(const struct sample *sample, int label) {
+  return label < sample->classes ? label : sample->classes;
+}
+
+static inline void tally_vector(struct tally *tally, const struct sample *sample,
+                                const struct tile *tile, int i, const unsigned char *fixed) {
+  const unsigned lanes = tile_lanes(tile, i);
+  const set there = set_of(lanes);
+  const truths truth = truths_load(fixed + i * SIMD_WIDTH, lanes);
+  const simd at[3] = {tile->fraction[0][i], tile->fraction[1][i], tile->fraction[2][i]};
+  const simd_int quad[QUADS] = {tile->quad[i][0], tile->quad[i][1]};
+  const int first = tile_label(tile, i), base = slot_of(sample, first);
+  struct others others = others_start(quad, first);
+  simd sum = {0};
+  int label;
+  if (!sample->border && tile->is_edge[i]) {
+    const simd_int inside[QUADS] = {~tile->edge[i].outside[0], ~tile->edge[i].outside[1]};
+    sum = set_keep(there, weight_of(inside, at));
+  }
+  while (others_next(&others, tile->quad[i], &label)) {
+    const int slot = slot_of(sample, label);
+    const simd weight = set_keep(there, weight_of_label(quad, label, at));
+    sum += weight;
+    tally->part[slot].weight += weight;
+    tally->part[slot].overlap =
+        set_add(truths_equal(truth, label), tally->part[slot].overlap, weight);
+  }
+  tally->part[base].weight -= sum;
+  tally->part[base].overlap = set_add(truths_equal(truth, first), tally->part[base].overlap, -sum);
 }
 
 /* How often labels occur. */
@@ -85,52 +120,44 @@ static void tally_fixed(struct tally *tally, const unsigned char *fixed, int cou
 #endif
 }
 
-static void tally_tile(struct tally *tally, const struct sample *sample, const unsigned char *fixed,
-                       const struct tile *tile) {
+static void tally_tile(struct tally *tally, const struct sample *sample, const struct tile *tile) {
+  const unsigned char *fixed = sample->fixed + tile_at(sample, tile);
   int mixed[VECTORS], count = 0;
-  for (int i = 0; i * SIMD_WIDTH < tile->count; i++) {
-    const struct voxels *voxels = &tile->voxels[i];
-    const unsigned char *truth = fixed + i * SIMD_WIDTH;
-    const bool alike = voxels->one >= 0;
+  for (int i = 0; i < tile->vectors; i++) {
+    const int label = tile_label(tile, i), slot = slot_of(sample, label);
+    const unsigned lanes = tile_lanes(tile, i);
+    const set own = truths_equal(truths_load(fixed + i * SIMD_WIDTH, lanes), label);
+    tally->count[slot].uniform += __builtin_popcount(lanes);
+    tally->count[slot].matched += __builtin_popcount(set_lanes(own) & lanes);
     mixed[count] = i;
-    count += !alike;
-    int label = alike && voxels->one < sample->classes ? voxels->one : DICE_LABELS;
-    set own = set_equal(set_of(SIMD_LANES), bytes_of(truth, voxels->lanes), label);
-    tally->uniform[label] += SIMD_WIDTH;
-    tally->matched[label] += __builtin_popcount(set_lanes(own));
+    count += tile_mixed(sample, tile, i, label);
   }
-  for (int i = 0; i < count; i++) {
-    const struct voxels *voxels = &tile->voxels[mixed[i]];
-    tally_corners(tally, sample, voxels, bytes_of(fixed + mixed[i] * SIMD_WIDTH, voxels->lanes));
-  }
+  for (int n = 0; n < count; n++) tally_vector(tally, sample, tile, mixed[n], fixed);
 }
 
 static void tally_row(struct tally *tally, const struct sample *sample, int d, int h) {
   const struct shape *s = &sample->shape;
-  const unsigned char *fixed = sample->fixed + ((int64_t)d * s->h + h) * s->w;
   struct tile tile;
-  tally_fixed(tally, fixed, s->w);
+  tally_fixed(tally, sample->fixed + ((int64_t)d * s->h + h) * s->w, s->w);
   for (int w = 0; w < s->w; w += TILE) {
     tile_find(sample, d, h, w, &tile);
-    tally_tile(tally, sample, fixed + w, &tile);
+    tally_tile(tally, sample, &tile);
   }
 }
 
-static double total_of(const struct simd_sum *sum) {
-  double lanes[SIMD_WIDTH], total = 0;
-  memcpy(lanes, sum, sizeof lanes);
-  for (int i = 0; i < SIMD_WIDTH; i++) total += lanes[i];
-  return total;
-}
-
 static void tally_slice(const struct sample *sample, int d, double *sums) {
+  const int classes = sample->classes, often = FLUSH / sample->shape.w + 1;
   struct tally tally;
-  tally_clear(&tally, sample->classes);
-  for (int h = 0; h < sample->shape.h; h++) tally_row(&tally, sample, d, h);
-  for (int k = 0; k < sample->classes; k++) {
+  tally_clear(&tally, classes);
+  for (int h = 0; h < sample->shape.h; h++) {
+    tally_row(&tally, sample, d, h);
+    if ((h + 1) % often == 0) tally_flush(&tally, classes);
+  }
+  tally_flush(&tally, classes);
+  for (int k = 0; k < classes; k++) {
     double *s = sums + k * DICE_SUMS;
-    s[DICE_OVERLAP] = total_of(&tally.overlap[k]) + tally.matched[k];
-    s[DICE_PREDICTED] = total_of(&tally.weight[k]) + tally.uniform[k];
+    s[DICE_OVERLAP] = tally.overlap[k] + tally.count[k].matched;
+    s[DICE_PREDICTED] = tally.weight[k] + tally.count[k].uniform;
     s[DICE_TRUE] = tally.fixed[k];
   }
 }
@@ -138,7 +165,8 @@ static void tally_slice(const struct sample *sample, int d, double *sums) {
 static bool loss_dice_warp_applies(const struct node *node) {
   bool planar = true;
   for (int i = 0; i < node->input_count; i++) planar &= node->x[i].layout == LAYOUT_PLANAR;
-  return planar && simd_available() && shape_voxels(node->x[0].shape) <= SIMD_MOST_VOXELS;
+  return planar && simd_available() && node->x[0].shape.w > 1 &&
+         shape_voxels(node->x[0].shape) <= SIMD_MOST_VOXELS;
 }
 
 static int sums_per_slice(const struct node *node) {
@@ -181,54 +209,96 @@ struct gradient {
   bool add;
 };
 
-static void slope_corners(const struct gradient *gradient, const struct voxels *voxels,
-                          simd_int fixed, simd slope[3]) {
-  simd corner[SIMD_CORNERS];
-  struct labels labels = labels_start(voxels);
-  SIMD_UNROLL
-  for (int k = 0; k < SIMD_CORNERS; k++) corner[k] = (simd){0};
-  do {
-    simd own = set_pick(set_equal(set_of(SIMD_LANES), fixed, labels.now),
-                        simd_all(gradient->slope[1][labels.now]),
-                        simd_all(gradient->slope[0][labels.now]));
-    SIMD_UNROLL
-    for (int k = 0; k < SIMD_CORNERS; k++) corner[k] = set_pick(labels.own[k], own, corner[k]);
-  } while (labels_next(&labels, voxels));
-  simd_corners_slope(corner, voxels->at.fraction, slope);
-  for (int a = 0; a < 3; a++) slope[a] *= voxels->at.slope[a];
+static inline simd slope_of_label(const struct gradient *gradient, truths truth, int label) {
+  return set_pick(truths_equal(truth, label), simd_all(gradient->slope[1][label]),
+                  simd_all(gradient->slope[0][label]));
 }
 
-static void gradient_tile(const struct gradient *gradient, const struct sample *sample, int64_t at,
+/* What the corners' labels add to the loss. */
+static inline void corners_find(const struct gradient *gradient, const simd_int quad[QUADS],
+                                truths truth, simd corner[SIMD_CORNERS]) {
+  const int first = *(const unsigned char *)quad;
+  struct others others = others_start(quad, first);
+  const simd own = slope_of_label(gradient, truth, first);
+  int label;
+  SIMD_UNROLL
+  for (int k = 0; k < SIMD_CORNERS; k++) corner[k] = own;
+  while (others_next(&others, quad, &label)) {
+    const simd other = slope_of_label(gradient, truth, label);
+    const simd_int unlike[QUADS] = {quad[0] ^ bytes_all(label), quad[1] ^ bytes_all(label)};
+    SIMD_UNROLL
+    for (int k = 0; k < SIMD_CORNERS; k++)
+      corner[k] = set_pick(set_zero(unlike[k >> 1 & 1], 2 * (k & 1) + (k >> 2)), other, corner[k]);
+  }
+}
+
+static inline void edge_corners(const struct edge *edge, simd corner[SIMD_CORNERS]) {
+  for (int k = 0; k < SIMD_CORNERS; k++)
+    corner[k] = set_keep(set_zero(edge->outside[k >> 1 & 1], 2 * (k & 1) + (k >> 2)), corner[k]);
+}
+
+/* Where padding holds a voxel, its displacement has no effect. */
+static inline void border_slope(const struct sample *sample, const struct tile *tile, int i,
+                                simd slope[3]) {
+  const struct shape s = sample->shape;
+  const int64_t step = (int64_t)s.d * s.h * s.w;
+  const float *u = sample->u + tile_at(sample, tile) + i * SIMD_WIDTH;
+  const simd column = __builtin_convertvector(tile_columns(tile, i, s.w), simd);
+  const simd index[3] = {simd_all((float)tile->d), simd_all((float)tile->h), column};
+  const int extent[3] = {s.d, s.h, s.w};
+  SIMD_UNROLL
+  for (int k = 0; k < 3; k++)
+    slope[k] = set_keep(set_between(simd_load_lanes(u + k * step, tile_lanes(tile, i)), -index[k],
+                                    (float)(extent[k] - 1) - index[k]),
+                        slope[k]);
+}
+
+static inline void slope_find(const struct gradient *gradient, const struct sample *sample,
+                              const struct tile *tile, int i, simd slope[3]) {
+  const unsigned char *fixed = sample->fixed + tile_at(sample, tile) + i * SIMD_WIDTH;
+  const simd at[3] = {tile->fraction[0][i], tile->fraction[1][i], tile->fraction[2][i]};
+  const bool is_edge = !sample->border && tile->is_edge[i];
+  simd corner[SIMD_CORNERS];
+  corners_find(gradient, tile->quad[i], truths_load(fixed, tile_lanes(tile, i)), corner);
+  if (is_edge) edge_corners(&tile->edge[i], corner);
+  simd_corners_slope(corner, at, slope);
+  if (sample->border) border_slope(sample, tile, i, slope);
+  for (int k = 0; k < 3 && is_edge; k++) slope[k] *= tile->edge[i].sign[k];
+}
+
+static void gradient_tile(const struct gradient *gradient, const struct sample *sample,
                           const struct tile *tile) {
   const int64_t step = shape_voxels(sample->shape);
-  int mixed[VECTORS], count = 0;
-  for (int i = 0; i * SIMD_WIDTH < tile->count; i++) {
-    mixed[count] = i;
-    count += tile->voxels[i].one < 0;
-    for (int a = 0; a < 3 && !gradient->add; a++)
-      simd_store_lanes(gradient->dx + a * step + at + i * SIMD_WIDTH, (simd){0},
-                       tile->voxels[i].lanes);
+  float *const dx = gradient->dx + tile_at(sample, tile);
+  int mixed[VECTORS], count = 0, alike[VECTORS], zeros = 0;
+  for (int i = 0; i < tile->vectors; i++) {
+    const bool several = tile_mixed(sample, tile, i, tile_label(tile, i));
+    mixed[count] = alike[zeros] = i;
+    count += several;
+    zeros += !several;
   }
-  for (int i = 0; i < count; i++) {
-    const struct voxels *voxels = &tile->voxels[mixed[i]];
-    const int64_t from = at + mixed[i] * SIMD_WIDTH;
+  for (int n = 0; n < zeros && !gradient->add; n++)
+    for (int k = 0; k < 3; k++)
+      simd_store_lanes(dx + k * step + alike[n] * SIMD_WIDTH, (simd){0},
+                       tile_lanes(tile, alike[n]));
+  for (int n = 0; n < count; n++) {
+    const unsigned lanes = tile_lanes(tile, mixed[n]);
     simd slope[3];
-    slope_corners(gradient, voxels, bytes_of(sample->fixed + from, voxels->lanes), slope);
-    for (int a = 0; a < 3; a++) {
-      float *dx = gradient->dx + a * step + from;
-      if (gradient->add) slope[a] += simd_load_lanes(dx, voxels->lanes);
-      simd_store_lanes(dx, slope[a], voxels->lanes);
+    slope_find(gradient, sample, tile, mixed[n], slope);
+    for (int k = 0; k < 3; k++) {
+      float *to = dx + k * step + mixed[n] * SIMD_WIDTH;
+      if (gradient->add) slope[k] += simd_load_lanes(to, lanes);
+      simd_store_lanes(to, slope[k], lanes);
     }
   }
 }
 
 static void gradient_row(const struct gradient *gradient, const struct sample *sample, int d,
                          int h) {
-  const struct shape *s = &sample->shape;
   struct tile tile;
-  for (int w = 0; w < s->w; w += TILE) {
+  for (int w = 0; w < sample->shape.w; w += TILE) {
     tile_find(sample, d, h, w, &tile);
-    gradient_tile(gradient, sample, ((int64_t)d * s->h + h) * s->w + w, &tile);
+    gradient_tile(gradient, sample, &tile);
   }
 }
 
