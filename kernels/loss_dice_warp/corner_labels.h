@@ -19,7 +19,7 @@ struct sample {
   const float *u;
 };
 
-enum { TILE = 256, VECTORS = TILE / SIMD_WIDTH, QUADS = 2 };
+enum { VECTORS = 32, QUADS = 2 };
 
 /* Of a vector some of whose corners are outside the volume: these corners, as bytes of ones, and -1
  * for axes on which a cell half outside has been moved inside and mirrored, else 1. */
@@ -28,16 +28,18 @@ struct edge {
   simd sign[3];
 };
 
-/* Columns [w, w + count) of row (d, h). What differs from vector to vector is done for all of a
- * tile before what comes next: where to go on is then known early. */
+/* Vectors of a slice, row after row. What differs from vector to vector is done for all of a tile
+ * before what comes next: where to go on is then known early. */
 struct tile {
   alignas(64) simd fraction[3][VECTORS]; /* of the upper corners, 0 to 1 */
   simd_int voxel[VECTORS];               /* the lowest corner's number; all lie in the volume */
   simd_int quad[VECTORS][QUADS]; /* labels of the corners (d h w) 000 001 100 101; 01. 11. */
-  struct edge edge[VECTORS];     /* where there is one */
-  int edges[VECTORS], edge_count;
+  unsigned lanes[VECTORS];       /* which there are */
+  int at[VECTORS], h[VECTORS], w[VECTORS]; /* the first lane's voxel; its row and column */
   bool is_edge[VECTORS];
-  int d, h, w, count, vectors;
+  struct edge edge[VECTORS]; /* where there is one */
+  int edges[VECTORS], edge_count;
+  int d, count;
 };
 
 /* --- sets of lanes, as comparisons give them --- */
@@ -206,43 +208,56 @@ static __attribute__((noinline)) void edge_make(const struct sample *sample, str
 
 /* The columns of vector i; the lanes behind the row's end count as its last voxel but one. */
 static inline simd_int tile_columns(const struct tile *tile, int i, int extent) {
-  const simd_int column = *(const simd_int *)simd_lane_numbers + (tile->w + i * SIMD_WIDTH);
+  const simd_int column = *(const simd_int *)simd_lane_numbers + tile->w[i];
   const simd_int behind = column >= extent;
-  if ((i + 1) * SIMD_WIDTH <= tile->count) return column;
+  if (__builtin_expect(tile->lanes[i] == SIMD_LANES, 1)) return column;
   return (~behind & column) | (behind & (extent - 2));
 }
 
-static inline unsigned tile_lanes(const struct tile *tile, int i) {
-  return simd_lanes_until(tile->count - i * SIMD_WIDTH);
+static inline int vectors_per_row(const struct sample *sample) {
+  return (sample->shape.w + SIMD_WIDTH - 1) / SIMD_WIDTH;
 }
 
-/* Distance of a tile's voxels in memory from the sample's first. */
-static inline int64_t tile_at(const struct sample *sample, const struct tile *tile) {
+/* The tile of slice d that starts with this one of its vectors. */
+static inline void tile_start(const struct sample *sample, struct tile *tile, int d, int vector) {
   const struct shape *s = &sample->shape;
-  return ((int64_t)tile->d * s->h + tile->h) * s->w + tile->w;
+  const int row = vectors_per_row(sample), left = s->h * row - vector;
+  int h = vector / row, w = vector % row * SIMD_WIDTH;
+  tile->d = d;
+  tile->count = left < VECTORS ? left : VECTORS;
+  tile->edge_count = 0;
+  for (int i = 0; i < tile->count; i++) {
+    tile->h[i] = h;
+    tile->w[i] = w;
+    tile->at[i] = (d * s->h + h) * s->w + w;
+    tile->lanes[i] = simd_lanes_until(s->w - w);
+    w += SIMD_WIDTH;
+    h += w >= s->w;
+    w = w < s->w ? w : 0;
+  }
 }
 
 static inline __attribute__((always_inline)) void tile_place(const struct sample *sample,
                                                              struct tile *tile, bool border) {
   const struct shape s = sample->shape;
   const struct simd_box box = sample->box;
-  const int start[2] = {tile->d, tile->h}, extent[3] = {s.d, s.h, s.w};
   const int64_t step = (int64_t)s.d * s.h * s.w;
-  const float *u = sample->u + tile_at(sample, tile);
-  const int vectors = tile->vectors;
+  const float *u = sample->u;
+  const int count = tile->count, d = tile->d;
   struct limit limit[3];
-  for (int k = 0; k < 2; k++) limit[k] = limit_make(simd_all((float)start[k]), extent[k], border);
-  for (int i = 0; i < vectors; i++) {
-    const unsigned lanes = tile_lanes(tile, i);
+  limit[0] = limit_make(simd_all((float)d), s.d, border);
+  for (int i = 0; i < count; i++) {
     const simd_int column = tile_columns(tile, i, s.w);
     simd_int low[3];
+    limit[1] = limit_make(simd_all((float)tile->h[i]), s.h, border);
     limit[2] = limit_make(__builtin_convertvector(column, simd), s.w, border);
     SIMD_UNROLL
     for (int k = 0; k < 3; k++)
-      low[k] = limit_split(&limit[k], border, simd_load_lanes(u + k * step + i * SIMD_WIDTH, lanes),
+      low[k] = limit_split(&limit[k], border,
+                           simd_load_lanes(u + k * step + tile->at[i], tile->lanes[i]),
                            &tile->fraction[k][i]);
-    low[0] += tile->d;
-    low[1] += tile->h;
+    low[0] += d;
+    low[1] += tile->h[i];
     low[2] += column;
     if (!border) {
       unsigned whole = SIMD_LANES;
@@ -305,7 +320,7 @@ __attribute__((target("avx512vbmi"), noinline)) static void tile_windows(
     const struct sample *sample, struct tile *tile) {
   unsigned left[VECTORS];
   int list[VECTORS], count = 0;
-  for (int i = 0; i < tile->vectors; i++) {
+  for (int i = 0; i < tile->count; i++) {
     list[count] = i;
     left[i] = quads_window(sample, tile, i, SIMD_LANES);
     count += left[i] != 0;
@@ -355,14 +370,8 @@ static void edge_fill(struct tile *tile, int i) {
   }
 }
 
-static void tile_find(const struct sample *sample, int d, int h, int w, struct tile *tile) {
-  const int left = sample->shape.w - w;
-  tile->d = d;
-  tile->h = h;
-  tile->w = w;
-  tile->count = left < TILE ? left : TILE;
-  tile->vectors = (tile->count + SIMD_WIDTH - 1) / SIMD_WIDTH;
-  tile->edge_count = 0;
+static void tile_find(const struct sample *sample, int d, int vector, struct tile *tile) {
+  tile_start(sample, tile, d, vector);
   if (sample->border)
     tile_place(sample, tile, true);
   else
@@ -370,7 +379,7 @@ static void tile_find(const struct sample *sample, int d, int h, int w, struct t
   if (sample->windows)
     tile_windows(sample, tile);
   else
-    for (int i = 0; i < tile->vectors; i++) quads_by_lane(sample, tile, i, SIMD_LANES);
+    for (int i = 0; i < tile->count; i++) quads_by_lane(sample, tile, i, SIMD_LANES);
   for (int n = 0; n < tile->edge_count; n++) edge_fill(tile, tile->edges[n]);
 }
 

@@ -22,7 +22,7 @@ static struct sample sample_make(const struct node *node, const struct io *io, i
 
 /* --- forward --- */
 
-enum { FLUSH = 1 << 14 /* voxels whose weights are summed in float */ };
+enum { FLUSH = 32 /* tiles whose weights are summed in float */ };
 
 /* Of a slice, by label, those of no class behind all others. */
 struct tally {
@@ -76,10 +76,10 @@ static inline int slot_of(const struct sample *sample, int label) {
 }
 
 static inline void tally_vector(struct tally *tally, const struct sample *sample,
-                                const struct tile *tile, int i, const unsigned char *fixed) {
-  const unsigned lanes = tile_lanes(tile, i);
+                                const struct tile *tile, int i) {
+  const unsigned lanes = tile->lanes[i];
   const set there = set_of(lanes);
-  const truths truth = truths_load(fixed + i * SIMD_WIDTH, lanes);
+  const truths truth = truths_load(sample->fixed + tile->at[i], lanes);
   const simd at[3] = {tile->fraction[0][i], tile->fraction[1][i], tile->fraction[2][i]};
   const simd_int quad[QUADS] = {tile->quad[i][0], tile->quad[i][1]};
   const int first = tile_label(tile, i), base = slot_of(sample, first);
@@ -121,44 +121,37 @@ static void tally_fixed(struct tally *tally, const unsigned char *fixed, int cou
 }
 
 static void tally_tile(struct tally *tally, const struct sample *sample, const struct tile *tile) {
-  const unsigned char *fixed = sample->fixed + tile_at(sample, tile);
   int mixed[VECTORS], count = 0;
-  for (int i = 0; i < tile->vectors; i++) {
+  for (int i = 0; i < tile->count; i++) {
     const int label = tile_label(tile, i), slot = slot_of(sample, label);
-    const unsigned lanes = tile_lanes(tile, i);
-    const set own = truths_equal(truths_load(fixed + i * SIMD_WIDTH, lanes), label);
+    const unsigned lanes = tile->lanes[i];
+    const set own = truths_equal(truths_load(sample->fixed + tile->at[i], lanes), label);
     tally->count[slot].uniform += __builtin_popcount(lanes);
     tally->count[slot].matched += __builtin_popcount(set_lanes(own) & lanes);
     mixed[count] = i;
     count += tile_mixed(sample, tile, i, label);
   }
-  for (int n = 0; n < count; n++) tally_vector(tally, sample, tile, mixed[n], fixed);
-}
-
-static void tally_row(struct tally *tally, const struct sample *sample, int d, int h) {
-  const struct shape *s = &sample->shape;
-  struct tile tile;
-  tally_fixed(tally, sample->fixed + ((int64_t)d * s->h + h) * s->w, s->w);
-  for (int w = 0; w < s->w; w += TILE) {
-    tile_find(sample, d, h, w, &tile);
-    tally_tile(tally, sample, &tile);
-  }
+  for (int n = 0; n < count; n++) tally_vector(tally, sample, tile, mixed[n]);
 }
 
 static void tally_slice(const struct sample *sample, int d, double *sums) {
-  const int classes = sample->classes, often = FLUSH / sample->shape.w + 1;
+  const struct shape *s = &sample->shape;
+  const int classes = sample->classes, vectors = s->h * vectors_per_row(sample);
   struct tally tally;
+  struct tile tile;
   tally_clear(&tally, classes);
-  for (int h = 0; h < sample->shape.h; h++) {
-    tally_row(&tally, sample, d, h);
-    if ((h + 1) % often == 0) tally_flush(&tally, classes);
+  tally_fixed(&tally, sample->fixed + (int64_t)d * s->h * s->w, s->h * s->w);
+  for (int v = 0; v < vectors; v += VECTORS) {
+    tile_find(sample, d, v, &tile);
+    tally_tile(&tally, sample, &tile);
+    if (v / VECTORS % FLUSH == FLUSH - 1) tally_flush(&tally, classes);
   }
   tally_flush(&tally, classes);
   for (int k = 0; k < classes; k++) {
-    double *s = sums + k * DICE_SUMS;
-    s[DICE_OVERLAP] = tally.overlap[k] + tally.count[k].matched;
-    s[DICE_PREDICTED] = tally.weight[k] + tally.count[k].uniform;
-    s[DICE_TRUE] = tally.fixed[k];
+    double *of = sums + k * DICE_SUMS;
+    of[DICE_OVERLAP] = tally.overlap[k] + tally.count[k].matched;
+    of[DICE_PREDICTED] = tally.weight[k] + tally.count[k].uniform;
+    of[DICE_TRUE] = tally.fixed[k];
   }
 }
 
@@ -242,24 +235,24 @@ static inline void border_slope(const struct sample *sample, const struct tile *
                                 simd slope[3]) {
   const struct shape s = sample->shape;
   const int64_t step = (int64_t)s.d * s.h * s.w;
-  const float *u = sample->u + tile_at(sample, tile) + i * SIMD_WIDTH;
+  const float *u = sample->u + tile->at[i];
   const simd column = __builtin_convertvector(tile_columns(tile, i, s.w), simd);
-  const simd index[3] = {simd_all((float)tile->d), simd_all((float)tile->h), column};
+  const simd index[3] = {simd_all((float)tile->d), simd_all((float)tile->h[i]), column};
   const int extent[3] = {s.d, s.h, s.w};
   SIMD_UNROLL
   for (int k = 0; k < 3; k++)
-    slope[k] = set_keep(set_between(simd_load_lanes(u + k * step, tile_lanes(tile, i)), -index[k],
+    slope[k] = set_keep(set_between(simd_load_lanes(u + k * step, tile->lanes[i]), -index[k],
                                     (float)(extent[k] - 1) - index[k]),
                         slope[k]);
 }
 
 static inline void slope_find(const struct gradient *gradient, const struct sample *sample,
                               const struct tile *tile, int i, simd slope[3]) {
-  const unsigned char *fixed = sample->fixed + tile_at(sample, tile) + i * SIMD_WIDTH;
+  const unsigned char *fixed = sample->fixed + tile->at[i];
   const simd at[3] = {tile->fraction[0][i], tile->fraction[1][i], tile->fraction[2][i]};
   const bool is_edge = !sample->border && tile->is_edge[i];
   simd corner[SIMD_CORNERS];
-  corners_find(gradient, tile->quad[i], truths_load(fixed, tile_lanes(tile, i)), corner);
+  corners_find(gradient, tile->quad[i], truths_load(fixed, tile->lanes[i]), corner);
   if (is_edge) edge_corners(&tile->edge[i], corner);
   simd_corners_slope(corner, at, slope);
   if (sample->border) border_slope(sample, tile, i, slope);
@@ -269,9 +262,8 @@ static inline void slope_find(const struct gradient *gradient, const struct samp
 static void gradient_tile(const struct gradient *gradient, const struct sample *sample,
                           const struct tile *tile) {
   const int64_t step = shape_voxels(sample->shape);
-  float *const dx = gradient->dx + tile_at(sample, tile);
   int mixed[VECTORS], count = 0, alike[VECTORS], zeros = 0;
-  for (int i = 0; i < tile->vectors; i++) {
+  for (int i = 0; i < tile->count; i++) {
     const bool several = tile_mixed(sample, tile, i, tile_label(tile, i));
     mixed[count] = alike[zeros] = i;
     count += several;
@@ -279,25 +271,25 @@ static void gradient_tile(const struct gradient *gradient, const struct sample *
   }
   for (int n = 0; n < zeros && !gradient->add; n++)
     for (int k = 0; k < 3; k++)
-      simd_store_lanes(dx + k * step + alike[n] * SIMD_WIDTH, (simd){0},
-                       tile_lanes(tile, alike[n]));
+      simd_store_lanes(gradient->dx + k * step + tile->at[alike[n]], (simd){0},
+                       tile->lanes[alike[n]]);
   for (int n = 0; n < count; n++) {
-    const unsigned lanes = tile_lanes(tile, mixed[n]);
+    const unsigned lanes = tile->lanes[mixed[n]];
     simd slope[3];
     slope_find(gradient, sample, tile, mixed[n], slope);
     for (int k = 0; k < 3; k++) {
-      float *to = dx + k * step + mixed[n] * SIMD_WIDTH;
+      float *to = gradient->dx + k * step + tile->at[mixed[n]];
       if (gradient->add) slope[k] += simd_load_lanes(to, lanes);
       simd_store_lanes(to, slope[k], lanes);
     }
   }
 }
 
-static void gradient_row(const struct gradient *gradient, const struct sample *sample, int d,
-                         int h) {
+static void gradient_slice(const struct gradient *gradient, const struct sample *sample, int d) {
+  const int vectors = sample->shape.h * vectors_per_row(sample);
   struct tile tile;
-  for (int w = 0; w < sample->shape.w; w += TILE) {
-    tile_find(sample, d, h, w, &tile);
+  for (int v = 0; v < vectors; v += VECTORS) {
+    tile_find(sample, d, v, &tile);
     gradient_tile(gradient, sample, &tile);
   }
 }
@@ -312,8 +304,7 @@ static void backward_sample(const struct node *node, const struct io *io, int n)
   for (int match = 0; match < 2; match++)
     for (int k = 0; k < DICE_TABLE; k++) gradient.slope[match][k] = (float)slopes.of[match][k];
 #pragma omp parallel for schedule(static)
-  for (int d = 0; d < sample.shape.d; d++)
-    for (int h = 0; h < sample.shape.h; h++) gradient_row(&gradient, &sample, d, h);
+  for (int d = 0; d < sample.shape.d; d++) gradient_slice(&gradient, &sample, d);
 }
 
 static enum status loss_dice_warp_backward(const struct node *node, const struct io *io,
