@@ -6,9 +6,9 @@
 #include "kernels/conv/conv_point.h"
 
 enum {
-  TASK_BLOCKS = 4,
+  TASK_BLOCKS = 2,
   TASK_PAIRS = 32, /* of blocks and groups, of all taps: their sums fit a first-level cache */
-  MOST_PLACES = 128,
+  MOST_PLACES = 256,
   WANTED_TASKS = 64,
   MOST_CHUNKS = 16,
   SUMS = 4, /* side by side, to hide their latency */

@@ -79,27 +79,42 @@ static enum status measure_bytes(struct stream *stream, struct event events[2], 
 }
 
 static enum status measure(struct stream *stream, struct event events[2], enum dtype dtype,
-                           void *memory, struct peak *peak) {
+                           void *memory, bool sweeps, struct peak *peak) {
   const struct device_ops *device = stream->device->ops;
   TRY(device->stream_open(stream->device, stream));
   TRY(device->event_open(stream->device, &events[0]));
   TRY(device->event_open(stream->device, &events[1]));
-  TRY(device->fill(stream, memory, 0, 3 * ARRAY_BYTES)); /* pages are there from now on */
-  TRY(measure_bytes(stream, events, memory, sweep, &peak->bytes));
-  TRY(measure_bytes(stream, events, memory, sweep_reading, &peak->reads));
+  if (sweeps) {
+    TRY(device->fill(stream, memory, 0, 3 * ARRAY_BYTES)); /* pages are there from now on */
+    TRY(measure_bytes(stream, events, memory, sweep, &peak->bytes));
+    TRY(measure_bytes(stream, events, memory, sweep_reading, &peak->reads));
+  }
   return measure_flops(stream, events, dtype, memory, &peak->flops);
 }
 
-enum status peak_measure(struct device *device, enum dtype dtype, struct peak *peak) {
+static enum status measure_all(struct device *device, enum dtype dtype, bool sweeps,
+                               struct peak *peak) {
   struct stream stream = {.device = device};
   struct event events[2] = {0};
   void *memory;
+  size_t bytes = sweeps ? 3 * ARRAY_BYTES : PEAK_OUT;
   *peak = (struct peak){0};
-  TRY(device->ops->allocate(device, 3 * ARRAY_BYTES, &memory));
-  enum status status = measure(&stream, events, dtype, memory, peak);
+  TRY(device->ops->allocate(device, bytes, &memory));
+  enum status status = measure(&stream, events, dtype, memory, sweeps, peak);
   device->ops->event_close(&events[0]);
   device->ops->event_close(&events[1]);
   device->ops->stream_close(&stream);
-  device->ops->release(device, memory, 3 * ARRAY_BYTES);
+  device->ops->release(device, memory, bytes);
+  return status;
+}
+
+enum status peak_measure(struct device *device, enum dtype dtype, struct peak *peak) {
+  return measure_all(device, dtype, true, peak);
+}
+
+enum status peak_measure_flops(struct device *device, enum dtype dtype, double *flops) {
+  struct peak peak;
+  enum status status = measure_all(device, dtype, false, &peak);
+  *flops = peak.flops;
   return status;
 }

@@ -19,7 +19,8 @@ static const double KERNEL_SECONDS = 0.2, WATCHED_SHARE = 0.01;
 struct convolutions {
   int count, unknown; /* unknown: a time is missing */
   double flops, seconds;
-  double lowest; /* share of peak, of the watched ones' passes */
+  double possible; /* FLOP at the peaks around these seconds */
+  double lowest;   /* share of peak, of the watched ones' passes */
   enum bench_pass lowest_pass;
   char lowest_node[OP_NAME_BYTES];
 };
@@ -29,7 +30,7 @@ struct table {
   const struct graph *graph;
   const struct config *config;
   bool all;
-  struct peak peak[2]; /* for float32, and for the activations' type */
+  struct peak peak[2]; /* for float32, and for the activations' type; flops: when last measured */
   double flops;        /* of the network, forward and backward */
   struct convolutions convolutions;
   json_t *rows;
@@ -40,10 +41,18 @@ struct row {
   const struct node *node;
   const struct kernel *kernel;
   struct bench_rate pass[BENCH_PASSES];
+  double peak; /* FLOP/s, the highest meanwhile */
 };
 
-static const struct peak *peak_of(const struct table *table, const struct node *node) {
-  return &table->peak[node->dtype != DTYPE_F32];
+/* The machine's limits around what ran since they were last asked for: their arithmetic is measured
+ * again, and the higher of both counts. */
+static enum status find_peak(struct table *table, const struct node *node, struct peak *around) {
+  struct peak *peak = &table->peak[node->dtype != DTYPE_F32];
+  *around = *peak;
+  if (!node->op->forward_flops) return STATUS_OK;
+  TRY(peak_measure_flops(table->device, node->dtype, &peak->flops));
+  around->flops = fmax(around->flops, peak->flops);
+  return STATUS_OK;
 }
 
 static double flops_of(const struct node *node) {
@@ -56,22 +65,29 @@ static bool is_watched(const struct table *table, const struct node *node) {
   return table->flops > 0 && flops_of(node) >= WATCHED_SHARE * table->flops;
 }
 
-static struct row measure_row(const struct table *table, const struct node *node,
-                              const struct kernel *kernel) {
+static enum status measure_row(struct table *table, const struct node *node,
+                               const struct kernel *kernel, struct row *row) {
   double seconds[BENCH_PASSES] = {0};
-  struct row row = {.node = node, .kernel = kernel};
   struct node weights;
+  struct peak peak, parts;
+  *row = (struct row){.node = node, .kernel = kernel};
+  TRY(find_peak(table, node, &peak));
   struct measured whole = measure_kernel(table->device, node, kernel, KERNEL_SECONDS);
+  TRY(find_peak(table, node, &peak));
   seconds[BENCH_FORWARD] = whole.forward;
   seconds[BENCH_BACKWARD] = whole.backward;
+  parts = peak;
   if (isfinite(whole.backward) && whole.backward > 0 && bench_without_data(node, &weights)) {
     struct measured part = measure_kernel(table->device, &weights, kernel, KERNEL_SECONDS);
+    TRY(find_peak(table, node, &parts));
     seconds[BENCH_WEIGHTS] = part.backward;
     seconds[BENCH_DATA] = fmax(whole.backward - part.backward, 0);
   }
   for (int pass = 0; pass < BENCH_PASSES; pass++)
-    row.pass[pass] = bench_rate_of(node, pass, seconds[pass], peak_of(table, node));
-  return row;
+    row->pass[pass] =
+        bench_rate_of(node, pass, seconds[pass], pass < BENCH_WEIGHTS ? &peak : &parts);
+  row->peak = fmax(peak.flops, parts.flops);
+  return STATUS_OK;
 }
 
 /* The best cuDNN time of a node's kernels, each direction by itself; infinite without. */
@@ -108,6 +124,8 @@ static void note_row(struct table *table, const struct row *row, int alike, doub
                 table->flops > 0 ? flops_of(node) / table->flops : 0);
   for (int pass = 0; json && pass < BENCH_PASSES; pass++)
     json_object_set_new(json, bench_pass_name(pass), bench_rate_json(&row->pass[pass]));
+  if (json && node->op->forward_flops)
+    json_object_set_new(json, "peak_flop_per_second", json_real(row->peak));
   if (json && isfinite(times_cudnn))
     json_object_set_new(json, "times_cudnn", json_real(times_cudnn));
   json_array_append_new(table->rows, json);
@@ -130,9 +148,13 @@ static void add_convolution(struct table *table, const struct row *row, int alik
   struct convolutions *sum = &table->convolutions;
   if (!row->node->op->forward_flops) return;
   sum->count += alike;
-  if (!isfinite(both_ways(row))) sum->unknown += alike;
-  if (isfinite(both_ways(row))) sum->seconds += alike * both_ways(row);
-  if (isfinite(both_ways(row))) sum->flops += alike * flops_of(row->node);
+  if (isfinite(both_ways(row))) {
+    sum->seconds += alike * both_ways(row);
+    sum->flops += alike * flops_of(row->node);
+    sum->possible += alike * both_ways(row) * row->peak;
+  } else {
+    sum->unknown += alike;
+  }
   if (is_watched(table, row->node)) find_lowest(sum, row);
 }
 
@@ -151,14 +173,14 @@ static void print_node(const struct table *table, const struct node *node, int a
 
 enum { MOST_KERNELS = 64 };
 
-static void bench_node(struct table *table, const struct node *node, int alike) {
+static enum status bench_node(struct table *table, const struct node *node, int alike) {
   struct row rows[MOST_KERNELS];
   int count = 0;
   print_node(table, node, alike);
   for (int i = 0; node->op->kernels[i] && count < MOST_KERNELS; i++) {
     const struct kernel *kernel = node->op->kernels[i];
     if (table->all ? op_kernel_fits(kernel, node) : kernel == node->kernel)
-      rows[count++] = measure_row(table, node, kernel);
+      TRY(measure_row(table, node, kernel, &rows[count++]));
   }
   double cudnn = best_cudnn(rows, count);
   for (int i = 0; i < count; i++) {
@@ -168,6 +190,7 @@ static void bench_node(struct table *table, const struct node *node, int alike) 
     if (rows[i].kernel == node->kernel) add_convolution(table, &rows[i], alike);
   }
   fflush(stdout);
+  return STATUS_OK;
 }
 
 static bool tensors_equal(const struct tensor *a, const struct tensor *b) {
@@ -201,7 +224,7 @@ static enum status print_nodes(struct table *table) {
     if (graph->nodes[n].node.kernel) table->flops += flops_of(&graph->nodes[n].node);
   for (int n = 0; n < graph->node_count; n++) {
     int alike = count_alike(graph, n);
-    if (alike > 0) bench_node(table, &graph->nodes[n].node, alike);
+    if (alike > 0) TRY(bench_node(table, &graph->nodes[n].node, alike));
   }
   return STATUS_OK;
 }
@@ -219,16 +242,16 @@ static enum status print_head(struct table *table) {
   if (type != DTYPE_F32) printf(", %.1f in %s", table->peak[1].flops * 1e-9, dtype_name(type));
   printf("; memory %.1f GB/s\n", table->peak[0].bytes * 1e-9);
   printf(
-      "shares: of that arithmetic, as the definition counts it, or of that bandwidth (what fits "
-      "the caches may exceed it)\n");
+      "shares: of that arithmetic, as the definition counts it and as the machine can meanwhile, "
+      "or "
+      "of that bandwidth (what fits the caches may exceed it)\n");
   return STATUS_OK;
 }
 
 static json_t *describe_convolutions(const struct table *table) {
   const struct convolutions *sum = &table->convolutions;
-  const struct peak *peak = &table->peak[table->graph->activation != DTYPE_F32];
   double speed = sum->seconds > 0 ? sum->flops / sum->seconds : 0;
-  double share = peak->flops > 0 ? speed / peak->flops : NAN;
+  double share = sum->possible > 0 ? sum->flops / sum->possible : NAN;
   printf("\nall %d convolutions: %.1f GFLOP in %.4f s, %.1f GFLOP/s", sum->count, sum->flops * 1e-9,
          sum->seconds, speed * 1e-9);
   if (isfinite(share)) printf(", %.1f%% of peak", 100 * share);
