@@ -113,9 +113,30 @@ INLINE void multiply(const struct piece *piece, const int places, const int bloc
   }
 }
 
+/* One voxel's address after the other: gcc would find all of them first, for want of registers in
+ * vectors. */
+#define NEXT_VOXEL(address, step) \
+  do {                            \
+    (address) += (step);          \
+    __asm__("" : "+r"(address));  \
+  } while (0)
+
+INLINE void load_voxels(sums sum, const struct tile tile, const struct conv_voxels *voxels,
+                        const float *y) {
+  SIMD_UNROLL
+  for (int b = 0; b < tile.blocks; b++) {
+    const float *from = y + voxels->pitch * (size_t)b;
+    SIMD_UNROLL
+    for (int t = 0; t < tile.places; t++) {
+      SIMD_UNROLL
+      for (int p = 0; p < SIMD_PER_BLOCK; p++) sum[b][t][p] = simd_load(from + p * SIMD_WIDTH);
+      NEXT_VOXEL(from, voxels->step);
+    }
+  }
+}
+
 INLINE void start_voxels(sums sum, const struct tile tile, const struct conv_voxels *voxels,
-                         int block, const float *y) {
-  const size_t pitch = voxels->pitch, step = voxels->step;
+                         int block) {
   SIMD_UNROLL
   for (int b = 0; b < tile.blocks; b++) {
     SIMD_UNROLL
@@ -124,22 +145,18 @@ INLINE void start_voxels(sums sum, const struct tile tile, const struct conv_vox
       if (voxels->bias)
         bias = simd_load(voxels->bias + (block + b) * CHANNEL_BLOCK + p * SIMD_WIDTH);
       SIMD_UNROLL
-      for (int t = 0; t < tile.places; t++) {
-        const float *from = y + pitch * (size_t)b + step * (size_t)t + p * SIMD_WIDTH;
-        sum[b][t][p] = voxels->add ? simd_load(from) : bias;
-      }
+      for (int t = 0; t < tile.places; t++) sum[b][t][p] = bias;
     }
   }
 }
 
 INLINE void store_voxels(sums sum, const struct tile tile, const struct conv_voxels *voxels,
                          float *y, const bool stream) {
-  const size_t pitch = voxels->pitch, step = voxels->step;
   SIMD_UNROLL
   for (int b = 0; b < tile.blocks; b++) {
-    float *to = y + pitch * (size_t)b;
+    float *to = y + voxels->pitch * (size_t)b;
     SIMD_UNROLL
-    for (int t = 0; t < tile.places; t++, to += step) {
+    for (int t = 0; t < tile.places; t++) {
       SIMD_UNROLL
       for (int p = 0; p < SIMD_PER_BLOCK; p++) {
         if (stream)
@@ -147,6 +164,7 @@ INLINE void store_voxels(sums sum, const struct tile tile, const struct conv_vox
         else
           simd_store(to + p * SIMD_WIDTH, sum[b][t][p]);
       }
+      NEXT_VOXEL(to, voxels->step);
     }
   }
 }
@@ -166,7 +184,10 @@ INLINE void multiply_voxels(const struct piece *piece, const struct tile tile) {
   const struct conv_voxels *voxels = piece->voxels;
   float *y = voxels->y + voxels->pitch * (size_t)piece->block + voxels->step * (size_t)piece->place;
   sums sum;
-  start_voxels(sum, tile, voxels, piece->block, y);
+  if (voxels->add)
+    load_voxels(sum, tile, voxels, y);
+  else
+    start_voxels(sum, tile, voxels, piece->block);
   for (int i = 0; i < piece->count; i++) add_product(sum, tile, piece, &piece->products[i]);
   if (voxels->slope != 1) activate(sum, tile, voxels->slope);
   if (voxels->stream)

@@ -162,25 +162,44 @@ static inline void turn_square(const float *from, int64_t from_pitch, float *to,
   *(four *)(to + 3 * to_pitch) = __builtin_shufflevector(ab_end, cd_end, 2, 3, 6, 7);
 }
 
-/* to[column][row] = from[row][column]; the last squares overlap those before them. */
+/* to[column][row] = from[row][column]; the last squares overlap those before them. What lies
+ * farther apart, from or to, is met once. */
 static void turn(const float *from, int64_t from_pitch, int rows, float *to, int64_t to_pitch,
                  int columns) {
+  if (columns == 1 && from_pitch == 1) {
+    memcpy(to, from, sizeof(float) * (size_t)rows);
+    return;
+  }
+  if (rows == 1 && to_pitch == 1) {
+    memcpy(to, from, sizeof(float) * (size_t)columns);
+    return;
+  }
   if (rows < 4 || columns < 4) {
     for (int row = 0; row < rows; row++)
       for (int column = 0; column < columns; column++)
         to[to_pitch * column + row] = from[from_pitch * row + column];
     return;
   }
-  for (int i = 0; i < rows; i += 4)
-    for (int j = 0; j < columns; j += 4) {
-      int row = conv_at_most(i, rows - 4), column = conv_at_most(j, columns - 4);
+  const bool by_row = from_pitch > to_pitch;
+  const int outer = by_row ? rows : columns, inner = by_row ? columns : rows;
+  for (int i = 0; i < outer; i += 4)
+    for (int j = 0; j < inner; j += 4) {
+      int row = conv_at_most(by_row ? i : j, rows - 4);
+      int column = conv_at_most(by_row ? j : i, columns - 4);
       turn_square(from + from_pitch * row + column, from_pitch, to + to_pitch * column + row,
                   to_pitch);
     }
 }
 
-/* Through rows[value of the kernel][lane]: the weights' lines may lie so far apart that they would
- * drive each other out of a cache, so that each is met but once. */
+/* How many channels are turned at once: so many that a lane's values fill a line, where they lie
+ * side by side. */
+static int channels_together(const struct conv_packing *packing) {
+  const int kernel = kernel_size(packing);
+  return packing->channel_stride == kernel && kernel < LANES ? LANES / kernel : 1;
+}
+
+/* Through rows[channel][value of the kernel][lane]: the weights' lines may lie so far apart that
+ * they would drive each other out of a cache, so that each is met but once. */
 void conv_pack_group(const struct conv_packing *packing, const float *w, int block, int group,
                      float *const *copies) {
   struct places places;
@@ -194,14 +213,17 @@ void conv_pack_group(const struct conv_packing *packing, const float *w, int blo
     if (!places.once || channels < packing->group)
       memset(copies[copy], 0, sizeof(float) * conv_packing_group_size(packing, phase));
   }
-  memset(rows, 0, sizeof(float) * (size_t)(kernel * LANES));
+  const int together = channels_together(packing);
+  memset(rows, 0, sizeof(float) * (size_t)(together * kernel * LANES));
   for (int c = 0; c < channels; c++) {
     const float *from = w + weights_at(packing, block, group * packing->group + c);
-    turn(from, packing->lane_stride, lanes, rows, LANES, kernel);
+    if (c % together == 0)
+      turn(from, packing->lane_stride, lanes, rows, LANES,
+           kernel * conv_at_most(channels - c, together));
+    const float *row = rows + c % together * kernel * LANES;
     for (int i = 0; i < places.count; i++) {
       const struct place *place = &places.place[i];
-      put_row(copies[place->copy] + place->at + c * LANES, rows + place->index * LANES,
-              places.once);
+      put_row(copies[place->copy] + place->at + c * LANES, row + place->index * LANES, places.once);
     }
   }
 }
@@ -233,15 +255,19 @@ static void unpack_group(const struct conv_packing *packing, const float *packed
   const int channels = conv_at_most(packing->channels - group * packing->group, packing->group);
   find_places(packing, &places);
   find_copies(packing, packed, block, group, copies);
+  const int together = channels_together(packing);
   for (int c = 0; c < channels; c++) {
-    float *to = dw + weights_at(packing, block, group * packing->group + c);
-    if (!places.alone) memset(rows, 0, sizeof(float) * (size_t)(kernel * LANES));
+    const int part = c % together;
+    float *row = rows + part * kernel * LANES;
+    if (!places.alone) memset(row, 0, sizeof(float) * (size_t)(kernel * LANES));
     for (int i = 0; i < places.count; i++) {
       const struct place *place = &places.place[i];
-      put_row(rows + place->index * LANES, copies[place->copy] + place->at + c * LANES,
+      put_row(row + place->index * LANES, copies[place->copy] + place->at + c * LANES,
               places.alone);
     }
-    turn(rows, LANES, kernel, to, packing->lane_stride, lanes);
+    if (part + 1 < together && c + 1 < channels) continue;
+    float *to = dw + weights_at(packing, block, group * packing->group + c - part);
+    turn(rows, LANES, kernel * (part + 1), to, packing->lane_stride, lanes);
   }
 }
 
