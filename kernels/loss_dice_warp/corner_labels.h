@@ -28,18 +28,23 @@ struct edge {
   simd sign[3];
 };
 
+/* Where a vector of neighbours on the w axis falls. */
+struct place {
+  alignas(64) simd fraction[3]; /* of the upper corners, 0 to 1 */
+  simd_int voxel;               /* the lowest corner's number; all lie in the volume */
+  simd_int quad[QUADS];         /* labels of the corners (d h w) 000 001 100 101; 010 011 110 111 */
+  int at, h, w;                 /* the first lane's voxel; its row and column */
+  unsigned lanes;               /* which there are */
+  unsigned left;                /* of these, whose labels are yet to be found */
+  int edge;                     /* number among the tile's, or -1 */
+};
+
 /* Vectors of a slice, row after row. What differs from vector to vector is done for all of a tile
  * before what comes next: where to go on is then known early. */
 struct tile {
-  alignas(64) simd fraction[3][VECTORS]; /* of the upper corners, 0 to 1 */
-  simd_int voxel[VECTORS];               /* the lowest corner's number; all lie in the volume */
-  simd_int quad[VECTORS][QUADS]; /* labels of the corners (d h w) 000 001 100 101; 01. 11. */
-  unsigned lanes[VECTORS];       /* which there are */
-  int at[VECTORS], h[VECTORS], w[VECTORS]; /* the first lane's voxel; its row and column */
-  bool is_edge[VECTORS];
-  struct edge edge[VECTORS]; /* where there is one */
-  int edges[VECTORS], edge_count;
-  int d, count;
+  struct place place[VECTORS];
+  struct edge edge[VECTORS];
+  int edges, d, count;
 };
 
 /* --- sets of lanes, as comparisons give them --- */
@@ -190,27 +195,25 @@ static inline void edge_axis(int extent, simd_int *low, simd *fraction, simd *si
 }
 
 static __attribute__((noinline)) void edge_make(const struct sample *sample, struct tile *tile,
-                                                int i, simd_int low[3]) {
+                                                struct place *place, const simd_int at[3]) {
   const int extent[3] = {sample->shape.d, sample->shape.h, sample->shape.w};
-  struct edge *edge = &tile->edge[i];
-  simd_int outside[3][2];
+  struct edge *edge = &tile->edge[tile->edges];
+  simd_int outside[3][2], low[3] = {at[0], at[1], at[2]};
   for (int k = 0; k < 3; k++)
-    edge_axis(extent[k], &low[k], &tile->fraction[k][i], &edge->sign[k], outside[k]);
+    edge_axis(extent[k], &low[k], &place->fraction[k], &edge->sign[k], outside[k]);
   edge->outside[0] = edge->outside[1] = (simd_int){0};
   for (int k = 0; k < SIMD_CORNERS; k++) {
     simd_int any = outside[0][k & 1] | outside[1][k >> 1 & 1] | outside[2][k >> 2];
     edge->outside[k >> 1 & 1] |= any & (int)(0xffU << 8 * (2 * (k & 1) + (k >> 2)));
   }
-  tile->voxel[i] = simd_voxel(&sample->box, low);
-  tile->is_edge[i] = true;
-  tile->edges[tile->edge_count++] = i;
+  place->voxel = simd_voxel(&sample->box, low);
+  place->edge = tile->edges++;
 }
 
-/* The columns of vector i; the lanes behind the row's end count as its last voxel but one. */
-static inline simd_int tile_columns(const struct tile *tile, int i, int extent) {
-  const simd_int column = *(const simd_int *)simd_lane_numbers + tile->w[i];
-  const simd_int behind = column >= extent;
-  if (__builtin_expect(tile->lanes[i] == SIMD_LANES, 1)) return column;
+/* The columns of a vector; the lanes behind the row's end count as its last voxel but one. */
+static inline simd_int columns_of(int w, int extent) {
+  const simd_int column = *(const simd_int *)simd_lane_numbers + w, behind = column >= extent;
+  if (__builtin_expect(w + SIMD_WIDTH <= extent, 1)) return column;
   return (~behind & column) | (behind & (extent - 2));
 }
 
@@ -218,69 +221,77 @@ static inline int vectors_per_row(const struct sample *sample) {
   return (sample->shape.w + SIMD_WIDTH - 1) / SIMD_WIDTH;
 }
 
-/* The tile of slice d that starts with this one of its vectors. */
-static inline void tile_start(const struct sample *sample, struct tile *tile, int d, int vector) {
-  const struct shape *s = &sample->shape;
-  const int row = vectors_per_row(sample), left = s->h * row - vector;
-  int h = vector / row, w = vector % row * SIMD_WIDTH;
-  tile->d = d;
-  tile->count = left < VECTORS ? left : VECTORS;
-  tile->edge_count = 0;
-  for (int i = 0; i < tile->count; i++) {
-    tile->h[i] = h;
-    tile->w[i] = w;
-    tile->at[i] = (d * s->h + h) * s->w + w;
-    tile->lanes[i] = simd_lanes_until(s->w - w);
-    w += SIMD_WIDTH;
-    h += w >= s->w;
-    w = w < s->w ? w : 0;
+/* limit: of d and h. */
+static inline __attribute__((always_inline)) void place_find(const struct sample *sample,
+                                                             const struct simd_box *box,
+                                                             struct tile *tile, struct place *place,
+                                                             const struct limit limit[2],
+                                                             bool border) {
+  const int at = place->at, h = place->h, extent = sample->shape.w;
+  const int64_t step = (int64_t)sample->shape.d * sample->shape.h * extent;
+  const float *u = sample->u + at;
+  const unsigned lanes = simd_lanes_until(extent - place->w);
+  const simd_int column = columns_of(place->w, extent);
+  const simd last = (float)(extent - 1) - __builtin_convertvector(column, simd);
+  const struct limit along = border ? (struct limit){last - (float)(extent - 1), last, last - 1}
+                                    : (struct limit){last - (float)(extent + 1), last + 2, last};
+  simd_int low[3];
+  simd fraction[3];
+  SIMD_UNROLL
+  for (int k = 0; k < 3; k++)
+    low[k] = limit_split(k < 2 ? &limit[k] : &along, border, simd_load_lanes(u + k * step, lanes),
+                         &fraction[k]);
+  low[0] += tile->d;
+  low[1] += h;
+  low[2] += column;
+  for (int k = 0; k < 3; k++) place->fraction[k] = fraction[k];
+  place->lanes = lanes;
+  place->edge = -1;
+  if (!border) {
+    unsigned whole = SIMD_LANES;
+    for (int k = 0; k < 3; k++) whole &= simd_lanes_below(low[k], box->pairs[k]);
+    if (__builtin_expect(whole != SIMD_LANES, 0)) {
+      edge_make(sample, tile, place, low);
+      return;
+    }
   }
+  place->voxel = simd_voxel(box, low);
 }
 
-static inline __attribute__((always_inline)) void tile_place(const struct sample *sample,
-                                                             struct tile *tile, bool border) {
+/* The tile of slice d that starts with this one of its vectors. */
+static inline __attribute__((always_inline)) void tile_place(const struct sample *sample, int d,
+                                                             int vector, struct tile *tile,
+                                                             bool border) {
   const struct shape s = sample->shape;
   const struct simd_box box = sample->box;
-  const int64_t step = (int64_t)s.d * s.h * s.w;
-  const float *u = sample->u;
-  const int count = tile->count, d = tile->d;
-  struct limit limit[3];
-  limit[0] = limit_make(simd_all((float)d), s.d, border);
-  for (int i = 0; i < count; i++) {
-    const simd_int column = tile_columns(tile, i, s.w);
-    simd_int low[3];
-    limit[1] = limit_make(simd_all((float)tile->h[i]), s.h, border);
-    limit[2] = limit_make(__builtin_convertvector(column, simd), s.w, border);
-    SIMD_UNROLL
-    for (int k = 0; k < 3; k++)
-      low[k] = limit_split(&limit[k], border,
-                           simd_load_lanes(u + k * step + tile->at[i], tile->lanes[i]),
-                           &tile->fraction[k][i]);
-    low[0] += d;
-    low[1] += tile->h[i];
-    low[2] += column;
-    if (!border) {
-      unsigned whole = SIMD_LANES;
-      for (int k = 0; k < 3; k++) whole &= simd_lanes_below(low[k], box.pairs[k]);
-      tile->is_edge[i] = false;
-      if (__builtin_expect(whole != SIMD_LANES, 0)) {
-        edge_make(sample, tile, i, low);
-        continue;
-      }
+  const int row = vectors_per_row(sample), left = s.h * row - vector;
+  const int count = left < VECTORS ? left : VECTORS;
+  struct limit limit[2] = {limit_make(simd_all((float)d), s.d, border)};
+  int h = vector / row, w = vector % row * SIMD_WIDTH;
+  tile->d = d;
+  tile->count = count;
+  tile->edges = 0;
+  for (int i = 0; i < count; w = 0, h++) {
+    limit[1] = limit_make(simd_all((float)h), s.h, border);
+    for (; i < count && w < s.w; i++, w += SIMD_WIDTH) {
+      struct place *place = &tile->place[i];
+      place->h = h;
+      place->w = w;
+      place->at = (d * s.h + h) * s.w + w;
+      place_find(sample, &box, tile, place, limit, border);
     }
-    tile->voxel[i] = simd_voxel(&box, low);
   }
 }
 
 /* --- the labels of the corners --- */
 
-/* Of some lanes, one by one. */
-static void quads_by_lane(const struct sample *sample, struct tile *tile, int i, unsigned lanes) {
-  for (; lanes; lanes &= lanes - 1) {
+/* Of the lanes left, one by one. */
+static void quads_by_lane(const struct sample *sample, struct place *place) {
+  for (unsigned lanes = place->left; lanes; lanes &= lanes - 1) {
     const int lane = __builtin_ctz(lanes);
-    const unsigned char *from = sample->moving + ((const int *)&tile->voxel[i])[lane];
+    const unsigned char *from = sample->moving + ((const int *)&place->voxel)[lane];
     for (int q = 0; q < QUADS; q++) {
-      unsigned char *to = (unsigned char *)&tile->quad[i][q] + 4 * lane;
+      unsigned char *to = (unsigned char *)&place->quad[q] + 4 * lane;
       memcpy(to, from + sample->box.row[2 * q], 2);
       memcpy(to + 2, from + sample->box.row[2 * q + 1], 2);
     }
@@ -289,53 +300,64 @@ static void quads_by_lane(const struct sample *sample, struct tile *tile, int i,
 
 #if defined SIMD_ISA_AVX512
 
-/* 64 bytes of each of the cells' rows, those before and behind the first lane's: neighbours fall
- * into few such windows. Gives the lanes that are in none yet. */
+/* 64 bytes of each of the cells' rows, before and behind the first lane left: neighbours fall into
+ * few such windows. */
 enum { WINDOW = 64, BEFORE = 24, ROUNDS = 6 };
 
+struct windows {
+  const unsigned char *moving;
+  int room, row[SIMD_ROWS];
+};
+
 __attribute__((target("avx512vbmi"))) static inline unsigned quads_window(
-    const struct sample *sample, struct tile *tile, int i, unsigned left) {
-  const struct simd_box *box = &sample->box;
-  const int room = box->last - WINDOW + 1;
-  const __m512i voxel = (__m512i)tile->voxel[i];
+    const struct windows *windows, struct place *place, unsigned left) {
+  const __m512i voxel = (__m512i)place->voxel;
   const __m512i spread =
       _mm512_broadcast_i32x4(_mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
   const __m512i corner = _mm512_set1_epi32(0x41400100);
-  int at = ((const int *)&tile->voxel[i])[__builtin_ctz(left)] - BEFORE;
-  at = at < 0 ? 0 : at < room ? at : room;
-  const __m512i place = _mm512_sub_epi32(voxel, _mm512_set1_epi32(at));
+  int at = ((const int *)&place->voxel)[__builtin_ctz(left)] - BEFORE;
+  at = at < 0 ? 0 : at;
+  at = at < windows->room ? at : windows->room;
+  const __m512i where = _mm512_sub_epi32(voxel, _mm512_set1_epi32(at));
   const __mmask16 here =
-      _mm512_mask_cmplt_epu32_mask((__mmask16)left, place, _mm512_set1_epi32(WINDOW - 1));
-  const __m512i byte = _mm512_add_epi8(_mm512_shuffle_epi8(place, spread), corner);
-  const unsigned char *from = sample->moving + at;
+      _mm512_mask_cmplt_epu32_mask((__mmask16)left, where, _mm512_set1_epi32(WINDOW - 1));
+  const __m512i byte = _mm512_add_epi8(_mm512_shuffle_epi8(where, spread), corner);
+  const unsigned char *from = windows->moving + at;
   for (int q = 0; q < QUADS; q++) {
-    __m512i found = _mm512_permutex2var_epi8(_mm512_loadu_si512(from + box->row[2 * q]), byte,
-                                             _mm512_loadu_si512(from + box->row[2 * q + 1]));
-    _mm512_mask_store_epi32(&tile->quad[i][q], here, found);
+    __m512i found = _mm512_permutex2var_epi8(_mm512_loadu_si512(from + windows->row[2 * q]), byte,
+                                             _mm512_loadu_si512(from + windows->row[2 * q + 1]));
+    if (left != SIMD_LANES) found = _mm512_mask_mov_epi32((__m512i)place->quad[q], here, found);
+    place->quad[q] = (simd_int)found;
   }
   return left & ~(unsigned)here;
 }
 
 __attribute__((target("avx512vbmi"), noinline)) static void tile_windows(
     const struct sample *sample, struct tile *tile) {
-  unsigned left[VECTORS];
-  int list[VECTORS], count = 0;
-  for (int i = 0; i < tile->count; i++) {
-    list[count] = i;
-    left[i] = quads_window(sample, tile, i, SIMD_LANES);
-    count += left[i] != 0;
+  const struct windows windows = {
+      sample->moving,
+      sample->box.last - WINDOW + 1,
+      {sample->box.row[0], sample->box.row[1], sample->box.row[2], sample->box.row[3]}};
+  const int all = tile->count;
+  struct place *list[VECTORS];
+  int count = 0;
+  for (int i = 0; i < all; i++) {
+    struct place *place = &tile->place[i];
+    place->left = quads_window(&windows, place, SIMD_LANES);
+    list[count] = place;
+    count += place->left != 0;
   }
   for (int round = 1; count && round < ROUNDS; round++) {
     const int before = count;
     count = 0;
     for (int n = 0; n < before; n++) {
-      const int i = list[n];
-      list[count] = i;
-      left[i] = quads_window(sample, tile, i, left[i]);
-      count += left[i] != 0;
+      struct place *place = list[n];
+      place->left = quads_window(&windows, place, place->left);
+      list[count] = place;
+      count += place->left != 0;
     }
   }
-  for (int n = 0; n < count; n++) quads_by_lane(sample, tile, list[n], left[list[n]]);
+  for (int n = 0; n < count; n++) quads_by_lane(sample, list[n]);
 }
 
 static bool windows_available(const struct simd_box *box) {
@@ -357,45 +379,45 @@ static bool windows_available(const struct simd_box *box) {
 #endif
 
 /* Of the first lane's lowest corner. */
-static inline int tile_label(const struct tile *tile, int i) {
-  return *(const unsigned char *)tile->quad[i];
+static inline int place_label(const struct place *place) {
+  return *(const unsigned char *)place->quad;
 }
 
 /* Corners outside the volume get this label, too. */
-static void edge_fill(struct tile *tile, int i) {
-  const simd_int all = bytes_all(tile_label(tile, i));
+static void edge_fill(const struct tile *tile, struct place *place) {
+  const simd_int all = bytes_all(place_label(place));
   for (int q = 0; q < QUADS; q++) {
-    const simd_int outside = tile->edge[i].outside[q];
-    tile->quad[i][q] = (outside & all) | (~outside & tile->quad[i][q]);
+    const simd_int outside = tile->edge[place->edge].outside[q];
+    place->quad[q] = (outside & all) | (~outside & place->quad[q]);
   }
 }
 
 static void tile_find(const struct sample *sample, int d, int vector, struct tile *tile) {
-  tile_start(sample, tile, d, vector);
   if (sample->border)
-    tile_place(sample, tile, true);
+    tile_place(sample, d, vector, tile, true);
   else
-    tile_place(sample, tile, false);
-  if (sample->windows)
-    tile_windows(sample, tile);
-  else
-    for (int i = 0; i < tile->count; i++) quads_by_lane(sample, tile, i, SIMD_LANES);
-  for (int n = 0; n < tile->edge_count; n++) edge_fill(tile, tile->edges[n]);
+    tile_place(sample, d, vector, tile, false);
+  if (sample->windows) tile_windows(sample, tile);
+  for (int i = 0; i < tile->count && !sample->windows; i++) {
+    tile->place[i].left = SIMD_LANES;
+    quads_by_lane(sample, &tile->place[i]);
+  }
+  for (int i = 0; i < tile->count && tile->edges; i++)
+    if (tile->place[i].edge >= 0) edge_fill(tile, &tile->place[i]);
 }
 
-/* Whether there is more than one label, of which vectors none of whose corners is outside. */
-static inline bool tile_mixed(const struct sample *sample, const struct tile *tile, int i,
-                              int label) {
+/* Whether there is more than its first label; of vectors at an edge, always. */
+static inline bool place_mixed(const struct place *place, int label) {
 #if defined SIMD_ISA_AVX512
   const __m512i all = _mm512_set1_epi8((char)label);
-  const __m512i first = _mm512_xor_si512((__m512i)tile->quad[i][0], all);
-  const __m512i other = _mm512_ternarylogic_epi32((__m512i)tile->quad[i][1], all, first, 0xbe);
-  const bool unlike = _mm512_test_epi32_mask(other, other) != 0;
+  const __mmask64 unlike[QUADS] = {_mm512_cmpneq_epi8_mask((__m512i)place->quad[0], all),
+                                   _mm512_cmpneq_epi8_mask((__m512i)place->quad[1], all)};
+  const bool several = !_kortestz_mask64_u8(unlike[0], unlike[1]);
 #else
-  const bool unlike =
-      (bytes_unlike(tile->quad[i][0], label) | bytes_unlike(tile->quad[i][1], label)) != 0;
+  const bool several =
+      (bytes_unlike(place->quad[0], label) | bytes_unlike(place->quad[1], label)) != 0;
 #endif
-  return unlike | (!sample->border && tile->is_edge[i]);
+  return several | (place->edge >= 0);
 }
 
 /* The other labels of a vector's corners. */

@@ -29,9 +29,8 @@ struct tally {
   struct {
     simd weight, overlap;
   } part[DICE_LABELS + 1]; /* of corners, what vectors of one label would have taken off */
-  struct {
-    int uniform, matched; /* voxels by vectors' first label; those whose fixed label is the same */
-  } count[DICE_LABELS + 1];
+  /* Voxels by vectors' first label, and above bit 32 those whose fixed label is the same. */
+  int64_t count[DICE_LABELS + 1];
   double weight[DICE_LABELS], overlap[DICE_LABELS]; /* of parts */
   int fixed[DICE_LABELS];
 } __attribute__((aligned(64)));
@@ -75,22 +74,22 @@ static inline int slot_of(const struct sample *sample, int label) {
   return label < sample->classes ? label : sample->classes;
 }
 
-static inline void tally_vector(struct tally *tally, const struct sample *sample,
-                                const struct tile *tile, int i) {
-  const unsigned lanes = tile->lanes[i];
-  const set there = set_of(lanes);
-  const truths truth = truths_load(sample->fixed + tile->at[i], lanes);
-  const simd at[3] = {tile->fraction[0][i], tile->fraction[1][i], tile->fraction[2][i]};
-  const simd_int quad[QUADS] = {tile->quad[i][0], tile->quad[i][1]};
-  const int first = tile_label(tile, i), base = slot_of(sample, first);
+static inline void tally_place(struct tally *tally, const struct sample *sample,
+                               const struct tile *tile, const struct place *place) {
+  const set there = set_of(place->lanes);
+  const truths truth = truths_load(sample->fixed + place->at, place->lanes);
+  const simd at[3] = {place->fraction[0], place->fraction[1], place->fraction[2]};
+  const simd_int quad[QUADS] = {place->quad[0], place->quad[1]};
+  const int first = place_label(place), base = slot_of(sample, first);
   struct others others = others_start(quad, first);
   simd sum = {0};
   int label;
-  if (!sample->border && tile->is_edge[i]) {
-    const simd_int inside[QUADS] = {~tile->edge[i].outside[0], ~tile->edge[i].outside[1]};
+  if (__builtin_expect(place->edge >= 0, 0)) {
+    const struct edge *edge = &tile->edge[place->edge];
+    const simd_int inside[QUADS] = {~edge->outside[0], ~edge->outside[1]};
     sum = set_keep(there, weight_of(inside, at));
   }
-  while (others_next(&others, tile->quad[i], &label)) {
+  while (others_next(&others, place->quad, &label)) {
     const int slot = slot_of(sample, label);
     const simd weight = set_keep(there, weight_of_label(quad, label, at));
     sum += weight;
@@ -121,17 +120,21 @@ static void tally_fixed(struct tally *tally, const unsigned char *fixed, int cou
 }
 
 static void tally_tile(struct tally *tally, const struct sample *sample, const struct tile *tile) {
-  int mixed[VECTORS], count = 0;
-  for (int i = 0; i < tile->count; i++) {
-    const int label = tile_label(tile, i), slot = slot_of(sample, label);
-    const unsigned lanes = tile->lanes[i];
-    const set own = truths_equal(truths_load(sample->fixed + tile->at[i], lanes), label);
-    tally->count[slot].uniform += __builtin_popcount(lanes);
-    tally->count[slot].matched += __builtin_popcount(set_lanes(own) & lanes);
-    mixed[count] = i;
-    count += tile_mixed(sample, tile, i, label);
+  const unsigned char *fixed = sample->fixed;
+  const struct place *mixed[VECTORS];
+  const int all = tile->count;
+  int count = 0;
+  for (int i = 0; i < all; i++) {
+    const struct place *place = &tile->place[i];
+    const int label = place_label(place);
+    const unsigned lanes = place->lanes;
+    const set own = truths_equal(truths_load(fixed + place->at, lanes), label);
+    tally->count[slot_of(sample, label)] +=
+        __builtin_popcount(lanes) + ((int64_t)__builtin_popcount(set_lanes(own) & lanes) << 32);
+    mixed[count] = place;
+    count += place_mixed(place, label);
   }
-  for (int n = 0; n < count; n++) tally_vector(tally, sample, tile, mixed[n]);
+  for (int n = 0; n < count; n++) tally_place(tally, sample, tile, mixed[n]);
 }
 
 static void tally_slice(const struct sample *sample, int d, double *sums) {
@@ -149,8 +152,8 @@ static void tally_slice(const struct sample *sample, int d, double *sums) {
   tally_flush(&tally, classes);
   for (int k = 0; k < classes; k++) {
     double *of = sums + k * DICE_SUMS;
-    of[DICE_OVERLAP] = tally.overlap[k] + tally.count[k].matched;
-    of[DICE_PREDICTED] = tally.weight[k] + tally.count[k].uniform;
+    of[DICE_OVERLAP] = tally.overlap[k] + (double)(tally.count[k] >> 32);
+    of[DICE_PREDICTED] = tally.weight[k] + (double)(tally.count[k] & INT32_MAX);
     of[DICE_TRUE] = tally.fixed[k];
   }
 }
@@ -231,57 +234,60 @@ static inline void edge_corners(const struct edge *edge, simd corner[SIMD_CORNER
 }
 
 /* Where padding holds a voxel, its displacement has no effect. */
-static inline void border_slope(const struct sample *sample, const struct tile *tile, int i,
-                                simd slope[3]) {
+static inline void border_slope(const struct sample *sample, const struct tile *tile,
+                                const struct place *place, simd slope[3]) {
   const struct shape s = sample->shape;
   const int64_t step = (int64_t)s.d * s.h * s.w;
-  const float *u = sample->u + tile->at[i];
-  const simd column = __builtin_convertvector(tile_columns(tile, i, s.w), simd);
-  const simd index[3] = {simd_all((float)tile->d), simd_all((float)tile->h[i]), column};
+  const float *u = sample->u + place->at;
+  const simd column = __builtin_convertvector(columns_of(place->w, s.w), simd);
+  const simd index[3] = {simd_all((float)tile->d), simd_all((float)place->h), column};
   const int extent[3] = {s.d, s.h, s.w};
   SIMD_UNROLL
   for (int k = 0; k < 3; k++)
-    slope[k] = set_keep(set_between(simd_load_lanes(u + k * step, tile->lanes[i]), -index[k],
+    slope[k] = set_keep(set_between(simd_load_lanes(u + k * step, place->lanes), -index[k],
                                     (float)(extent[k] - 1) - index[k]),
                         slope[k]);
 }
 
 static inline void slope_find(const struct gradient *gradient, const struct sample *sample,
-                              const struct tile *tile, int i, simd slope[3]) {
-  const unsigned char *fixed = sample->fixed + tile->at[i];
-  const simd at[3] = {tile->fraction[0][i], tile->fraction[1][i], tile->fraction[2][i]};
-  const bool is_edge = !sample->border && tile->is_edge[i];
+                              const struct tile *tile, const struct place *place, simd slope[3]) {
+  const truths truth = truths_load(sample->fixed + place->at, place->lanes);
+  const struct edge *edge = place->edge >= 0 ? &tile->edge[place->edge] : NULL;
   simd corner[SIMD_CORNERS];
-  corners_find(gradient, tile->quad[i], truths_load(fixed, tile->lanes[i]), corner);
-  if (is_edge) edge_corners(&tile->edge[i], corner);
-  simd_corners_slope(corner, at, slope);
-  if (sample->border) border_slope(sample, tile, i, slope);
-  for (int k = 0; k < 3 && is_edge; k++) slope[k] *= tile->edge[i].sign[k];
+  corners_find(gradient, place->quad, truth, corner);
+  if (edge) edge_corners(edge, corner);
+  simd_corners_slope(corner, place->fraction, slope);
+  if (sample->border) border_slope(sample, tile, place, slope);
+  for (int k = 0; k < 3 && edge; k++) slope[k] *= edge->sign[k];
 }
 
 static void gradient_tile(const struct gradient *gradient, const struct sample *sample,
                           const struct tile *tile) {
   const int64_t step = shape_voxels(sample->shape);
-  int mixed[VECTORS], count = 0, alike[VECTORS], zeros = 0;
-  for (int i = 0; i < tile->count; i++) {
-    const bool several = tile_mixed(sample, tile, i, tile_label(tile, i));
-    mixed[count] = alike[zeros] = i;
+  const bool add = gradient->add;
+  const int all = tile->count;
+  const struct place *mixed[VECTORS], *alike[VECTORS];
+  float *const dx = gradient->dx;
+  int count = 0, zeros = 0;
+  for (int i = 0; i < all; i++) {
+    const struct place *place = &tile->place[i];
+    const bool several = place_mixed(place, place_label(place));
+    mixed[count] = alike[zeros] = place;
     count += several;
     zeros += !several;
   }
-  for (int n = 0; n < zeros && !gradient->add; n++)
-    for (int k = 0; k < 3; k++)
-      simd_store_lanes(gradient->dx + k * step + tile->at[alike[n]], (simd){0},
-                       tile->lanes[alike[n]]);
+  for (int n = 0; n < zeros && !add; n++) {
+    const unsigned lanes = alike[n]->lanes;
+    float *to = dx + alike[n]->at;
+    for (int k = 0; k < 3; k++) simd_store_lanes(to + k * step, (simd){0}, lanes);
+  }
   for (int n = 0; n < count; n++) {
-    const unsigned lanes = tile->lanes[mixed[n]];
+    const unsigned lanes = mixed[n]->lanes;
+    float *to = dx + mixed[n]->at;
     simd slope[3];
     slope_find(gradient, sample, tile, mixed[n], slope);
-    for (int k = 0; k < 3; k++) {
-      float *to = gradient->dx + k * step + tile->at[mixed[n]];
-      if (gradient->add) slope[k] += simd_load_lanes(to, lanes);
-      simd_store_lanes(to, slope[k], lanes);
-    }
+    for (int k = 0; k < 3 && add; k++) slope[k] += simd_load_lanes(to + k * step, lanes);
+    for (int k = 0; k < 3; k++) simd_store_lanes(to + k * step, slope[k], lanes);
   }
 }
 

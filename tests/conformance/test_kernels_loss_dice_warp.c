@@ -50,6 +50,13 @@ static void fill_one_label(int input, const struct shape *shape, double *values)
   for (int64_t i = 0; input < 2 && i < logical_count(shape); i++) values[i] = 3;
 }
 
+/* Neighbours fall far from each other, and half of them outside. */
+static void fill_torn(int input, const struct shape *shape, double *values) {
+  fill_apart(input, shape, values);
+  for (int64_t i = 0; input == 2 && i < logical_count(shape); i++)
+    values[i] = (floor(256 * values[i]) + 0.5) / 32;
+}
+
 static struct op_case make(const char *label, const struct loss_dice_warp_arguments *arguments,
                            struct shape labels) {
   struct shape displacement = labels;
@@ -76,10 +83,13 @@ TEST(kernels_agree) {
       make("zeros, one class", &one_class, (struct shape){1, 1, 5, 6, 7}),
       make("border, all classes", &all_classes, (struct shape){2, 1, 16, 17, 19}),
       make("zeros, one label", &with_background, (struct shape){1, 1, 5, 6, 7}),
+      make("border, torn", &border, (struct shape){1, 1, 5, 9, 40}),
+      make("zeros, torn", &with_background, (struct shape){1, 1, 6, 9, 37}),
   };
   for (int i = 0; i < 6; i++) cases[i].fill = fill_apart;
   cases[6].fill = fill_all_labels;
   cases[7].fill = fill_one_label;
+  cases[8].fill = cases[9].fill = fill_torn;
   conformance_run(cases, sizeof cases / sizeof *cases);
 }
 
