@@ -21,6 +21,9 @@ struct sample {
 
 enum { VECTORS = 32, QUADS = 2 };
 
+/* So many floats ahead is fetched what is read once, in three places at a time. */
+enum { AHEAD = 512 };
+
 /* Of a vector some of whose corners are outside the volume: these corners, as bytes of ones, and -1
  * for axes on which a cell half outside has been moved inside and mirrored, else 1. */
 struct edge {
@@ -33,18 +36,23 @@ struct place {
   alignas(64) simd fraction[3]; /* of the upper corners, 0 to 1 */
   simd_int voxel;               /* the lowest corner's number; all lie in the volume */
   simd_int quad[QUADS];         /* labels of the corners (d h w) 000 001 100 101; 010 011 110 111 */
-  int at, h, w;                 /* the first lane's voxel; its row and column */
+  int at;                       /* the first lane's voxel */
   unsigned lanes;               /* which there are */
   unsigned left;                /* of these, whose labels are yet to be found */
-  int edge;                     /* number among the tile's, or -1 */
+  int edge;                     /* HELD, INNER or its number among the tile's edges */
 };
+
+/* Inner voxels are not at the border, or without padding, with all corners in the volume. Padding
+ * may hold those at the border. */
+enum { HELD = -2, INNER = -1 };
 
 /* Vectors of a slice, row after row. What differs from vector to vector is done for all of a tile
  * before what comes next: where to go on is then known early. */
 struct tile {
   struct place place[VECTORS];
   struct edge edge[VECTORS];
-  int edges, d, count;
+  int edges, count;
+  int d, vector, row; /* the slice; of its vectors the first; how many there are in a row */
 };
 
 /* --- sets of lanes, as comparisons give them --- */
@@ -70,6 +78,10 @@ static inline unsigned set_lanes(set lanes) {
 static inline set set_zero(simd_int value, int byte) {
   return _mm512_testn_epi32_mask((__m512i)value, _mm512_set1_epi32((int)(0xffU << 8 * byte)));
 }
+/* Those of `among` whose value is from 0 to `end`. */
+static inline set set_below(set among, simd_int value, int end) {
+  return _mm512_mask_cmplt_epu32_mask(among, (__m512i)value, _mm512_set1_epi32(end));
+}
 static inline set set_between(simd value, simd low, simd high) {
   __mmask16 above = _mm512_cmp_ps_mask((__m512)value, (__m512)low, _CMP_GT_OQ);
   return _mm512_mask_cmp_ps_mask(above, (__m512)value, (__m512)high, _CMP_LT_OQ);
@@ -94,6 +106,9 @@ static inline unsigned set_lanes(set lanes) {
 static inline set set_zero(simd_int value, int byte) {
   return (value & (int)(0xffU << 8 * byte)) == 0;
 }
+static inline set set_below(set among, simd_int value, int end) {
+  return among & (value >= 0) & (value < end);
+}
 static inline set set_between(simd value, simd low, simd high) {
   return (simd_int)(value > low) & (simd_int)(value < high);
 }
@@ -101,10 +116,20 @@ static inline set set_between(simd value, simd low, simd high) {
 
 /* --- bytes --- */
 
+static inline simd_int bytes_all(int label) {
+#if defined SIMD_ISA_AVX512
+  return (simd_int)_mm512_set1_epi8((char)label);
+#elif defined SIMD_ISA_AVX2
+  return (simd_int)_mm256_set1_epi8((char)label);
+#else
+  return (int)((unsigned)label * 0x01010101U) - (simd_int){0};
+#endif
+}
+
 /* Which bytes of a vector are not `label`. */
 static inline uint64_t bytes_unlike(simd_int quad, int label) {
 #if defined SIMD_ISA_AVX512
-  return _mm512_cmpneq_epi8_mask((__m512i)quad, _mm512_set1_epi8((char)label));
+  return _mm512_cmpneq_epi8_mask((__m512i)quad, (__m512i)bytes_all(label));
 #elif defined SIMD_ISA_AVX2
   return ~(unsigned)_mm256_movemask_epi8(
       _mm256_cmpeq_epi8((__m256i)quad, _mm256_set1_epi8((char)label)));
@@ -116,10 +141,6 @@ static inline uint64_t bytes_unlike(simd_int quad, int label) {
 #endif
 }
 
-static inline simd_int bytes_all(int label) {
-  return (int)((unsigned)label * 0x01010101U) - (simd_int){0};
-}
-
 /* As many bytes as lanes, of which there are `lanes`. */
 #if defined SIMD_ISA_AVX512
 typedef __m128i truths;
@@ -127,7 +148,7 @@ static inline truths truths_load(const unsigned char *from, unsigned lanes) {
   return _mm_maskz_loadu_epi8((__mmask16)lanes, from);
 }
 static inline set truths_equal(truths labels, int label) {
-  return _mm_cmpeq_epi8_mask(labels, _mm_set1_epi8((char)label));
+  return _mm_cmpeq_epi8_mask(labels, _mm512_castsi512_si128((__m512i)bytes_all(label)));
 }
 #else
 typedef simd_int truths;
@@ -158,22 +179,26 @@ static inline struct limit limit_make(simd index, int extent, bool border) {
   return limit;
 }
 
-/* Splits off the fraction; gives the whole voxels. */
-static inline simd_int limit_split(const struct limit *limit, bool border, simd u, simd *fraction) {
-  simd at = simd_min(simd_max(u, limit->low), limit->high);
+static inline simd floor_of(simd value) {
 #if defined SIMD_ISA_AVX512
-  simd whole = (simd)_mm512_roundscale_ps((__m512)at, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  return (simd)_mm512_roundscale_ps((__m512)value, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 #elif defined SIMD_ISA_AVX2
-  simd whole = (simd)_mm256_floor_ps((__m256)at);
+  return (simd)_mm256_floor_ps((__m256)value);
 #else
-  simd_int number = __builtin_convertvector(at, simd_int);
-  number += (simd_int)(at < __builtin_convertvector(number, simd));
-  simd whole = __builtin_convertvector(number, simd);
+  const simd far = simd_all(1 << 30); /* an int holds it */
+  value = simd_select((value > -far) & (value < far), value, -far);
+  const simd_int number = __builtin_convertvector(value, simd_int);
+  const simd whole = __builtin_convertvector(number, simd);
+  return whole + __builtin_convertvector((simd_int)(value < whole), simd);
 #endif
-  if (border) whole = simd_min(whole, limit->last);
-  *fraction = at - whole;
+}
+
+/* Of what floor_of gives; of what no int holds, one that no sum with an index makes fit. */
+static inline simd_int number_of(simd whole) {
 #if defined SIMD_ISA_AVX512
   return (simd_int)_mm512_cvttps_epi32((__m512)whole);
+#elif defined SIMD_ISA_AVX2
+  return (simd_int)_mm256_cvttps_epi32((__m256)whole);
 #else
   return __builtin_convertvector(whole, simd_int);
 #endif
@@ -221,66 +246,91 @@ static inline int vectors_per_row(const struct sample *sample) {
   return (sample->shape.w + SIMD_WIDTH - 1) / SIMD_WIDTH;
 }
 
-/* limit: of d and h. */
-static inline __attribute__((always_inline)) void place_find(const struct sample *sample,
-                                                             const struct simd_box *box,
-                                                             struct tile *tile, struct place *place,
-                                                             const struct limit limit[2],
-                                                             bool border) {
-  const int at = place->at, h = place->h, extent = sample->shape.w;
-  const int64_t step = (int64_t)sample->shape.d * sample->shape.h * extent;
-  const float *u = sample->u + at;
-  const unsigned lanes = simd_lanes_until(extent - place->w);
-  const simd_int column = columns_of(place->w, extent);
-  const simd last = (float)(extent - 1) - __builtin_convertvector(column, simd);
-  const struct limit along = border ? (struct limit){last - (float)(extent - 1), last, last - 1}
-                                    : (struct limit){last - (float)(extent + 1), last + 2, last};
-  simd_int low[3];
-  simd fraction[3];
-  SIMD_UNROLL
-  for (int k = 0; k < 3; k++)
-    low[k] = limit_split(k < 2 ? &limit[k] : &along, border, simd_load_lanes(u + k * step, lanes),
-                         &fraction[k]);
-  low[0] += tile->d;
-  low[1] += h;
-  low[2] += column;
-  for (int k = 0; k < 3; k++) place->fraction[k] = fraction[k];
-  place->lanes = lanes;
-  place->edge = -1;
-  if (!border) {
-    unsigned whole = SIMD_LANES;
-    for (int k = 0; k < 3; k++) whole &= simd_lanes_below(low[k], box->pairs[k]);
-    if (__builtin_expect(whole != SIMD_LANES, 0)) {
-      edge_make(sample, tile, place, low);
-      return;
-    }
+/* The voxels themselves, by axis. */
+static inline void place_index(const struct sample *sample, const struct tile *tile,
+                               const struct place *place, simd_int index[3]) {
+  const int vector = tile->vector + (int)(place - tile->place);
+  index[0] = tile->d - (simd_int){0};
+  index[1] = vector / tile->row - (simd_int){0};
+  index[2] = columns_of(vector % tile->row * SIMD_WIDTH, sample->shape.w);
+}
+
+/* Of voxels that may leave the volume. */
+static inline void place_any(const struct sample *sample, struct tile *tile, struct place *place) {
+  const struct shape s = sample->shape;
+  const int extent[3] = {s.d, s.h, s.w};
+  const int64_t step = (int64_t)s.d * s.h * s.w;
+  simd_int index[3], low[3];
+  place_index(sample, tile, place, index);
+  for (int k = 0; k < 3; k++) {
+    const struct limit limit =
+        limit_make(__builtin_convertvector(index[k], simd), extent[k], sample->border);
+    const simd u = simd_load_lanes(sample->u + place->at + k * step, place->lanes);
+    const simd at = simd_min(simd_max(u, limit.low), limit.high);
+    const simd whole = simd_min(floor_of(at), sample->border ? limit.last : at);
+    place->fraction[k] = at - whole;
+    low[k] = number_of(whole) + index[k];
   }
-  place->voxel = simd_voxel(box, low);
+  place->voxel = simd_voxel(&sample->box, low);
+  place->edge = HELD;
+  if (!sample->border) edge_make(sample, tile, place, low);
+}
+
+/* Inner voxels: none of their cells touches the border, or without padding, leaves the volume. */
+struct inner {
+  int first, count[3]; /* of the cells, by axis */
+};
+
+/* Of column w of row h; false where some voxels are not inner ones. */
+static inline __attribute__((always_inline)) bool place_inner(const struct sample *sample,
+                                                              const struct inner *inner, int d,
+                                                              int h, int w, struct place *place) {
+  const struct shape *s = &sample->shape;
+  const int at = (d * s->h + h) * s->w + w;
+  const int64_t step = (int64_t)s->d * s->h * s->w;
+  const unsigned lanes = simd_lanes_until(s->w - w);
+  const simd_int none = {0};
+  const simd_int index[3] = {none + d, none + h, columns_of(w, s->w)};
+  const float *u = sample->u + at;
+  simd_int low[3];
+  set within = set_of(SIMD_LANES);
+  SIMD_UNROLL
+  for (int k = 0; k < 3; k++) {
+    __builtin_prefetch(u + k * step + AHEAD);
+    const simd by = simd_load_lanes(u + k * step, lanes), whole = floor_of(by);
+    low[k] = number_of(whole) + index[k];
+    place->fraction[k] = by - whole;
+    within = set_below(within, low[k] - inner->first, inner->count[k]);
+  }
+  place->voxel = simd_voxel(&sample->box, low);
+  place->at = at;
+  place->lanes = lanes;
+  place->edge = INNER;
+  return set_lanes(within) == SIMD_LANES;
 }
 
 /* The tile of slice d that starts with this one of its vectors. */
-static inline __attribute__((always_inline)) void tile_place(const struct sample *sample, int d,
-                                                             int vector, struct tile *tile,
-                                                             bool border) {
-  const struct shape s = sample->shape;
-  const struct simd_box box = sample->box;
-  const int row = vectors_per_row(sample), left = s.h * row - vector;
-  const int count = left < VECTORS ? left : VECTORS;
-  struct limit limit[2] = {limit_make(simd_all((float)d), s.d, border)};
-  int h = vector / row, w = vector % row * SIMD_WIDTH;
-  tile->d = d;
-  tile->count = count;
+static void tile_place(const struct sample *shared, int d, int vector, struct tile *tile) {
+  const struct sample sample = *shared; /* stores of vectors may change what has an address */
+  const struct shape s = sample.shape;
+  const int row = vectors_per_row(&sample), left = s.h * row - vector;
+  const int count = left < VECTORS ? left : VECTORS, extent[3] = {s.d, s.h, s.w};
+  struct inner inner = {.first = sample.border};
+  struct place *others[VECTORS];
+  int h = vector / row, w = vector % row * SIMD_WIDTH, other = 0;
+  for (int k = 0; k < 3; k++)
+    inner.count[k] = extent[k] - 1 > inner.first ? extent[k] - 1 - inner.first : 0;
   tile->edges = 0;
-  for (int i = 0; i < count; w = 0, h++) {
-    limit[1] = limit_make(simd_all((float)h), s.h, border);
+  tile->count = count;
+  tile->d = d;
+  tile->vector = vector;
+  tile->row = row;
+  for (int i = 0; i < count; w = 0, h++)
     for (; i < count && w < s.w; i++, w += SIMD_WIDTH) {
-      struct place *place = &tile->place[i];
-      place->h = h;
-      place->w = w;
-      place->at = (d * s.h + h) * s.w + w;
-      place_find(sample, &box, tile, place, limit, border);
+      others[other] = &tile->place[i];
+      other += !place_inner(&sample, &inner, d, h, w, &tile->place[i]);
     }
-  }
+  for (int n = 0; n < other; n++) place_any(&sample, tile, others[n]);
 }
 
 /* --- the labels of the corners --- */
@@ -393,10 +443,7 @@ static void edge_fill(const struct tile *tile, struct place *place) {
 }
 
 static void tile_find(const struct sample *sample, int d, int vector, struct tile *tile) {
-  if (sample->border)
-    tile_place(sample, d, vector, tile, true);
-  else
-    tile_place(sample, d, vector, tile, false);
+  tile_place(sample, d, vector, tile);
   if (sample->windows) tile_windows(sample, tile);
   for (int i = 0; i < tile->count && !sample->windows; i++) {
     tile->place[i].left = SIMD_LANES;
@@ -409,7 +456,7 @@ static void tile_find(const struct sample *sample, int d, int vector, struct til
 /* Whether there is more than its first label; of vectors at an edge, always. */
 static inline bool place_mixed(const struct place *place, int label) {
 #if defined SIMD_ISA_AVX512
-  const __m512i all = _mm512_set1_epi8((char)label);
+  const __m512i all = (__m512i)bytes_all(label);
   const __mmask64 unlike[QUADS] = {_mm512_cmpneq_epi8_mask((__m512i)place->quad[0], all),
                                    _mm512_cmpneq_epi8_mask((__m512i)place->quad[1], all)};
   const bool several = !_kortestz_mask64_u8(unlike[0], unlike[1]);

@@ -234,19 +234,18 @@ static inline void edge_corners(const struct edge *edge, simd corner[SIMD_CORNER
 }
 
 /* Where padding holds a voxel, its displacement has no effect. */
-static inline void border_slope(const struct sample *sample, const struct tile *tile,
-                                const struct place *place, simd slope[3]) {
+static inline void held_slope(const struct sample *sample, const struct tile *tile,
+                              const struct place *place, simd slope[3]) {
   const struct shape s = sample->shape;
   const int64_t step = (int64_t)s.d * s.h * s.w;
-  const float *u = sample->u + place->at;
-  const simd column = __builtin_convertvector(columns_of(place->w, s.w), simd);
-  const simd index[3] = {simd_all((float)tile->d), simd_all((float)place->h), column};
   const int extent[3] = {s.d, s.h, s.w};
-  SIMD_UNROLL
-  for (int k = 0; k < 3; k++)
-    slope[k] = set_keep(set_between(simd_load_lanes(u + k * step, place->lanes), -index[k],
-                                    (float)(extent[k] - 1) - index[k]),
-                        slope[k]);
+  simd_int index[3];
+  place_index(sample, tile, place, index);
+  for (int k = 0; k < 3; k++) {
+    const simd low = -__builtin_convertvector(index[k], simd);
+    const simd u = simd_load_lanes(sample->u + place->at + k * step, place->lanes);
+    slope[k] = set_keep(set_between(u, low, low + (float)(extent[k] - 1)), slope[k]);
+  }
 }
 
 static inline void slope_find(const struct gradient *gradient, const struct sample *sample,
@@ -257,7 +256,7 @@ static inline void slope_find(const struct gradient *gradient, const struct samp
   corners_find(gradient, place->quad, truth, corner);
   if (edge) edge_corners(edge, corner);
   simd_corners_slope(corner, place->fraction, slope);
-  if (sample->border) border_slope(sample, tile, place, slope);
+  if (place->edge == HELD) held_slope(sample, tile, place, slope);
   for (int k = 0; k < 3 && edge; k++) slope[k] *= edge->sign[k];
 }
 
