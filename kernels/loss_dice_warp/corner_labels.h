@@ -133,6 +133,9 @@ static inline uint64_t bytes_unlike(simd_int quad, int label) {
 #elif defined SIMD_ISA_AVX2
   return ~(unsigned)_mm256_movemask_epi8(
       _mm256_cmpeq_epi8((__m256i)quad, _mm256_set1_epi8((char)label)));
+#elif defined __x86_64__
+  const __m128i alike = _mm_cmpeq_epi8((__m128i)quad, _mm_set1_epi8((char)label));
+  return (unsigned)_mm_movemask_epi8(alike) ^ 0xffff;
 #else
   const unsigned char *byte = (const unsigned char *)&quad;
   uint64_t unlike = 0;
