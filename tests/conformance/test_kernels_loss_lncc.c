@@ -32,6 +32,7 @@ static const struct op_case cases[] = {
     CASE("window 19, larger than the depth", window_19, SHAPE(1, 1, 3, 5, 50)),
     CASE("window 63, larger than the volume", window_63, SHAPE(1, 1, 2, 3, 4)),
     CASE("window 1, without variance", window_1, SHAPE(1, 1, 2, 3, 4)),
+    CASE("window 3, two strips of long rows", window_3, SHAPE(1, 1, 2, 18, 700)),
 };
 
 TEST(kernels_agree) {
