@@ -456,35 +456,29 @@ static void tile_find(const struct sample *sample, int d, int vector, struct til
     if (tile->place[i].edge >= 0) edge_fill(tile, &tile->place[i]);
 }
 
-/* Whether there is more than its first label; of vectors at an edge, always. */
-static inline bool place_mixed(const struct place *place, int label) {
-#if defined SIMD_ISA_AVX512
-  const __m512i all = (__m512i)bytes_all(label);
-  const __mmask64 unlike[QUADS] = {_mm512_cmpneq_epi8_mask((__m512i)place->quad[0], all),
-                                   _mm512_cmpneq_epi8_mask((__m512i)place->quad[1], all)};
-  const bool several = !_kortestz_mask64_u8(unlike[0], unlike[1]);
-#else
-  const bool several =
-      (bytes_unlike(place->quad[0], label) | bytes_unlike(place->quad[1], label)) != 0;
-#endif
-  return several | (place->edge >= 0);
-}
-
-/* The other labels of a vector's corners. */
-struct others {
-  uint64_t left[QUADS]; /* corners whose label has not come yet */
+/* A vector that may be of more than one label: its corners whose label has not come yet, at first
+ * those of another than its first one; the label to go on with, -1 behind the last. */
+struct mixed {
+  const struct place *place;
+  uint64_t left[QUADS];
+  int label;
 };
 
-static inline struct others others_start(const simd_int quad[QUADS], int label) {
-  return (struct others){{bytes_unlike(quad[0], label), bytes_unlike(quad[1], label)}};
+/* Whether there is more than its first label; of vectors at an edge, always. */
+static inline bool mixed_make(struct mixed *mixed, const struct place *place, int first) {
+  mixed->place = place;
+  for (int q = 0; q < QUADS; q++) mixed->left[q] = bytes_unlike(place->quad[q], first);
+  return (mixed->left[0] | mixed->left[1]) != 0 || place->edge >= 0;
 }
 
-/* The next of them; false where there is none. */
-static inline bool others_next(struct others *others, const simd_int quad[QUADS], int *label) {
+/* The first time long before the label is used, so that nothing waits for it. */
+static inline void mixed_next(struct mixed *mixed) {
+  const simd_int *quad = mixed->place->quad;
   const unsigned char *byte = (const unsigned char *)quad;
-  if (!(others->left[0] | others->left[1])) return false;
-  *label = others->left[0] ? byte[__builtin_ctzll(others->left[0])]
-                           : byte[sizeof *quad + (size_t)__builtin_ctzll(others->left[1])];
-  for (int q = 0; q < QUADS; q++) others->left[q] &= bytes_unlike(quad[q], *label);
-  return true;
+  const uint64_t near = mixed->left[0], far = mixed->left[1];
+  mixed->label = -1;
+  if (!(near | far)) return;
+  mixed->label =
+      near ? byte[__builtin_ctzll(near)] : byte[sizeof *quad + (size_t)__builtin_ctzll(far)];
+  for (int q = 0; q < QUADS; q++) mixed->left[q] &= bytes_unlike(quad[q], mixed->label);
 }

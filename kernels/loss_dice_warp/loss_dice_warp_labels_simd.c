@@ -22,7 +22,10 @@ static struct sample sample_make(const struct node *node, const struct io *io, i
 
 /* --- forward --- */
 
-enum { FLUSH = 32 /* tiles whose weights are summed in float */ };
+enum {
+  FLUSH = 32, /* tiles whose weights are summed in float */
+  COUNTS = 4, /* by turns: the next vector need not wait for the last one's sum */
+};
 
 /* Of a slice, by label, those of no class behind all others. */
 struct tally {
@@ -30,7 +33,7 @@ struct tally {
     simd weight, overlap;
   } part[DICE_LABELS + 1]; /* of corners, what vectors of one label would have taken off */
   /* Voxels by vectors' first label, and above bit 32 those whose fixed label is the same. */
-  int64_t count[DICE_LABELS + 1];
+  int64_t count[DICE_LABELS + 1][COUNTS];
   double weight[DICE_LABELS], overlap[DICE_LABELS]; /* of parts */
   int fixed[DICE_LABELS];
 } __attribute__((aligned(64)));
@@ -75,22 +78,21 @@ static inline int slot_of(const struct sample *sample, int label) {
 }
 
 static inline void tally_place(struct tally *tally, const struct sample *sample,
-                               const struct tile *tile, const struct place *place) {
+                               const struct tile *tile, struct mixed *mixed) {
+  const struct place *place = mixed->place;
   const set there = set_of(place->lanes);
   const truths truth = truths_load(sample->fixed + place->at, place->lanes);
   const simd at[3] = {place->fraction[0], place->fraction[1], place->fraction[2]};
   const simd_int quad[QUADS] = {place->quad[0], place->quad[1]};
   const int first = place_label(place), base = slot_of(sample, first);
-  struct others others = others_start(quad, first);
   simd sum = {0};
-  int label;
   if (__builtin_expect(place->edge >= 0, 0)) {
     const struct edge *edge = &tile->edge[place->edge];
     const simd_int inside[QUADS] = {~edge->outside[0], ~edge->outside[1]};
     sum = set_keep(there, weight_of(inside, at));
   }
-  while (others_next(&others, place->quad, &label)) {
-    const int slot = slot_of(sample, label);
+  for (; mixed->label >= 0; mixed_next(mixed)) {
+    const int label = mixed->label, slot = slot_of(sample, label);
     const simd weight = set_keep(there, weight_of_label(quad, label, at));
     sum += weight;
     tally->part[slot].weight += weight;
@@ -121,7 +123,7 @@ static void tally_fixed(struct tally *tally, const unsigned char *fixed, int cou
 
 static void tally_tile(struct tally *tally, const struct sample *sample, const struct tile *tile) {
   const unsigned char *fixed = sample->fixed;
-  const struct place *mixed[VECTORS];
+  struct mixed mixed[VECTORS];
   const int all = tile->count;
   int count = 0;
   for (int i = 0; i < all; i++) {
@@ -129,12 +131,12 @@ static void tally_tile(struct tally *tally, const struct sample *sample, const s
     const int label = place_label(place);
     const unsigned lanes = place->lanes;
     const set own = truths_equal(truths_load(fixed + place->at, lanes), label);
-    tally->count[slot_of(sample, label)] +=
+    tally->count[slot_of(sample, label)][i % COUNTS] +=
         __builtin_popcount(lanes) + ((int64_t)__builtin_popcount(set_lanes(own) & lanes) << 32);
-    mixed[count] = place;
-    count += place_mixed(place, label);
+    count += mixed_make(&mixed[count], place, label);
   }
-  for (int n = 0; n < count; n++) tally_place(tally, sample, tile, mixed[n]);
+  for (int n = 0; n < count; n++) mixed_next(&mixed[n]);
+  for (int n = 0; n < count; n++) tally_place(tally, sample, tile, &mixed[n]);
 }
 
 static void tally_slice(const struct sample *sample, int d, double *sums) {
@@ -152,8 +154,10 @@ static void tally_slice(const struct sample *sample, int d, double *sums) {
   tally_flush(&tally, classes);
   for (int k = 0; k < classes; k++) {
     double *of = sums + k * DICE_SUMS;
-    of[DICE_OVERLAP] = tally.overlap[k] + (double)(tally.count[k] >> 32);
-    of[DICE_PREDICTED] = tally.weight[k] + (double)(tally.count[k] & INT32_MAX);
+    int64_t voxels = 0;
+    for (int i = 0; i < COUNTS; i++) voxels += tally.count[k][i];
+    of[DICE_OVERLAP] = tally.overlap[k] + (double)(voxels >> 32);
+    of[DICE_PREDICTED] = tally.weight[k] + (double)(voxels & INT32_MAX);
     of[DICE_TRUE] = tally.fixed[k];
   }
 }
@@ -211,17 +215,15 @@ static inline simd slope_of_label(const struct gradient *gradient, truths truth,
 }
 
 /* What the corners' labels add to the loss. */
-static inline void corners_find(const struct gradient *gradient, const simd_int quad[QUADS],
-                                truths truth, simd corner[SIMD_CORNERS]) {
-  const int first = *(const unsigned char *)quad;
-  struct others others = others_start(quad, first);
-  const simd own = slope_of_label(gradient, truth, first);
-  int label;
+static inline void corners_find(const struct gradient *gradient, struct mixed *mixed, truths truth,
+                                simd corner[SIMD_CORNERS]) {
+  const simd_int quad[QUADS] = {mixed->place->quad[0], mixed->place->quad[1]};
+  const simd own = slope_of_label(gradient, truth, place_label(mixed->place));
   SIMD_UNROLL
   for (int k = 0; k < SIMD_CORNERS; k++) corner[k] = own;
-  while (others_next(&others, quad, &label)) {
-    const simd other = slope_of_label(gradient, truth, label);
-    const simd_int unlike[QUADS] = {quad[0] ^ bytes_all(label), quad[1] ^ bytes_all(label)};
+  for (; mixed->label >= 0; mixed_next(mixed)) {
+    const simd other = slope_of_label(gradient, truth, mixed->label);
+    const simd_int all = bytes_all(mixed->label), unlike[QUADS] = {quad[0] ^ all, quad[1] ^ all};
     SIMD_UNROLL
     for (int k = 0; k < SIMD_CORNERS; k++)
       corner[k] = set_pick(set_zero(unlike[k >> 1 & 1], 2 * (k & 1) + (k >> 2)), other, corner[k]);
@@ -249,11 +251,12 @@ static inline void held_slope(const struct sample *sample, const struct tile *ti
 }
 
 static inline void slope_find(const struct gradient *gradient, const struct sample *sample,
-                              const struct tile *tile, const struct place *place, simd slope[3]) {
+                              const struct tile *tile, struct mixed *mixed, simd slope[3]) {
+  const struct place *place = mixed->place;
   const truths truth = truths_load(sample->fixed + place->at, place->lanes);
   const struct edge *edge = place->edge >= 0 ? &tile->edge[place->edge] : NULL;
   simd corner[SIMD_CORNERS];
-  corners_find(gradient, place->quad, truth, corner);
+  corners_find(gradient, mixed, truth, corner);
   if (edge) edge_corners(edge, corner);
   simd_corners_slope(corner, place->fraction, slope);
   if (place->edge == HELD) held_slope(sample, tile, place, slope);
@@ -265,13 +268,14 @@ static void gradient_tile(const struct gradient *gradient, const struct sample *
   const int64_t step = shape_voxels(sample->shape);
   const bool add = gradient->add;
   const int all = tile->count;
-  const struct place *mixed[VECTORS], *alike[VECTORS];
+  const struct place *alike[VECTORS];
+  struct mixed mixed[VECTORS];
   float *const dx = gradient->dx;
   int count = 0, zeros = 0;
   for (int i = 0; i < all; i++) {
     const struct place *place = &tile->place[i];
-    const bool several = place_mixed(place, place_label(place));
-    mixed[count] = alike[zeros] = place;
+    const bool several = mixed_make(&mixed[count], place, place_label(place));
+    alike[zeros] = place;
     count += several;
     zeros += !several;
   }
@@ -280,11 +284,12 @@ static void gradient_tile(const struct gradient *gradient, const struct sample *
     float *to = dx + alike[n]->at;
     for (int k = 0; k < 3; k++) simd_store_lanes(to + k * step, (simd){0}, lanes);
   }
+  for (int n = 0; n < count; n++) mixed_next(&mixed[n]);
   for (int n = 0; n < count; n++) {
-    const unsigned lanes = mixed[n]->lanes;
-    float *to = dx + mixed[n]->at;
+    const unsigned lanes = mixed[n].place->lanes;
+    float *to = dx + mixed[n].place->at;
     simd slope[3];
-    slope_find(gradient, sample, tile, mixed[n], slope);
+    slope_find(gradient, sample, tile, &mixed[n], slope);
     for (int k = 0; k < 3 && add; k++) slope[k] += simd_load_lanes(to + k * step, lanes);
     for (int k = 0; k < 3; k++) simd_store_lanes(to + k * step, slope[k], lanes);
   }
