@@ -5,9 +5,8 @@
 #include "kernels/common/simd_cells.h"
 
 enum {
-  LOGITS_ROW = 64,            /* labels of a row in a piece, at most */
-  LOGITS_MARGIN = SIMD_WIDTH, /* in front of and behind a row's logits */
-  LOGITS_TURNED = LOGITS_ROW + 2 * LOGITS_MARGIN,
+  LOGITS_ROW = 64, /* labels of a row in a piece, at most */
+  LOGITS_TURNED = LOGITS_ROW + SIMD_WIDTH,
   LOGITS_QUAD = 4,
 };
 typedef float logits_quad __attribute__((vector_size(4 * LOGITS_QUAD), aligned(4), may_alias));
@@ -109,15 +108,6 @@ static inline void logits_load_strided(const float *from, int64_t stride, int co
       simd_store(to + v, simd_load_lanes(from + v, simd_lanes_until(count - v)));
   else
     for (int v = 0; v < count; v++) to[v] = from[v * stride];
-}
-
-/* Vectors around a row of `count`: the one before its first logit has `before` as its last lane,
- * all lanes past its last one are `after`. */
-static inline void logits_set_ends(float *row, int count, float before, float after) {
-  int whole = count / SIMD_WIDTH * SIMD_WIDTH;
-  simd_store(row - SIMD_WIDTH, simd_all(before));
-  simd_store(row + whole,
-             simd_pick(simd_lanes_until(count - whole), simd_load(row + whole), simd_all(after)));
 }
 
 /* Gives a block of channels of a row of gradients to dx. */

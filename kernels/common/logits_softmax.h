@@ -3,40 +3,38 @@
 #include "kernels/common/logits_walk.h"
 #include "kernels/common/simd_math.h"
 
-/* Of `many` neighbouring vectors of voxels at once, so that none waits for the one before. In
- * vector i probability k is power[i][k] / sum[i]; power[i][k] is 2^below[i][k], and that is (logit
- * k - the largest) / log(2). */
-enum { LOGITS_MANY = 2 };
+/* Probability k is power[k] / sum; power[k] is 2^below[k], and that is (logit k - the largest) /
+ * log(2). */
 struct logits_softmax {
-  simd sum[LOGITS_MANY];
-  simd below[LOGITS_MANY][LOGITS_MOST_CLASSES], power[LOGITS_MANY][LOGITS_MOST_CLASSES];
+  simd sum, power[LOGITS_MOST_CLASSES];
 };
 
-/* 2^x of `count` vectors, a constant of at most SIMD_TOGETHER, of numbers up to 127. The polynomial
- * is that of simd_exps. */
-static inline __attribute__((always_inline)) void logits_powers(const simd *x, simd *power,
-                                                                int count) {
-  simd p[SIMD_TOGETHER], f[SIMD_TOGETHER], n[SIMD_TOGETHER];
-#if defined SIMD_ISA_AVX512
-  SIMD_EACH(k, count)
-  n[k] = (simd)_mm512_roundscale_ps((__m512)x[k], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  SIMD_EACH(k, count) f[k] = x[k] - n[k];
-#else
-  const float magic = 12582912; /* 1.5 * 2^23: adding it rounds to a whole number */
-  SIMD_EACH(k, count) n[k] = x[k] + magic;
-  SIMD_EACH(k, count) f[k] = x[k] - (n[k] - magic);
-#endif
+/* Before powers are taken: below is whole + fraction. One vector is begun between finishing the one
+ * before and what is made of that, so that a processor has enough to do that need not wait. */
+struct logits_start {
+  simd below[LOGITS_MOST_CLASSES], whole[LOGITS_MOST_CLASSES], fraction[LOGITS_MOST_CLASSES];
+};
+
+enum { LOGITS_FEW = 5 }; /* classes whose vectors are registers */
+
+/* 2^below of `count` vectors, a constant of at most LOGITS_FEW. The polynomial is that of
+ * simd_exps. */
+static inline __attribute__((always_inline)) void logits_powers(const simd *below,
+                                                                const simd *whole, const simd *f,
+                                                                int count, simd *power) {
+  simd p[LOGITS_FEW];
   SIMD_EACH(k, count) p[k] = 1.32647128e-3F * f[k] + 9.67152317e-3F;
   SIMD_EACH(k, count) p[k] = p[k] * f[k] + 5.55073408e-2F;
   SIMD_EACH(k, count) p[k] = p[k] * f[k] + 2.40222426e-1F;
   SIMD_EACH(k, count) p[k] = p[k] * f[k] + 6.93146974e-1F;
   SIMD_EACH(k, count) p[k] = p[k] * f[k] + 1;
 #if defined SIMD_ISA_AVX512
-  SIMD_EACH(k, count) power[k] = (simd)_mm512_scalef_ps((__m512)p[k], (__m512)n[k]);
+  (void)below;
+  SIMD_EACH(k, count) power[k] = (simd)_mm512_scalef_ps((__m512)p[k], (__m512)whole[k]);
 #else
   SIMD_EACH(k, count)
-  power[k] =
-      (simd)((simd_int)(x[k] > -126) & (simd_int)((simd_bits)p[k] + ((simd_bits)n[k] << 23)));
+  power[k] = (simd)((simd_int)(below[k] > -126) &
+                    (simd_int)((simd_bits)p[k] + ((simd_bits)whole[k] << 23)));
 #endif
 }
 
@@ -50,53 +48,68 @@ static inline simd logits_where(simd_int label, int k, simd yes, simd no) {
 #endif
 }
 
-/* Of the labels from v on of a row; many: a constant. */
-static inline __attribute__((always_inline)) void logits_softmax(const struct logits_row *row,
-                                                                 int v, int step, int classes,
-                                                                 int many,
-                                                                 struct logits_softmax *softmax) {
-  const float unit = 1.44269504F; /* 1 / log(2) */
-  const float *low = row->low + v, *high = row->high + v;
-  const simd low_weight = simd_all(unit * row->low_weight);
-  const simd high_weight = simd_all(unit * row->high_weight);
-  int whole = classes / SIMD_TOGETHER * SIMD_TOGETHER;
-  SIMD_EACH(i, many) {
-    simd *z = softmax->below[i], largest;
-    for (int k = 0; k < classes; k++)
-      z[k] = low_weight * simd_load(low + i * SIMD_WIDTH + k * step) +
-             high_weight * simd_load(high + i * SIMD_WIDTH + k * step);
-    largest = z[0];
-    for (int k = 1; k < classes; k++) largest = simd_max(largest, z[k]);
-    for (int k = 0; k < classes; k++) z[k] -= largest;
-  }
-  SIMD_EACH(i, many) {
-    for (int k = 0; k < whole; k += SIMD_TOGETHER)
-      logits_powers(softmax->below[i] + k, softmax->power[i] + k, SIMD_TOGETHER);
-    for (int k = whole; k < classes; k++)
-      logits_powers(softmax->below[i] + k, softmax->power[i] + k, 1);
-  }
-  SIMD_EACH(i, many) {
-    softmax->sum[i] = (simd){0};
-    for (int k = 0; k < classes; k++) softmax->sum[i] += softmax->power[i][k];
-  }
+/* Begins the vector `at`; behind the last one, any. */
+static inline __attribute__((always_inline)) void logits_begin(const struct logits_piece *piece,
+                                                               struct logits_place at, int classes,
+                                                               struct logits_start *start) {
+  const struct logits_row *row = &piece->rows[at.row < piece->count ? at.row : 0];
+  const float *near = row->near + at.v, *far = row->far + at.v;
+  const int step = piece->step;
+  simd *z = start->below;
+  if (classes < 1) __builtin_unreachable();
+  for (int k = 0; k < classes; k++)
+    z[k] = 3 * simd_load(near + k * step) + simd_load(far + k * step);
+  simd largest = z[0], other = z[classes > 1];
+  for (int k = 2; k < classes; k += 2) largest = simd_max(largest, z[k]);
+  for (int k = 3; k < classes; k += 2) other = simd_max(other, z[k]);
+  largest = simd_max(largest, other);
+  for (int k = 0; k < classes; k++) z[k] -= largest;
+#if defined SIMD_ISA_AVX512
+  for (int k = 0; k < classes; k++)
+    start->whole[k] =
+        (simd)_mm512_roundscale_ps((__m512)z[k], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  for (int k = 0; k < classes; k++) start->fraction[k] = z[k] - start->whole[k];
+#else
+  const float magic = 12582912; /* 1.5 * 2^23: adding it rounds to a whole number */
+  for (int k = 0; k < classes; k++) start->whole[k] = z[k] + magic;
+  for (int k = 0; k < classes; k++) start->fraction[k] = z[k] - (start->whole[k] - magic);
+#endif
 }
 
-/* Calls of(piece, context, classes, many) with a number of classes that a compiler knows where they
- * are few: their vectors are then registers. */
-#define LOGITS_OF_CLASSES(of, piece, context)                                  \
-  switch ((piece)->step % (LOGITS_MANY * SIMD_WIDTH) ? 0 : (piece)->classes) { \
-    case 2:                                                                    \
-      of(piece, context, 2, LOGITS_MANY);                                      \
-      break;                                                                   \
-    case 3:                                                                    \
-      of(piece, context, 3, LOGITS_MANY);                                      \
-      break;                                                                   \
-    case 4:                                                                    \
-      of(piece, context, 4, LOGITS_MANY);                                      \
-      break;                                                                   \
-    case 5:                                                                    \
-      of(piece, context, 5, LOGITS_MANY);                                      \
-      break;                                                                   \
-    default:                                                                   \
-      of(piece, context, (piece)->classes, 1);                                 \
+/* together: a constant. */
+static inline __attribute__((always_inline)) void logits_finish(const struct logits_start *start,
+                                                                int classes, int together,
+                                                                struct logits_softmax *softmax) {
+  const int whole = classes / together * together;
+  simd *power = softmax->power, sum, rest = {0};
+  if (classes < 1) __builtin_unreachable();
+  for (int k = 0; k < whole; k += together)
+    logits_powers(start->below + k, start->whole + k, start->fraction + k, together, power + k);
+  for (int k = whole; k < classes; k++)
+    logits_powers(start->below + k, start->whole + k, start->fraction + k, 1, power + k);
+  sum = power[0];
+  if (classes > 1) rest = power[1];
+  for (int k = 2; k < classes; k += 2) sum += power[k];
+  for (int k = 3; k < classes; k += 2) rest += power[k];
+  softmax->sum = sum + rest;
+}
+
+/* Calls of(piece, context, classes, together, variant) with a number of classes that a compiler
+ * knows where they are few: their vectors are then registers. */
+#define LOGITS_OF_CLASSES(of, piece, context, variant)              \
+  switch ((piece)->classes) {                                       \
+    case 2:                                                         \
+      of(piece, context, 2, 2, variant);                            \
+      break;                                                        \
+    case 3:                                                         \
+      of(piece, context, 3, 3, variant);                            \
+      break;                                                        \
+    case 4:                                                         \
+      of(piece, context, 4, 4, variant);                            \
+      break;                                                        \
+    case 5:                                                         \
+      of(piece, context, 5, 5, variant);                            \
+      break;                                                        \
+    default:                                                        \
+      of(piece, context, (piece)->classes, SIMD_TOGETHER, variant); \
   }

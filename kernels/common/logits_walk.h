@@ -4,10 +4,13 @@
 #include "kernels/common/logits.h"
 #include "kernels/common/simd.h"
 
-/* The logits of a row of labels, or what becomes of them: low_weight * low + high_weight * high. */
+/* What logits are multiplied with: 1 / log(2), so that they are powers of 2, and what the three
+ * axes make larger. */
+#define LOGITS_UNIT (1.44269504F / 64)
+
+/* The logits of a row of labels, in this unit: 3 * near + far. */
 struct logits_row {
-  const float *low, *high;
-  float low_weight, high_weight;
+  const float *near, *far;
 };
 
 /* Rows of labels of a slice, in each row `step` in any order: label v of row r is
@@ -22,14 +25,30 @@ struct logits_piece {
   double *sums; /* forward: of the block that the piece is in */
 };
 
-/* For statements about `v`, the first of `many` vectors of labels of row r. */
-#define LOGITS_EACH_VECTORS(piece, r, v, many) \
-  for (int r = 0; r < (piece)->count; r++)     \
-    for (int v = 0, step_ = (piece)->step; v < step_; v += (many)*SIMD_WIDTH)
+/* A vector of a piece: that from label v of a row on. */
+struct logits_place {
+  int row, v;
+};
+static inline struct logits_place logits_after(const struct logits_piece *piece,
+                                               struct logits_place at) {
+  at.v += SIMD_WIDTH;
+  if (at.v < piece->step) return at;
+  return (struct logits_place){at.row + 1, 0};
+}
 
-static inline float *logits_gradient_at(const struct logits_piece *piece, int classes, int r,
-                                        int v) {
-  return piece->z + r * classes * piece->step + v;
+/* For statements about the vector `at` and the next one. */
+#define LOGITS_EACH_VECTOR(piece, at, next)                                                      \
+  for (struct logits_place at = {0, 0}, next = logits_after(piece, at); at.row < (piece)->count; \
+       at = next, next = logits_after(piece, at))
+
+static inline const unsigned char *logits_labels_at(const struct logits_piece *piece,
+                                                    struct logits_place at) {
+  return piece->labels + at.row * piece->step + at.v;
+}
+
+static inline float *logits_gradient_at(const struct logits_piece *piece, int classes,
+                                        struct logits_place at) {
+  return piece->z + at.row * classes * piece->step + at.v;
 }
 
 /* What is done with a piece. Backward: sets the gradient, 0 at what is left out. */

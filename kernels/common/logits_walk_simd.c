@@ -3,19 +3,25 @@
  *
  * Logits are interpolated along one axis after the other, a block's rows of a slice (a plane)
  * together: along w once per slice of logits, then along d once per slice of labels, and along h
- * where they are used. Where labels are twice as many along w, those at even places come first in
- * a row, then those at odd places: neighbours in a vector are then neighbours among the logits.
- * Gradients go the same way back. */
+ * where they are used. Every axis adds what is far to 3 times what is near, 4 times what is meant,
+ * which LOGITS_UNIT makes good; an axis that is not twice as fine has its own voxel as both. Where
+ * labels are twice as many along w, those at even places come first in a row, then those at odd
+ * places: neighbours in a vector are then neighbours among the logits. Gradients go the same way
+ * back. */
 #include "kernels/common/logits_walk.h"
 #include <string.h>
 #include "kernels/common/logits_rows.h"
 #include "kernels/common/simd_beside.h"
 
 enum {
+  FEW = 8, /* classes of which a block has more rows */
   BLOCK_D = 16,
   BLOCK_H = 8,
+  BLOCK_H_FEW = 16,
   ROWS = BLOCK_H + 2,
+  ROWS_FEW = BLOCK_H_FEW + 2,
   LABEL_ROWS = 2 * ROWS,
+  LABEL_ROWS_FEW = 2 * ROWS_FEW,
   SIZE = LOGITS_MOST_CLASSES * LOGITS_ROW,
   MOST_SUMS = 3 * LOGITS_MOST_CLASSES,
   CHANNELS = (LOGITS_MOST_CLASSES + CHANNEL_BLOCK - 1) / CHANNEL_BLOCK * CHANNEL_BLOCK,
@@ -32,6 +38,7 @@ struct walk {
   bool add;
   logits_each *each;
   const void *context;
+  int64_t stride, class[LOGITS_MOST_CLASSES]; /* to a voxel's neighbour along w, to its classes */
 };
 
 /* A block: logits [from, to) of sample n along d and h. */
@@ -58,17 +65,26 @@ struct room {
   int step, size;           /* labels of a row in a piece; its floats */
   struct logits_tap d;
   struct logits_range labels_h;
-  struct logits_row rows[LABEL_ROWS];         /* of labels; those of `between` */
+  struct logits_row rows[LABEL_ROWS_FEW];     /* of labels; those of `between` */
   struct plane logits[2], slopes[2], between; /* between: at the labels' place along d */
-  /* a row of logits, and of gradients: from + i of a class is [LOGITS_MARGIN + i] */
+  /* a row of logits, and of gradients: those from w.from on of each class */
   float turned[LOGITS_MOST_CLASSES][LOGITS_TURNED] ALIGNED,
       gathered[CHANNELS][LOGITS_TURNED] ALIGNED;
   float z[LABEL_ROWS * SIZE] ALIGNED;
-  unsigned char labels[LABEL_ROWS * LOGITS_ROW];
+  unsigned char labels[LABEL_ROWS_FEW * LOGITS_ROW];
 };
 
 static bool is_double(const struct walk *walk) {
   return walk->logits.factor[2] == 2;
+}
+
+/* The nearer of the logits that a label is made of, and the other one. */
+struct near {
+  int near, far;
+};
+static struct near near_of(const struct logits_tap *tap) {
+  bool low = tap->low_weight > tap->high_weight;
+  return low ? (struct near){tap->low, tap->high} : (struct near){tap->high, tap->low};
 }
 
 static int count_of(const struct room *room) {
@@ -81,23 +97,24 @@ static int whole_vectors(int count) {
 
 /* --- rows of the tensors --- */
 
-/* Row (d, h) of the logits with one more at its ends; what is past the tensor repeats them. */
-static void load_row(const struct walk *walk, int n, int d, int h, struct room *room) {
-  bool blocked = walk->x->layout == LAYOUT_BLOCKED;
-  int count = count_of(room), step = blocked ? LOGITS_QUAD : 1;
-  int64_t stride = tensor_voxel_stride(walk->x);
-  int64_t before = room->w.from > 0 ? -stride : 0;
-  int64_t after = (count - (room->w.to == walk->logits.coarse[2])) * stride;
-  for (int k = 0; k < walk->logits.classes; k += step) {
-    const float *from = walk->from + tensor_at(walk->x, n, k, d, h, room->w.from);
-    if (blocked)
-      logits_load_quads(from, count, room->turned[k] + LOGITS_MARGIN);
-    else
-      logits_load_strided(from, stride, count, room->turned[k] + LOGITS_MARGIN);
-    for (int i = 0; i < step && k + i < walk->logits.classes; i++)
-      logits_set_ends(room->turned[k + i] + LOGITS_MARGIN, count, from[before + i],
-                      from[after + i]);
-  }
+/* From a row's first logit to the one behind its last; what is past the tensor repeats its ends. */
+static int64_t after_of(const struct walk *walk, const struct room *room) {
+  return (count_of(room) - (room->w.to == walk->logits.coarse[2])) * walk->stride;
+}
+
+/* Row (d, h) of the logits, by classes; the vectors are filled with the logit behind it. */
+static void load_row(const struct walk *walk, const float *from, struct room *room) {
+  const int count = count_of(room), classes = walk->logits.classes;
+  const int64_t stride = walk->stride, after = after_of(walk, room);
+  if (walk->x->layout == LAYOUT_BLOCKED)
+    for (int k = 0; k < classes; k += LOGITS_QUAD)
+      logits_load_quads(from + walk->class[k], count, room -> turned[k]);
+  else
+    for (int k = 0; k < classes; k++)
+      logits_load_strided(from + walk->class[k], stride, count, room -> turned[k]);
+  if (count < room->half)
+    for (int k = 0; k < classes; k++)
+      for (int i = count; i < room->half; i++) room->turned[k][i] = from[walk->class[k] + after];
 }
 
 /* Asks for row (d, h) of logits that will be loaded, or of gradients that will be written. */
@@ -125,39 +142,47 @@ static void give_row(const struct walk *walk, int n, int d, int h, const struct 
   for (int k = 0; k < walk->logits.classes; k += blocked ? CHANNEL_BLOCK : 1) {
     float *to = walk->dx + tensor_at(walk->x, n, k, d, h, room->w.from);
     if (blocked)
-      logits_give_channels(room->gathered[k] + LOGITS_MARGIN, walk->add, count_of(room), to);
+      logits_give_channels(room->gathered[k], walk->add, count_of(room), to);
     else
-      logits_give_strided(room->gathered[k] + LOGITS_MARGIN, walk->add, count_of(room), stride, to);
+      logits_give_strided(room->gathered[k], walk->add, count_of(room), stride, to);
   }
 }
 
 /* --- along w --- */
 
-/* A row of logits at twice as many places, of one class. */
-static inline void spread(const float *row, const struct room *room, float *even) {
-  const int half = room->half;
-  const bool low = room->low;
-  float *odd = even + half;
-  simd before = simd_load(row - SIMD_WIDTH), here = simd_load(row);
+/* A row of logits of one class at its labels' places; before, after: its neighbours. low: the odd
+ * places are before the even ones. */
+static inline __attribute__((always_inline)) void spread(const float *row, int half, bool low,
+                                                         float before, float after, float *even) {
+  const float unit = LOGITS_UNIT;
+  simd own = simd_all(unit * before), next = unit * simd_load(row);
   for (int i = 0; i < half; i += SIMD_WIDTH) {
-    simd after = simd_load(row + i + SIMD_WIDTH), last = simd_before(before, here, 1);
-    simd_store(even + i, 0.75F * here + 0.25F * last);
+    simd last = simd_before(own, next, 1);
+    own = next;
+    next = simd_all(unit * after);
+    if (i + SIMD_WIDTH < half) next = unit * simd_load(row + i + SIMD_WIDTH);
+    simd_store(even + i, 3 * own + last);
     if (low)
-      simd_store(odd + i, 0.75F * last + 0.25F * here);
+      simd_store(even + half + i, 3 * last + own);
     else
-      simd_store(odd + i, 0.75F * here + 0.25F * simd_after(here, after, 1));
-    before = here;
-    here = after;
+      simd_store(even + half + i, 3 * own + simd_after(own, next, 1));
   }
 }
 
-static void spread_row(const struct walk *walk, const struct room *room, float *to) {
-  for (int k = 0; k < walk->logits.classes; k++, to += room->step) {
-    const float *row = room->turned[k] + LOGITS_MARGIN;
-    if (is_double(walk))
-      spread(row, room, to);
+static void spread_row(const struct walk *walk, const float *from, const struct room *room,
+                       float *to) {
+  const float unit = 4 * LOGITS_UNIT;
+  const int half = room->half, step = room->step, classes = walk->logits.classes;
+  const int64_t before = room->w.from > 0 ? -walk->stride : 0, after = after_of(walk, room);
+  const bool twice = is_double(walk), low = room->low;
+  for (int k = 0; k < classes; k++, to += step) {
+    const float *row = room->turned[k], *own = from + walk->class[k];
+    if (!twice)
+      for (int i = 0; i < half; i += SIMD_WIDTH) simd_store(to + i, unit * simd_load(row + i));
+    else if (low)
+      spread(row, half, true, own[before], own[after], to);
     else
-      for (int i = 0; i < room->half; i += SIMD_WIDTH) simd_store(to + i, simd_load(row + i));
+      spread(row, half, false, own[before], own[after], to);
   }
 }
 
@@ -170,24 +195,26 @@ static simd_int lanes(void) {
 /* The adjoint, of one class. The ends count for what repeats them. */
 static void collapse(const float *even, const float *odd, const struct room *room, bool first,
                      bool last, float *row) {
+  const float unit = 1.0F / 64;
   int end = count_of(room) - 1;
   for (int i = 0; i <= end; i += SIMD_WIDTH) {
     simd here = simd_load(even + i), next = simd_load(odd + i);
     simd before = simd_load(odd + i - 1), after = simd_load(even + i + 1);
     if (first && i == 0) before = simd_select(lanes() == 0, here, before);
     if (last) after = simd_select(lanes() == end - i, next, after);
-    simd_store(row + i, 0.75F * (here + next) + 0.25F * (before + after));
+    simd_store(row + i, unit * (3 * (here + next) + (before + after)));
   }
 }
 
 static void collapse_row(const struct walk *walk, struct room *room, const float *from) {
   bool first = room->w.from == 0, last = room->w.to == walk->logits.coarse[2];
   for (int k = 0; k < walk->logits.classes; k++, from += room->step) {
-    float *row = room->gathered[k] + LOGITS_MARGIN;
+    float *row = room->gathered[k];
     if (is_double(walk))
       collapse(from, from + room->half + room->low, room, first, last, row);
     else
-      for (int i = 0; i < room->half; i += SIMD_WIDTH) simd_store(row + i, simd_load(from + i));
+      for (int i = 0; i < room->half; i += SIMD_WIDTH)
+        simd_store(row + i, 1.0F / 16 * simd_load(from + i));
   }
 }
 
@@ -202,9 +229,10 @@ static void load_plane(const struct walk *walk, int n, int d, struct room *room)
   if (plane->d == d) return;
   plane->d = d;
   for (int h = room->h.from; h < room->h.to; h++) {
-    load_row(walk, n, d, h, room);
+    const float *from = walk->from + tensor_at(walk->x, n, 0, d, h, room->w.from);
+    load_row(walk, from, room);
     ask_row(walk, walk->from, n, d + 1, h, room, false);
-    spread_row(walk, room, row_of(room, plane, h));
+    spread_row(walk, from, room, row_of(room, plane, h));
   }
 }
 
@@ -232,13 +260,12 @@ static void open_plane(const struct walk *walk, const struct block *block, int d
 
 /* The logits at the labels' place along d. */
 static void blend_planes(struct room *room) {
-  const struct logits_tap *tap = &room->d;
-  const simd low_weight = simd_all(tap->low_weight), high_weight = simd_all(tap->high_weight);
-  const float *low = room->logits[tap->low % 2].row, *high = room->logits[tap->high % 2].row;
+  const struct near near = near_of(&room->d);
+  const float *own = room->logits[near.near % 2].row, *other = room->logits[near.far % 2].row;
   const int floats = (room->h.to - room->h.from) * room->size;
   float *to = room->between.row;
   for (int i = 0; i < floats; i += SIMD_WIDTH)
-    simd_store(to + i, low_weight * simd_load(low + i) + high_weight * simd_load(high + i));
+    simd_store(to + i, 3 * simd_load(own + i) + simd_load(other + i));
 }
 
 /* --- along h, and d, of gradients --- */
@@ -260,20 +287,18 @@ static void gather_row(const struct walk *walk, int h, struct room *room) {
   const int last = walk->logits.coarse[1] - 1, j = h * walk->logits.factor[1], size = room->size;
   const bool twice = walk->logits.factor[1] == 2, between = room->d.high_weight > 0;
   const float *own = slopes_of(room, j), *other = twice ? slopes_of(room, j + 1) : own;
-  const float *before = h > 0 ? slopes_of(room, j - 1) : own;
-  const float *after = h < last ? slopes_of(room, j + 2) : other;
-  const simd low_weight = simd_all(room->d.low_weight), high_weight = simd_all(room->d.high_weight);
-  struct plane *low_plane = &room->slopes[room->d.low % 2];
-  struct plane *high_plane = &room->slopes[room->d.high % 2];
-  const bool low_fresh = low_plane->fresh, high_fresh = high_plane->fresh;
-  float *low = row_of(room, low_plane, h), *high = row_of(room, high_plane, h);
+  const float *before = h > 0 && twice ? slopes_of(room, j - 1) : own;
+  const float *after = h < last && twice ? slopes_of(room, j + 2) : other;
+  const struct near at = near_of(&room->d);
+  const float half = twice ? 1 : 0.5F, three = between ? 3 * half : 4 * half;
+  struct plane *near_plane = &room->slopes[at.near % 2], *far_plane = &room->slopes[at.far % 2];
+  const bool near_fresh = near_plane->fresh, far_fresh = far_plane->fresh;
+  float *near = row_of(room, near_plane, h), *far = row_of(room, far_plane, h);
   for (int i = 0; i < size; i += SIMD_WIDTH) {
-    simd sum = simd_load(own + i);
-    if (twice)
-      sum = 0.75F * (sum + simd_load(other + i)) +
-            0.25F * (simd_load(before + i) + simd_load(after + i));
-    add_to(low + i, low_fresh, low_weight * sum);
-    if (between) add_to(high + i, high_fresh, high_weight * sum);
+    simd sum = 3 * (simd_load(own + i) + simd_load(other + i)) +
+               (simd_load(before + i) + simd_load(after + i));
+    add_to(near + i, near_fresh, three * sum);
+    if (between) add_to(far + i, far_fresh, half * sum);
   }
 }
 
@@ -359,9 +384,9 @@ static void set_rows(const struct walk *walk, struct room *room) {
   room->h.to = logits_tap_of(room->labels_h.to - 1, factor, extent).high + 1;
   for (int j = room->labels_h.from; j < room->labels_h.to; j++) {
     struct logits_tap tap = logits_tap_of(j, factor, extent);
+    struct near near = near_of(&tap);
     room->rows[j - room->labels_h.from] = (struct logits_row){
-        row_of(room, &room->between, tap.low), row_of(room, &room->between, tap.high),
-        tap.low_weight, tap.high_weight};
+        row_of(room, &room->between, near.near), row_of(room, &room->between, near.far)};
   }
 }
 
@@ -392,8 +417,12 @@ static int parts(int extent, int each) {
   return (extent + each - 1) / each;
 }
 
+static int block_rows(const struct logits *logits) {
+  return logits->classes > FEW ? BLOCK_H : BLOCK_H_FEW;
+}
+
 int SIMD_NAME(logits_blocks)(const struct logits *logits) {
-  return parts(logits->coarse[0], BLOCK_D) * parts(logits->coarse[1], BLOCK_H);
+  return parts(logits->coarse[0], BLOCK_D) * parts(logits->coarse[1], block_rows(logits));
 }
 
 static struct logits_range range_of(int index, int each, int extent) {
@@ -402,21 +431,25 @@ static struct logits_range range_of(int index, int each, int extent) {
 }
 
 static struct block block_of(const struct logits *logits, int index) {
-  int rows = parts(logits->coarse[1], BLOCK_H), blocks = SIMD_NAME(logits_blocks)(logits);
+  int rows = parts(logits->coarse[1], block_rows(logits)),
+      blocks = SIMD_NAME(logits_blocks)(logits);
   return (struct block){.n = index / blocks,
                         .d = range_of(index % blocks / rows, BLOCK_D, logits->coarse[0]),
-                        .h = range_of(index % rows, BLOCK_H, logits->coarse[1])};
+                        .h = range_of(index % rows, block_rows(logits), logits->coarse[1])};
 }
 
 static struct walk walk_of(const struct node *node, const struct io *io, logits_each *each,
                            const void *context) {
-  return (struct walk){.logits = logits_of(node),
-                       .x = &node->x[0],
-                       .labels = &node->x[1],
-                       .from = io->x[0],
-                       .map = io->x[1],
-                       .each = each,
-                       .context = context};
+  struct walk walk = {.logits = logits_of(node),
+                      .x = &node->x[0],
+                      .labels = &node->x[1],
+                      .from = io->x[0],
+                      .map = io->x[1],
+                      .each = each,
+                      .context = context,
+                      .stride = tensor_voxel_stride(&node->x[0])};
+  for (int k = 0; k < walk.logits.classes; k++) walk.class[k] = tensor_at(walk.x, 0, k, 0, 0, 0);
+  return walk;
 }
 
 void SIMD_NAME(logits_sums)(const struct node *node, const struct io *io, logits_each *each,

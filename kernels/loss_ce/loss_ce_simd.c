@@ -1,9 +1,8 @@
 /* loss_ce on vectors of voxels. */
 #include "kernels/common/fold.h"
 #include "kernels/common/logits_softmax.h"
+#include "kernels/common/simd_cells.h"
 #include "kernels/loss_ce/loss_ce.h"
-
-enum { LEFT = 256 }; /* voxels whose terms are added up together */
 
 /* What `each` gets. */
 struct context {
@@ -33,9 +32,44 @@ static inline __attribute__((always_inline)) simd weights_of(const struct contex
   return found;
 }
 
-/* -log p of the voxels' labels. own: their `below`. */
-static inline simd nll_of(simd sum, simd own) {
-  return simd_log(sum) - 0.693147181F * own;
+enum { FLUSHED = 8 }; /* rows that are added up in float32 */
+
+static const float unit = 0.693147181F; /* log(2) */
+
+#if defined SIMD_ISA_AVX512
+/* 1 / m and log2(m) where m is the first number, or in the middle, of each 32nd of 1 to 2. */
+static const float reciprocals[32] = {
+    1.00000000F, 0.95522386F, 0.92753625F, 0.90140843F, 0.87671232F, 0.85333335F, 0.83116883F,
+    0.81012660F, 0.79012346F, 0.77108431F, 0.75294119F, 0.73563218F, 0.71910113F, 0.70329672F,
+    0.68817204F, 0.67368424F, 0.65979379F, 0.64646465F, 0.63366336F, 0.62135923F, 0.60952383F,
+    0.59813082F, 0.58715594F, 0.57657659F, 0.56637168F, 0.55652171F, 0.54700857F, 0.53781515F,
+    0.52892560F, 0.52032518F, 0.51200002F, 0.50393701F};
+static const float logarithms[32] = {
+    0.00000000F, 0.06608922F, 0.10852443F, 0.14974715F, 0.18982457F, 0.22881866F, 0.26678655F,
+    0.30378070F, 0.33984998F, 0.37503949F, 0.40939090F, 0.44294351F, 0.47573343F, 0.50779462F,
+    0.53915882F, 0.56985557F, 0.59991288F, 0.62935662F, 0.65821153F, 0.68650049F, 0.71424544F,
+    0.74146706F, 0.76818436F, 0.79441583F, 0.82017899F, 0.84549010F, 0.87036467F, 0.89481771F,
+    0.91886330F, 0.94251454F, 0.96578419F, 0.98868471F};
+
+static inline __attribute__((always_inline)) simd look_up(const float table[32], __m512i place) {
+  return (simd)_mm512_permutex2var_ps(_mm512_loadu_ps(table), place,
+                                      _mm512_loadu_ps(table + SIMD_WIDTH));
+}
+#endif
+
+/* log2 of numbers from 1 on. */
+static inline __attribute__((always_inline)) simd log2_of(simd x) {
+#if defined SIMD_ISA_AVX512
+  const __m512i place = _mm512_srli_epi32((__m512i)x, 18);
+  const simd whole = (simd)_mm512_getexp_ps((__m512)x);
+  const simd m = (simd)_mm512_getmant_ps((__m512)x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src);
+  const simd r = m * look_up(reciprocals, place) - 1;
+  simd p = -0.351960426F * r + 0.480952157F;
+  p = p * r - 0.721349389F;
+  return (r * r) * p + (1.44269504F * r + (whole + look_up(logarithms, place)));
+#else
+  return simd_log(x) * (1 / unit);
+#endif
 }
 
 /* 1 - p of them. */
@@ -46,53 +80,52 @@ static inline __attribute__((always_inline)) simd rest_of(int classes, simd_int 
   return others / sum;
 }
 
-/* What is left of a row of labels when probabilities are known; the logarithm of many voxels is
- * taken together, so that none waits for those before. */
-struct left {
-  float sum[LEFT] __attribute__((aligned(64))), own[LEFT], weight[LEFT], rest[LEFT];
-};
+static void flush(struct simd_sum *sum, simd *value) {
+  simd_sum_add(sum, *value);
+  *value = (simd){0};
+}
 
-static void add_left(const struct left *left, int count, float gamma, double *sums) {
-  simd sum = {0}, weights = {0};
-  for (int i = 0; i < count; i += SIMD_WIDTH) {
-    simd weight = simd_load(left->weight + i);
-    simd nll = nll_of(simd_load(left->sum + i), simd_load(left->own + i));
-    if (gamma > 0) nll *= simd_pow(simd_load(left->rest + i), gamma);
-    sum += weight * nll;
-    weights += weight;
-  }
-  sums[LOSS_CE_SUM] += simd_total(sum);
-  sums[LOSS_CE_WEIGHT] += simd_total(weights);
+static double total_of(const struct simd_sum *sum) {
+  double total = 0;
+  for (int i = 0; i < SIMD_WIDTH / 2; i++) total += sum->half[0][i] + sum->half[1][i];
+  return total;
 }
 
 static inline __attribute__((always_inline)) void add_pieces(const struct logits_piece *piece,
                                                              const struct context *context,
-                                                             int classes, int many) {
+                                                             int classes, int together,
+                                                             bool focal) {
   const float gamma = context->terms.gamma;
-  const int step = piece->step;
-  struct left left;
-  int count = 0;
-  LOGITS_EACH_VECTORS(piece, r, v, many) {
+  struct simd_sum sums = {0}, all_weights = {0};
+  simd sum = {0}, weights = {0};
+  struct logits_start start;
+  logits_begin(piece, (struct logits_place){0}, classes, &start);
+  LOGITS_EACH_VECTOR(piece, at, next) {
     struct logits_softmax softmax;
-    logits_softmax(&piece->rows[r], v, step, classes, many, &softmax);
-    SIMD_EACH(i, many) {
-      simd_int label = simd_from_bytes(piece->labels + r * step + v + i * SIMD_WIDTH);
-      simd_store(left.weight + count, weights_of(context, classes, label));
-      simd_store(left.own + count, pick(softmax.below[i], classes, label));
-      simd_store(left.sum + count, softmax.sum[i]);
-      if (gamma > 0)
-        simd_store(left.rest + count, rest_of(classes, label, softmax.sum[i], softmax.power[i]));
-      count += SIMD_WIDTH;
-    }
-    if (count < LEFT) continue;
-    add_left(&left, count, gamma, piece->sums);
-    count = 0;
+    simd_int label = simd_from_bytes(logits_labels_at(piece, at));
+    simd own = pick(start.below, classes, label), weight = weights_of(context, classes, label);
+    logits_finish(&start, classes, together, &softmax);
+    logits_begin(piece, next, classes, &start);
+    simd bits = log2_of(softmax.sum) - own;
+    if (focal) bits *= simd_pow(rest_of(classes, label, softmax.sum, softmax.power), gamma);
+    sum += weight * bits;
+    weights += weight;
+    if (next.v > 0 || next.row % FLUSHED > 0) continue;
+    flush(&sums, &sum);
+    flush(&all_weights, &weights);
   }
-  add_left(&left, count, gamma, piece->sums);
+  flush(&sums, &sum);
+  flush(&all_weights, &weights);
+  piece->sums[LOSS_CE_SUM] += (double)unit * total_of(&sums);
+  piece->sums[LOSS_CE_WEIGHT] += total_of(&all_weights);
 }
 
 static void add_losses(const struct logits_piece *piece, const void *context) {
-  LOGITS_OF_CLASSES(add_pieces, piece, context)
+  LOGITS_OF_CLASSES(add_pieces, piece, context, false)
+}
+
+static void add_focal_losses(const struct logits_piece *piece, const void *context) {
+  LOGITS_OF_CLASSES(add_pieces, piece, context, true)
 }
 
 /* The slope of (1 - p)^gamma (-log p) by logit k is (p_k - [k is the label]) times
@@ -104,30 +137,35 @@ static simd focal_factor(simd nll, simd rest, float gamma) {
 
 static inline __attribute__((always_inline)) void slope_pieces(const struct logits_piece *piece,
                                                                const struct context *context,
-                                                               int classes, int many) {
+                                                               int classes, int together,
+                                                               bool focal) {
   const float gamma = context->terms.gamma;
-  const int step = piece->step;
-  LOGITS_EACH_VECTORS(piece, r, v, many) {
+  struct logits_start start;
+  logits_begin(piece, (struct logits_place){0}, classes, &start);
+  LOGITS_EACH_VECTOR(piece, at, next) {
     struct logits_softmax softmax;
-    logits_softmax(&piece->rows[r], v, step, classes, many, &softmax);
-    SIMD_EACH(i, many) {
-      int at = v + i * SIMD_WIDTH;
-      simd_int label = simd_from_bytes(piece->labels + r * step + at);
-      simd factor = context->scale * weights_of(context, classes, label), none = {0};
-      if (gamma > 0)
-        factor *= focal_factor(nll_of(softmax.sum[i], pick(softmax.below[i], classes, label)),
-                               rest_of(classes, label, softmax.sum[i], softmax.power[i]), gamma);
-      simd share = factor * simd_reciprocal(softmax.sum[i]);
-      float *z = logits_gradient_at(piece, classes, r, at);
-      for (int k = 0; k < classes; k++)
-        simd_store(z + k * step,
-                   softmax.power[i][k] * share - logits_where(label, k, factor, none));
-    }
+    simd_int label = simd_from_bytes(logits_labels_at(piece, at));
+    simd factor = context->scale * weights_of(context, classes, label), none = {0}, own = {0};
+    if (focal) own = pick(start.below, classes, label);
+    logits_finish(&start, classes, together, &softmax);
+    logits_begin(piece, next, classes, &start);
+    if (focal)
+      factor *= focal_factor(unit * (log2_of(softmax.sum) - own),
+                             rest_of(classes, label, softmax.sum, softmax.power), gamma);
+    simd share = factor * simd_reciprocal(softmax.sum);
+    float *z = logits_gradient_at(piece, classes, at);
+    for (int k = 0; k < classes; k++)
+      simd_store(z + k * piece->step,
+                 softmax.power[k] * share - logits_where(label, k, factor, none));
   }
 }
 
 static void set_slopes(const struct logits_piece *piece, const void *context) {
-  LOGITS_OF_CLASSES(slope_pieces, piece, context)
+  LOGITS_OF_CLASSES(slope_pieces, piece, context, false)
+}
+
+static void set_focal_slopes(const struct logits_piece *piece, const void *context) {
+  LOGITS_OF_CLASSES(slope_pieces, piece, context, true)
 }
 
 static bool applies(const struct node *node) {
@@ -146,7 +184,9 @@ static enum status forward(const struct node *node, const struct io *io, struct 
   const struct context context = {.terms = loss_ce_terms_of(node)};
   int blocks = SIMD_NAME(logits_blocks)(&logits);
   double *partial = io->workspace, sums[LOSS_CE_SUMS] = {0};
-  SIMD_NAME(logits_sums)(node, io, add_losses, &context, partial, LOSS_CE_SUMS);
+  SIMD_NAME(logits_sums)
+  (node, io, context.terms.gamma > 0 ? add_focal_losses : add_losses, &context, partial,
+   LOSS_CE_SUMS);
   for (int n = 0; n < logits.n; n++)
     for (int s = 0; s < LOSS_CE_SUMS; s++)
       sums[s] += fold_sum(partial + ((int64_t)n * LOSS_CE_SUMS + s) * blocks, blocks);
@@ -161,7 +201,8 @@ static enum status backward(const struct node *node, const struct io *io, struct
   if (!io->dx[0]) return STATUS_OK;
   double scale = loss_ce_of(*(const double *)io->dy, *(const double *)io->saved[0]);
   const struct context context = {loss_ce_terms_of(node), (float)scale};
-  SIMD_NAME(logits_gradient)(node, io, set_slopes, &context);
+  SIMD_NAME(logits_gradient)
+  (node, io, context.terms.gamma > 0 ? set_focal_slopes : set_slopes, &context);
   return STATUS_OK;
 }
 

@@ -32,29 +32,32 @@ static const float *slopes_at(const struct context *context, int n, int channel)
 
 /* The probabilities of a vector of voxels; 0 where one is left out. */
 static inline __attribute__((always_inline)) void set_probabilities(
-    const struct logits_softmax *softmax, int i, int classes, simd_int label, simd *p) {
-  simd share = simd_select(label < classes, simd_reciprocal(softmax->sum[i]), simd_all(0));
-  for (int k = 0; k < classes; k++) p[k] = softmax->power[i][k] * share;
+    const struct logits_softmax *softmax, int classes, simd_int label, simd *p) {
+  simd share = simd_select(label < classes, simd_reciprocal(softmax->sum), simd_all(0));
+  for (int k = 0; k < classes; k++) p[k] = softmax->power[k] * share;
 }
 
 static inline __attribute__((always_inline)) void add_pieces(const struct logits_piece *piece,
                                                              const struct context *context,
-                                                             int classes, int many) {
+                                                             int classes, int together,
+                                                             bool unused) {
+  (void)unused;
   simd sums[LOGITS_MOST_CLASSES][DICE_SUMS];
   for (int k = 0; k < classes; k++)
     for (int s = 0; s < DICE_SUMS; s++) sums[k][s] = (simd){0};
-  LOGITS_EACH_VECTORS(piece, r, v, many) {
+  struct logits_start start;
+  logits_begin(piece, (struct logits_place){0}, classes, &start);
+  LOGITS_EACH_VECTOR(piece, at, next) {
     struct logits_softmax softmax;
-    logits_softmax(&piece->rows[r], v, piece->step, classes, many, &softmax);
-    SIMD_EACH(i, many) {
-      simd_int label = simd_from_bytes(piece->labels + r * piece->step + v + i * SIMD_WIDTH);
-      simd p[LOGITS_MOST_CLASSES], none = {0};
-      set_probabilities(&softmax, i, classes, label, p);
-      for (int k = 0; k < classes; k++) {
-        sums[k][DICE_OVERLAP] += logits_where(label, k, p[k], none);
-        sums[k][DICE_PREDICTED] += volume_of(context, p[k]);
-        sums[k][DICE_TRUE] += logits_where(label, k, simd_all(1), none);
-      }
+    simd_int label = simd_from_bytes(logits_labels_at(piece, at));
+    logits_finish(&start, classes, together, &softmax);
+    logits_begin(piece, next, classes, &start);
+    simd p[LOGITS_MOST_CLASSES], none = {0};
+    set_probabilities(&softmax, classes, label, p);
+    for (int k = 0; k < classes; k++) {
+      sums[k][DICE_OVERLAP] += logits_where(label, k, p[k], none);
+      sums[k][DICE_PREDICTED] += volume_of(context, p[k]);
+      sums[k][DICE_TRUE] += logits_where(label, k, simd_all(1), none);
     }
   }
   for (int k = 0; k < classes; k++)
@@ -62,35 +65,37 @@ static inline __attribute__((always_inline)) void add_pieces(const struct logits
 }
 
 static void add_softmax(const struct logits_piece *piece, const void *context) {
-  LOGITS_OF_CLASSES(add_pieces, piece, context)
+  LOGITS_OF_CLASSES(add_pieces, piece, context, false)
 }
 
 static inline __attribute__((always_inline)) void slope_pieces(const struct logits_piece *piece,
                                                                const struct context *context,
-                                                               int classes, int many) {
+                                                               int classes, int together,
+                                                               bool unused) {
+  (void)unused;
   const float *overlap = slopes_at(context, piece->n, 0), *volume = overlap + context->channels;
   const int step = piece->step;
-  LOGITS_EACH_VECTORS(piece, r, v, many) {
+  struct logits_start start;
+  logits_begin(piece, (struct logits_place){0}, classes, &start);
+  LOGITS_EACH_VECTOR(piece, at, next) {
     struct logits_softmax softmax;
-    logits_softmax(&piece->rows[r], v, step, classes, many, &softmax);
-    SIMD_EACH(i, many) {
-      int at = v + i * SIMD_WIDTH;
-      simd_int label = simd_from_bytes(piece->labels + r * step + at);
-      simd p[LOGITS_MOST_CLASSES], slope[LOGITS_MOST_CLASSES], mean = {0};
-      float *z = logits_gradient_at(piece, classes, r, at);
-      set_probabilities(&softmax, i, classes, label, p);
-      for (int k = 0; k < classes; k++) {
-        slope[k] = logits_where(label, k, simd_all(overlap[k]), simd_all(0)) +
-                   volume[k] * volume_slope(context, p[k]);
-        mean += p[k] * slope[k];
-      }
-      for (int k = 0; k < classes; k++) simd_store(z + k * step, p[k] * (slope[k] - mean));
+    simd_int label = simd_from_bytes(logits_labels_at(piece, at));
+    logits_finish(&start, classes, together, &softmax);
+    logits_begin(piece, next, classes, &start);
+    simd p[LOGITS_MOST_CLASSES], slope[LOGITS_MOST_CLASSES], mean = {0};
+    float *z = logits_gradient_at(piece, classes, at);
+    set_probabilities(&softmax, classes, label, p);
+    for (int k = 0; k < classes; k++) {
+      slope[k] = logits_where(label, k, simd_all(overlap[k]), simd_all(0)) +
+                 volume[k] * volume_slope(context, p[k]);
+      mean += p[k] * slope[k];
     }
+    for (int k = 0; k < classes; k++) simd_store(z + k * step, p[k] * (slope[k] - mean));
   }
 }
 
 static void slope_softmax(const struct logits_piece *piece, const void *context) {
-  LOGITS_OF_CLASSES(slope_pieces, piece, context)
+  LOGITS_OF_CLASSES(slope_pieces, piece, context, false)
 }
 
 /* --- sigmoid --- */
