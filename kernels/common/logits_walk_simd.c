@@ -38,7 +38,9 @@ struct walk {
   bool add;
   logits_each *each;
   const void *context;
-  int64_t stride, class[LOGITS_MOST_CLASSES]; /* to a voxel's neighbour along w, to its classes */
+  int64_t stride, row, class[LOGITS_MOST_CLASSES]; /* to a logit's neighbours along w and h, and to
+                                                      its voxel's classes */
+  int run;                                         /* classes beside each other */
 };
 
 /* A block: logits [from, to) of sample n along d and h. */
@@ -117,34 +119,28 @@ static void load_row(const struct walk *walk, const float *from, struct room *ro
       for (int i = count; i < room->half; i++) room->turned[k][i] = from[walk->class[k] + after];
 }
 
-/* Asks for row (d, h) of logits that will be loaded, or of gradients that will be written. */
-static inline __attribute__((always_inline)) void ask_row(const struct walk *walk,
-                                                          const float *tensor, int n, int d, int h,
-                                                          const struct room *room, bool write) {
+/* Asks for a row of logits that will be loaded, or of gradients that will be written. */
+static inline __attribute__((always_inline)) void ask_row(const struct walk *walk, const float *row,
+                                                          int count, bool write) {
   enum { LINE = 64 / sizeof(float) };
-  if (d >= walk->logits.coarse[0]) return;
-  int64_t stride = tensor_voxel_stride(walk->x), floats = count_of(room) * stride;
-  int step = stride == 1 ? 1 : stride == CHANNEL_BLOCK ? CHANNEL_BLOCK : walk->logits.classes;
-  for (int k = 0; k < walk->logits.classes; k += step) {
-    const float *from = tensor + tensor_at(walk->x, n, k, d, h, room->w.from);
-    for (int64_t i = 0; i < floats; i += LINE)
+  const int64_t floats = count * walk->stride;
+  for (int k = 0; k < walk->logits.classes; k += walk->run)
+    for (const float *at = row + walk->class[k], *end = at + floats; at < end; at += LINE)
       if (write)
-        __builtin_prefetch(from + i, 1);
+        __builtin_prefetch(at, 1);
       else
-        __builtin_prefetch(from + i);
-  }
+        __builtin_prefetch(at);
 }
 
 /* Rows of classes that are only padding stay 0. */
-static void give_row(const struct walk *walk, int n, int d, int h, const struct room *room) {
+static void give_row(const struct walk *walk, const struct room *room, float *row) {
   bool blocked = walk->x->layout == LAYOUT_BLOCKED;
-  int64_t stride = tensor_voxel_stride(walk->x);
   for (int k = 0; k < walk->logits.classes; k += blocked ? CHANNEL_BLOCK : 1) {
-    float *to = walk->dx + tensor_at(walk->x, n, k, d, h, room->w.from);
+    float *to = row + walk->class[k];
     if (blocked)
       logits_give_channels(room->gathered[k], walk->add, count_of(room), to);
     else
-      logits_give_strided(room->gathered[k], walk->add, count_of(room), stride, to);
+      logits_give_strided(room->gathered[k], walk->add, count_of(room), walk->stride, to);
   }
 }
 
@@ -228,10 +224,11 @@ static void load_plane(const struct walk *walk, int n, int d, struct room *room)
   struct plane *plane = &room->logits[d % 2];
   if (plane->d == d) return;
   plane->d = d;
-  for (int h = room->h.from; h < room->h.to; h++) {
-    const float *from = walk->from + tensor_at(walk->x, n, 0, d, h, room->w.from);
+  const float *from = walk->from + tensor_at(walk->x, n, 0, d, room->h.from, room->w.from);
+  const int64_t slice = d + 1 < walk->logits.coarse[0] ? walk->row * walk->logits.coarse[1] : 0;
+  for (int h = room->h.from; h < room->h.to; h++, from += walk->row) {
     load_row(walk, from, room);
-    ask_row(walk, walk->from, n, d + 1, h, room, false);
+    if (slice > 0) ask_row(walk, from + slice, count_of(room), false);
     spread_row(walk, from, room, row_of(room, plane, h));
   }
 }
@@ -240,9 +237,10 @@ static void load_plane(const struct walk *walk, int n, int d, struct room *room)
 static void give_plane(const struct walk *walk, const struct block *block, struct plane *plane,
                        struct room *room) {
   if (plane->d < block->d.from || plane->d >= block->d.to) return;
-  for (int h = block->h.from; h < block->h.to; h++) {
+  float *to = walk->dx + tensor_at(walk->x, block->n, 0, plane->d, block->h.from, room->w.from);
+  for (int h = block->h.from; h < block->h.to; h++, to += walk->row) {
     collapse_row(walk, room, row_of(room, plane, h));
-    give_row(walk, block->n, plane->d, h, room);
+    give_row(walk, room, to);
   }
 }
 
@@ -253,9 +251,6 @@ static void open_plane(const struct walk *walk, const struct block *block, int d
   give_plane(walk, block, plane, room);
   plane->d = d;
   plane->fresh = true;
-  if (d < block->d.from || d >= block->d.to) return;
-  for (int h = block->h.from; h < block->h.to; h++)
-    ask_row(walk, walk->dx, block->n, d, h, room, true);
 }
 
 /* The logits at the labels' place along d. */
@@ -357,7 +352,14 @@ static void visit_slice(const struct walk *walk, const struct block *block, int 
   if (!walk->dx) return;
   open_plane(walk, block, room->d.low, room);
   open_plane(walk, block, room->d.high, room);
-  for (int i = block->h.from; i < block->h.to; i++) gather_row(walk, i, room);
+  const struct plane *far = &room->slopes[near_of(&room->d).far % 2];
+  const bool asks = far->fresh && far->d >= block->d.from && far->d < block->d.to;
+  const float *to = walk->dx;
+  if (asks) to += tensor_at(walk->x, block->n, 0, far->d, block->h.from, room->w.from);
+  for (int i = block->h.from; i < block->h.to; i++, to += walk->row) {
+    if (asks) ask_row(walk, to, count_of(room), true);
+    gather_row(walk, i, room);
+  }
   room->slopes[room->d.low % 2].fresh = false;
   if (room->d.high_weight > 0) room->slopes[room->d.high % 2].fresh = false;
 }
@@ -448,6 +450,9 @@ static struct walk walk_of(const struct node *node, const struct io *io, logits_
                       .each = each,
                       .context = context,
                       .stride = tensor_voxel_stride(&node->x[0])};
+  bool blocked = walk.x->layout == LAYOUT_BLOCKED, planar = walk.stride == 1;
+  walk.run = blocked ? CHANNEL_BLOCK : planar ? 1 : LOGITS_MOST_CLASSES;
+  walk.row = walk.stride * walk.logits.coarse[2];
   for (int k = 0; k < walk.logits.classes; k++) walk.class[k] = tensor_at(walk.x, 0, k, 0, 0, 0);
   return walk;
 }
