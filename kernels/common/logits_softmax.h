@@ -48,11 +48,11 @@ static inline simd logits_where(simd_int label, int k, simd yes, simd no) {
 #endif
 }
 
-/* Begins the vector `at`; behind the last one, any. */
+/* Begins the vector `at`, which may be the first one behind the last. */
 static inline __attribute__((always_inline)) void logits_begin(const struct logits_piece *piece,
                                                                struct logits_place at, int classes,
                                                                struct logits_start *start) {
-  const struct logits_row *row = &piece->rows[at.row < piece->count ? at.row : 0];
+  const struct logits_row *row = &piece->rows[at.row];
   const float *near = row->near + at.v, *far = row->far + at.v;
   const int step = piece->step;
   simd *z = start->below;

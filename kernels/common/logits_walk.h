@@ -18,7 +18,7 @@ struct logits_row {
  * * step * classes] on. `step` is a multiple of SIMD_WIDTH; what makes it one is labelled
  * LOGITS_IGNORED. */
 struct logits_piece {
-  int n, classes, count, step;
+  int n, classes, count, step; /* count: of rows; there is one more, which may be read */
   const struct logits_row *rows;
   float *z;
   const unsigned char *labels;

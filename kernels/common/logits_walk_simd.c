@@ -67,7 +67,7 @@ struct room {
   int step, size;           /* labels of a row in a piece; its floats */
   struct logits_tap d;
   struct logits_range labels_h;
-  struct logits_row rows[LABEL_ROWS_FEW];     /* of labels; those of `between` */
+  struct logits_row rows[LABEL_ROWS_FEW + 1]; /* of labels; those of `between` */
   struct plane logits[2], slopes[2], between; /* between: at the labels' place along d */
   /* a row of logits, and of gradients: those from w.from on of each class */
   float turned[LOGITS_MOST_CLASSES][LOGITS_TURNED] ALIGNED,
@@ -390,6 +390,7 @@ static void set_rows(const struct walk *walk, struct room *room) {
     room->rows[j - room->labels_h.from] = (struct logits_row){
         row_of(room, &room->between, near.near), row_of(room, &room->between, near.far)};
   }
+  room->rows[room->labels_h.to - room->labels_h.from] = room->rows[0];
 }
 
 /* So that what makes vectors and blocks of channels whole are numbers. */

@@ -66,7 +66,8 @@ static inline __attribute__((always_inline)) simd log2_of(simd x) {
   const simd r = m * look_up(reciprocals, place) - 1;
   simd p = -0.351960426F * r + 0.480952157F;
   p = p * r - 0.721349389F;
-  return (r * r) * p + (1.44269504F * r + (whole + look_up(logarithms, place)));
+  p = p * r + 1.44269504F;
+  return p * r + (whole + look_up(logarithms, place));
 #else
   return simd_log(x) * (1 / unit);
 #endif
@@ -110,7 +111,7 @@ static inline __attribute__((always_inline)) void add_pieces(const struct logits
     if (focal) bits *= simd_pow(rest_of(classes, label, softmax.sum, softmax.power), gamma);
     sum += weight * bits;
     weights += weight;
-    if (next.v > 0 || next.row % FLUSHED > 0) continue;
+    if (__builtin_expect(next.v > 0 || next.row % FLUSHED > 0, 1)) continue;
     flush(&sums, &sum);
     flush(&all_weights, &weights);
   }
