@@ -9,6 +9,7 @@
  * places: neighbours in a vector are then neighbours among the logits. Gradients go the same way
  * back. */
 #include "kernels/common/logits_walk.h"
+#include <limits.h>
 #include <string.h>
 #include "kernels/common/logits_rows.h"
 #include "kernels/common/simd_beside.h"
@@ -20,7 +21,8 @@ enum {
   BLOCK_H_FEW = 16,
   ROWS = BLOCK_H + 2,
   ROWS_FEW = BLOCK_H_FEW + 2,
-  LABEL_ROWS = 2 * ROWS,
+  TURN = 8,        /* rows of labels whose slopes are made before they are gathered */
+  KEPT = 2 * TURN, /* rows of slopes */
   LABEL_ROWS_FEW = 2 * ROWS_FEW,
   SIZE = LOGITS_MOST_CLASSES * LOGITS_ROW,
   MOST_SUMS = 3 * LOGITS_MOST_CLASSES,
@@ -72,7 +74,7 @@ struct room {
   /* a row of logits, and of gradients: those from w.from on of each class */
   float turned[LOGITS_MOST_CLASSES][LOGITS_TURNED] ALIGNED,
       gathered[CHANNELS][LOGITS_TURNED] ALIGNED;
-  float z[LABEL_ROWS * SIZE] ALIGNED;
+  float z[KEPT * SIZE] ALIGNED; /* row r of labels at r modulo KEPT */
   unsigned char labels[LABEL_ROWS_FEW * LOGITS_ROW];
 };
 
@@ -269,7 +271,7 @@ static void blend_planes(struct room *room) {
 static const float *slopes_of(const struct room *room, int j) {
   static const float nothing[SIZE] ALIGNED;
   bool there = j >= room->labels_h.from && j < room->labels_h.to;
-  return there ? room->z + (j - room->labels_h.from) * room->size : nothing;
+  return there ? room->z + (j - room->labels_h.from) % KEPT * room->size : nothing;
 }
 
 static inline void add_to(float *to, bool fresh, simd value) {
@@ -334,6 +336,41 @@ static void fill_labels(const struct walk *walk, const unsigned char *map, const
 
 /* --- the walk --- */
 
+static void visit_rows(const struct walk *walk, const struct block *block, int from, int to,
+                       struct room *room) {
+  const struct logits_piece piece = {block->n,
+                                     walk->logits.classes,
+                                     to - from,
+                                     room->step,
+                                     room->rows + from,
+                                     room->z + from % KEPT * room->size,
+                                     room->labels + from * room->step,
+                                     block->sums};
+  walk->each(&piece, walk->context);
+}
+
+/* Makes the slopes of a slice, and gathers them while they are in the first cache. */
+static void visit_slopes(const struct walk *walk, const struct block *block, struct room *room) {
+  open_plane(walk, block, room->d.low, room);
+  open_plane(walk, block, room->d.high, room);
+  const struct plane *far = &room->slopes[near_of(&room->d).far % 2];
+  const bool asks = far->fresh && far->d >= block->d.from && far->d < block->d.to;
+  const int count = room->labels_h.to - room->labels_h.from, factor = walk->logits.factor[1];
+  float *to = walk->dx;
+  if (asks) to += tensor_at(walk->x, block->n, 0, far->d, block->h.from, room->w.from);
+  for (int r = 0, h = block->h.from; r < count; r += TURN) {
+    const int end = r + TURN < count ? r + TURN : count;
+    visit_rows(walk, block, r, end, room);
+    const int made = end < count ? room->labels_h.from + end : INT_MAX;
+    for (; h < block->h.to && h * factor + 2 < made; h++, to += walk->row) {
+      if (asks) ask_row(walk, to, count_of(room), true);
+      gather_row(walk, h, room);
+    }
+  }
+  room->slopes[room->d.low % 2].fresh = false;
+  if (room->d.high_weight > 0) room->slopes[room->d.high % 2].fresh = false;
+}
+
 static void visit_slice(const struct walk *walk, const struct block *block, int d,
                         struct room *room) {
   struct logits_range h = room->labels_h;
@@ -345,23 +382,10 @@ static void visit_slice(const struct walk *walk, const struct block *block, int 
   blend_planes(room);
   for (int r = 0; r < h.to - h.from; r++, map += width)
     fill_labels(walk, map, room, room->labels + r * room->step);
-  struct logits_piece piece = {block->n,     walk->logits.classes, h.to - h.from,
-                               room->step,   room->rows,           room->z,
-                               room->labels, block->sums};
-  walk->each(&piece, walk->context);
-  if (!walk->dx) return;
-  open_plane(walk, block, room->d.low, room);
-  open_plane(walk, block, room->d.high, room);
-  const struct plane *far = &room->slopes[near_of(&room->d).far % 2];
-  const bool asks = far->fresh && far->d >= block->d.from && far->d < block->d.to;
-  const float *to = walk->dx;
-  if (asks) to += tensor_at(walk->x, block->n, 0, far->d, block->h.from, room->w.from);
-  for (int i = block->h.from; i < block->h.to; i++, to += walk->row) {
-    if (asks) ask_row(walk, to, count_of(room), true);
-    gather_row(walk, i, room);
-  }
-  room->slopes[room->d.low % 2].fresh = false;
-  if (room->d.high_weight > 0) room->slopes[room->d.high % 2].fresh = false;
+  if (walk->dx)
+    visit_slopes(walk, block, room);
+  else
+    visit_rows(walk, block, 0, h.to - h.from, room);
 }
 
 /* The part of rows from logit w on; returns where the next one starts. */
