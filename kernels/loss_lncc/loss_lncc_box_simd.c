@@ -181,7 +181,11 @@ LNCC_INLINE void slide_vector(const struct sweep *sweep, const struct work *work
 
 LNCC_INLINE void finish_vector(const struct sweep *sweep, const struct work *work,
                                const struct slide *slide, int w, const simd_half *sum) {
-  work->finish(sweep, slide->first, columns_at(w, sweep->shape.w), sum, slide->energy + w);
+  const int width = sweep->shape.w;
+  if (w + DOUBLES <= width)
+    work->finish(sweep, slide->first, (struct columns){w, ALL_DOUBLES}, sum, slide->energy + w);
+  else
+    work->finish(sweep, slide->first, columns_at(w, width), sum, slide->energy + w);
 }
 
 /* From the end of a row to its beginning; meanwhile the next row of sums is fetched. */
@@ -332,18 +336,21 @@ static double correlate(const struct sweep *sweep, int piece, double *memory) {
   return sweep_piece(sweep, &work, piece, memory);
 }
 
-/* loss_lncc_slopes of a vector. */
+/* loss_lncc_slopes of a vector, -2 own_own in the place of own_own. The next row's are fetched. */
 LNCC_INLINE void finish_slopes(const struct sweep *sweep, int64_t row, struct columns at,
                                const simd_half *sum, double *energy) {
   (void)energy;
   const struct moments m = moments_of(sum, sweep->per_voxel);
-  const simd_half ratio = m.cross / m.denominator;
-  const simd_half own_other = 2 * ratio, own_own = -ratio * ratio * m.other_variance;
+  const simd_half ratio = m.cross / m.denominator, own_other = ratio + ratio;
+  const simd_half own_own = own_other * ratio * m.other_variance;
   const int width = sweep->shape.w;
   float *slopes = sweep->slopes + SLOPES * row;
+  const float *next = slopes + SLOPES * (width + at.w);
   row_store(slopes, at, own_other);
   row_store(slopes + width, at, own_own);
-  row_store(slopes + 2 * width, at, -own_other * m.other_mean - 2 * own_own * m.own_mean);
+  row_store(slopes + 2 * width, at, own_own * m.own_mean - own_other * m.other_mean);
+  __builtin_prefetch(next, 1);
+  __builtin_prefetch(next + SIMD_WIDTH, 1);
 }
 
 static double store_slopes(const struct sweep *sweep, int piece, double *memory) {
@@ -365,9 +372,10 @@ LNCC_INLINE void finish_gradient(const struct sweep *sweep, int64_t row, struct 
                                  const simd_half *sum, double *energy) {
   (void)energy;
   const simd_half own = row_load(sweep->own + row, at), other = row_load(sweep->other + row, at);
-  simd_half slope = sweep->scale * (sum[0] * other + 2 * sum[1] * own + sum[2]);
+  simd_half slope = sweep->scale * (sum[0] * other - sum[1] * own + sum[2]);
   if (sweep->add) slope += row_load(sweep->dx + row, at);
   row_store(sweep->dx + row, at, slope);
+  __builtin_prefetch(sweep->dx + row + sweep->shape.w + at.w, 1);
 }
 
 static double add_slopes(const struct sweep *sweep, int piece, double *memory) {
