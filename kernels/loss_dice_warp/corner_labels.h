@@ -21,7 +21,7 @@ struct sample {
 
 enum { VECTORS = 32, QUADS = 2 };
 
-/* So many floats ahead is fetched what is read once, in three places at a time. */
+/* So many floats ahead is fetched what is read or written once, in three places at a time. */
 enum { AHEAD = 512 };
 
 /* Of a vector some of whose corners are outside the volume: these corners, as bytes of ones, and -1

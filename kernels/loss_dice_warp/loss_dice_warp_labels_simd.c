@@ -275,6 +275,7 @@ static void gradient_tile(const struct gradient *gradient, const struct sample *
   for (int i = 0; i < all; i++) {
     const struct place *place = &tile->place[i];
     const bool several = mixed_make(&mixed[count], place, place_label(place));
+    for (int k = 0; k < 3; k++) __builtin_prefetch(dx + k * step + place->at + AHEAD, 1);
     alike[zeros] = place;
     count += several;
     zeros += !several;

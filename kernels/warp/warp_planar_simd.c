@@ -2,7 +2,7 @@
 #include "kernels/warp/warp_vector.h"
 #include "kernels/warp/warp_walk.h"
 
-/* So many floats ahead is fetched what is read once, in three places at a time. */
+/* So many floats ahead is fetched what is read or written once, in up to four places at a time. */
 enum { AHEAD = 256 };
 
 /* Where SIMD_WIDTH neighbours on the w axis fall, `lanes` of which there are. INNER: everywhere
@@ -145,6 +145,7 @@ static void places_forward(const struct warp_job *job, const struct simd_box *sh
     float *y = job->y + plane_of(job, places->n, c) + places->at;
     for (int i = 0; i < count; i++) {
       const struct place *place = &places->place[i];
+      __builtin_prefetch(y + i * SIMD_WIDTH + AHEAD, 1);
       simd corner[SIMD_CORNERS];
       corners_find(&box, place, image, corner);
       simd_store_lanes(y + i * SIMD_WIDTH, simd_corners_sample(corner, place->fraction),
@@ -167,12 +168,14 @@ static void places_field_gradient(const struct warp_job *job, const struct simd_
     for (int c = 0; c < channels; c++) {
       simd corner[SIMD_CORNERS], slope[3];
       corners_find(&box, place, image + c * voxels, corner);
+      __builtin_prefetch(dy + c * voxels + i * SIMD_WIDTH + AHEAD);
       simd g = simd_load_lanes(dy + c * voxels + i * SIMD_WIDTH, place->lanes);
       simd_corners_slope(corner, place->fraction, slope);
       for (int k = 0; k < 3; k++) sum[k] += g * slope[k];
     }
     for (int k = 0; k < 3; k++) {
       float *to = dfield + k * voxels + i * SIMD_WIDTH;
+      __builtin_prefetch(to + AHEAD, 1);
       simd value = sum[k];
       if (place->kind != INNER) value *= place->slope[k];
       if (add) value += simd_load_lanes(to, place->lanes);
