@@ -50,6 +50,9 @@ static const struct op_case cases[] = {
     CE("twice, past blocks along d", 2, weighted, 4, {1, 5, 17, 9, 3}, {1, 1, 34, 18, 6}),
     CE("twice, vectors of 16", 2, plain, 4, {1, 5, 2, 3, 16}, {1, 1, 4, 6, 32}),
     CE("twice, blocks of channels past 16", 2, plain, 17, {1, 18, 2, 3, 33}, {1, 1, 4, 6, 66}),
+    CE("twice, 9 classes, past blocks", 2, plain, 8, {1, 9, 3, 17, 5}, {1, 1, 6, 34, 10}),
+    CE("twice, rows longer than a piece and past blocks", 2, weighted, 2, {1, 3, 2, 19, 35},
+       {1, 1, 4, 38, 70}),
 };
 
 TEST(kernels_agree) {
