@@ -16,12 +16,12 @@
 
 enum {
   FEW = 8, /* classes of which a block has more rows */
-  BLOCK_D = 16,
+  BLOCK_D = 32,
   BLOCK_H = 8,
   BLOCK_H_FEW = 16,
   ROWS = BLOCK_H + 2,
   ROWS_FEW = BLOCK_H_FEW + 2,
-  TURN = 8,        /* rows of labels whose slopes are made before they are gathered */
+  TURN = 12,       /* rows of labels whose slopes are made before they are gathered */
   KEPT = 2 * TURN, /* rows of slopes */
   LABEL_ROWS_FEW = 2 * ROWS_FEW,
   SIZE = LOGITS_MOST_CLASSES * LOGITS_ROW,

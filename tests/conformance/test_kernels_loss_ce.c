@@ -53,6 +53,7 @@ static const struct op_case cases[] = {
     CE("twice, 9 classes, past blocks", 2, plain, 8, {1, 9, 3, 17, 5}, {1, 1, 6, 34, 10}),
     CE("twice, rows longer than a piece and past blocks", 2, weighted, 2, {1, 3, 2, 19, 35},
        {1, 1, 4, 38, 70}),
+    CE("twice, past blocks of 32 slices", 2, plain, 2, {1, 3, 33, 2, 3}, {1, 1, 66, 4, 6}),
 };
 
 TEST(kernels_agree) {
