@@ -9,6 +9,7 @@
  * places: neighbours in a vector are then neighbours among the logits. Gradients go the same way
  * back. */
 #include "kernels/common/logits_walk.h"
+#include <assert.h>
 #include <limits.h>
 #include <string.h>
 #include "kernels/common/logits_rows.h"
@@ -29,6 +30,7 @@ enum {
   CHANNELS = (LOGITS_MOST_CLASSES + CHANNEL_BLOCK - 1) / CHANNEL_BLOCK * CHANNEL_BLOCK,
   APART = 256, /* so that places in planes differ in what processors compare first */
 };
+static_assert(ROWS_FEW * FEW <= ROWS * LOGITS_MOST_CLASSES, "planes hold the rows of few classes");
 #define ALIGNED __attribute__((aligned(64)))
 
 struct walk {
