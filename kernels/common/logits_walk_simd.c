@@ -322,18 +322,25 @@ static inline void part_labels(const unsigned char *from, int count, unsigned ch
   }
 }
 
-static void fill_labels(const struct walk *walk, const unsigned char *map, const struct room *room,
-                        unsigned char *labels) {
-  int count = count_of(room);
-  unsigned char *even = labels, *odd = even + room->half;
-  if (count < room->half) memset(labels, LOGITS_IGNORED, (size_t)room->step);
-  if (!is_double(walk)) {
-    memcpy(labels, map, (size_t)count);
-    return;
+/* The labels of slice d. */
+static void fill_labels(const struct walk *walk, int n, int d, struct room *room) {
+  const int count = count_of(room), half = room->half, step = room->step;
+  const int rows = room->labels_h.to - room->labels_h.from, width = walk->logits.fine[2];
+  const bool low = room->low, high = room->high, twice = is_double(walk);
+  const unsigned char *map = walk->map + tensor_at(walk->labels, n, 0, d, room->labels_h.from,
+                                                   room->w.from * walk->logits.factor[2]);
+  unsigned char *labels = room->labels;
+  if (count < half) memset(labels, LOGITS_IGNORED, (size_t)(rows * step));
+  for (int r = 0; r < rows; r++, map += width, labels += step) {
+    unsigned char *odd = labels + half;
+    if (!twice) {
+      memcpy(labels, map, (size_t)count);
+      continue;
+    }
+    if (low) odd[0] = map[-1];
+    if (high) labels[count] = map[2 * count];
+    part_labels(map, count, labels, odd + low);
   }
-  if (room->low) odd[0] = map[-1];
-  if (room->high) even[count] = map[2 * count];
-  part_labels(map, count, even, odd + room->low);
 }
 
 /* --- the walk --- */
@@ -375,19 +382,15 @@ static void visit_slopes(const struct walk *walk, const struct block *block, str
 
 static void visit_slice(const struct walk *walk, const struct block *block, int d,
                         struct room *room) {
-  struct logits_range h = room->labels_h;
-  int first = room->w.from * walk->logits.factor[2], width = walk->logits.fine[2];
-  const unsigned char *map = walk->map + tensor_at(walk->labels, block->n, 0, d, h.from, first);
   room->d = logits_tap_of(d, walk->logits.factor[0], walk->logits.coarse[0]);
   load_plane(walk, block->n, room->d.low, room);
   load_plane(walk, block->n, room->d.high, room);
   blend_planes(room);
-  for (int r = 0; r < h.to - h.from; r++, map += width)
-    fill_labels(walk, map, room, room->labels + r * room->step);
+  fill_labels(walk, block->n, d, room);
   if (walk->dx)
     visit_slopes(walk, block, room);
   else
-    visit_rows(walk, block, 0, h.to - h.from, room);
+    visit_rows(walk, block, 0, room->labels_h.to - room->labels_h.from, room);
 }
 
 /* The part of rows from logit w on; returns where the next one starts. */
