@@ -325,6 +325,7 @@ static inline __attribute__((always_inline)) void stretch_vector(
     }
     if (next_high != at_high) high = two_slices_load(&from, next_high, there);
     at_high = next_high;
+    __builtin_prefetch(to + (int64_t)count * width, 1); /* the next slice's */
     const simd sum = by.low_weight[h] * low + by.high_weight[h] * high;
     simd made = {0};
     if (add) made = simd_load_lanes(to, lanes);
