@@ -1,5 +1,5 @@
-/* Rows of logits between tensors and rows of single classes, LOGITS_TURNED floats apart. For
- * _simd.c files. */
+/* Rows of logits between tensors and rows of single classes, LOGITS_TURNED floats apart; rows of
+ * labels. For _simd.c files. */
 #pragma once
 #include <string.h>
 #include "kernels/common/simd_cells.h"
@@ -133,4 +133,23 @@ static inline void logits_give_strided(const float *row, bool add, int count, in
     memcpy(to, row, sizeof(float) * (size_t)count);
   else
     for (int v = 0; v < count; v++) to[v * stride] = add ? to[v * stride] + row[v] : row[v];
+}
+
+/* `count` labels at even places, and as many at odd ones. */
+static inline void logits_part_labels(const unsigned char *from, int count, unsigned char *even,
+                                      unsigned char *odd) {
+  typedef unsigned char bytes __attribute__((vector_size(16), aligned(1), may_alias));
+  enum { MANY = sizeof(bytes) };
+  int i = 0;
+  for (; i + MANY <= count; i += MANY) {
+    bytes a = *(const bytes *)(from + 2 * i), b = *(const bytes *)(from + 2 * i + MANY);
+    *(bytes *)(even + i) =
+        __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    *(bytes *)(odd + i) =
+        __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  }
+  for (; i < count; i++) {
+    even[i] = from[2 * i];
+    odd[i] = from[2 * i + 1];
+  }
 }

@@ -42,9 +42,9 @@ struct walk {
   bool add;
   logits_each *each;
   const void *context;
-  int64_t stride, row, class[LOGITS_MOST_CLASSES]; /* to a logit's neighbours along w and h, and to
-                                                      its voxel's classes */
-  int run;                                         /* classes beside each other */
+  int64_t stride, row, to_class[LOGITS_MOST_CLASSES]; /* to a logit's neighbours along w and h, and
+                                                      to its voxel's classes */
+  int run;                                            /* classes beside each other */
 };
 
 /* A block: logits [from, to) of sample n along d and h. */
@@ -114,13 +114,13 @@ static void load_row(const struct walk *walk, const float *from, struct room *ro
   const int64_t stride = walk->stride, after = after_of(walk, room);
   if (walk->x->layout == LAYOUT_BLOCKED)
     for (int k = 0; k < classes; k += LOGITS_QUAD)
-      logits_load_quads(from + walk->class[k], count, room -> turned[k]);
+      logits_load_quads(from + walk->to_class[k], count, room->turned[k]);
   else
     for (int k = 0; k < classes; k++)
-      logits_load_strided(from + walk->class[k], stride, count, room -> turned[k]);
+      logits_load_strided(from + walk->to_class[k], stride, count, room->turned[k]);
   if (count < room->half)
     for (int k = 0; k < classes; k++)
-      for (int i = count; i < room->half; i++) room->turned[k][i] = from[walk->class[k] + after];
+      for (int i = count; i < room->half; i++) room->turned[k][i] = from[walk->to_class[k] + after];
 }
 
 /* Asks for a row of logits that will be loaded, or of gradients that will be written. */
@@ -129,7 +129,7 @@ static inline __attribute__((always_inline)) void ask_row(const struct walk *wal
   enum { LINE = 64 / sizeof(float) };
   const int64_t floats = count * walk->stride;
   for (int k = 0; k < walk->logits.classes; k += walk->run)
-    for (const float *at = row + walk->class[k], *end = at + floats; at < end; at += LINE)
+    for (const float *at = row + walk->to_class[k], *end = at + floats; at < end; at += LINE)
       if (write)
         __builtin_prefetch(at, 1);
       else
@@ -140,7 +140,7 @@ static inline __attribute__((always_inline)) void ask_row(const struct walk *wal
 static void give_row(const struct walk *walk, const struct room *room, float *row) {
   bool blocked = walk->x->layout == LAYOUT_BLOCKED;
   for (int k = 0; k < walk->logits.classes; k += blocked ? CHANNEL_BLOCK : 1) {
-    float *to = row + walk->class[k];
+    float *to = row + walk->to_class[k];
     if (blocked)
       logits_give_channels(room->gathered[k], walk->add, count_of(room), to);
     else
@@ -176,7 +176,7 @@ static void spread_row(const struct walk *walk, const float *from, const struct 
   const int64_t before = room->w.from > 0 ? -walk->stride : 0, after = after_of(walk, room);
   const bool twice = is_double(walk), low = room->low;
   for (int k = 0; k < classes; k++, to += step) {
-    const float *row = room->turned[k], *own = from + walk->class[k];
+    const float *row = room->turned[k], *own = from + walk->to_class[k];
     if (!twice)
       for (int i = 0; i < half; i += SIMD_WIDTH) simd_store(to + i, unit * simd_load(row + i));
     else if (low)
@@ -303,25 +303,6 @@ static void gather_row(const struct walk *walk, int h, struct room *room) {
 
 /* --- rows of labels --- */
 
-/* Labels at even places, then those at odd ones. */
-static inline void part_labels(const unsigned char *from, int count, unsigned char *even,
-                               unsigned char *odd) {
-  typedef unsigned char bytes __attribute__((vector_size(16), aligned(1), may_alias));
-  enum { MANY = sizeof(bytes) };
-  int i = 0;
-  for (; i + MANY <= count; i += MANY) {
-    bytes a = *(const bytes *)(from + 2 * i), b = *(const bytes *)(from + 2 * i + MANY);
-    *(bytes *)(even + i) =
-        __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    *(bytes *)(odd + i) =
-        __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-  }
-  for (; i < count; i++) {
-    even[i] = from[2 * i];
-    odd[i] = from[2 * i + 1];
-  }
-}
-
 /* The labels of slice d. */
 static void fill_labels(const struct walk *walk, int n, int d, struct room *room) {
   const int count = count_of(room), half = room->half, step = room->step;
@@ -339,7 +320,7 @@ static void fill_labels(const struct walk *walk, int n, int d, struct room *room
     }
     if (low) odd[0] = map[-1];
     if (high) labels[count] = map[2 * count];
-    part_labels(map, count, labels, odd + low);
+    logits_part_labels(map, count, labels, odd + low);
   }
 }
 
@@ -483,7 +464,7 @@ static struct walk walk_of(const struct node *node, const struct io *io, logits_
   bool blocked = walk.x->layout == LAYOUT_BLOCKED, planar = walk.stride == 1;
   walk.run = blocked ? CHANNEL_BLOCK : planar ? 1 : LOGITS_MOST_CLASSES;
   walk.row = walk.stride * walk.logits.coarse[2];
-  for (int k = 0; k < walk.logits.classes; k++) walk.class[k] = tensor_at(walk.x, 0, k, 0, 0, 0);
+  for (int k = 0; k < walk.logits.classes; k++) walk.to_class[k] = tensor_at(walk.x, 0, k, 0, 0, 0);
   return walk;
 }
 
