@@ -7,11 +7,11 @@
 #include "kernels/conv/conv_point_few.h"
 
 enum {
-  MOST_PLACES = 192,  /* voxels that share weights */
+  MOST_PLACES = 384,  /* voxels that share weights */
   MOST_BLOCKS = 8,    /* blocks of target channels of a task */
   BLOCKS_AT_ONCE = 2, /* for which weights are read together */
   LEAST_WIDTH = 4,
-  PLACES_AHEAD = 48, /* of what is read but once: near enough to stay in a first-level cache */
+  PLACES_AHEAD = 32, /* of what is read but once: near enough to stay in a first-level cache */
   MOST_PRODUCTS = 8 * OP_MAX_INPUTS,
 };
 
