@@ -129,11 +129,9 @@ static inline void simd_sum_add(struct simd_sum *sum, simd value) {
 }
 
 /* Unsigned: of lanes far away the numbers wrap, and are not used. */
-typedef unsigned simd_unsigned __attribute__((vector_size(4 * SIMD_WIDTH), aligned(4), may_alias));
-
 static inline simd_int simd_voxel(const struct simd_box *box, const simd_int at[3]) {
-  simd_unsigned slice = (simd_unsigned)at[0] * (unsigned)box->row[1];
-  return (simd_int)(slice + (simd_unsigned)at[1] * (unsigned)box->row[2] + (simd_unsigned)at[2]);
+  simd_bits slice = (simd_bits)at[0] * (unsigned)box->row[1];
+  return (simd_int)(slice + (simd_bits)at[1] * (unsigned)box->row[2] + (simd_bits)at[2]);
 }
 
 /* A vector of cells. */

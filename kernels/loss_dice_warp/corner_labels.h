@@ -193,7 +193,8 @@ static inline __attribute__((always_inline)) bool place_inner(const struct sampl
     const simd by = simd_load_lanes(u + k * step, lanes), whole = floor_of(by);
     low[k] = number_of(whole) + index[k];
     place->fraction[k] = by - whole;
-    within = set_below(within, low[k] - inner->first, inner->count[k]);
+    const simd_bits from = (simd_bits)low[k] - (unsigned)inner->first; /* wraps where far away */
+    within = set_below(within, (simd_int)from, inner->count[k]);
   }
   place->voxel = simd_voxel(&sample->box, low);
   place->at = at;

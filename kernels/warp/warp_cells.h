@@ -20,13 +20,13 @@ static inline void warp_cells_set(struct warp_cells *cells, int i, const simd u[
                                   const struct warp_arguments *arguments) {
   const struct warp_vector at = warp_vector_find(u, first, extent, arguments);
   simd_int interior = (simd_int){0} - 1;
-  simd_unsigned voxel = {0};
+  simd_bits voxel = {0};
   for (int k = 0; k < 3; k++) {
     *(simd_int *)(cells->low[k] + i) = at.low[k];
     simd_store(cells->fraction[k] + i, at.fraction[k]);
     simd_store(cells->slope[k] + i, at.slope[k]);
     interior &= (at.low[k] >= 0) & (at.low[k] < extent[k] - 1);
-    voxel = voxel * (unsigned)extent[k] + (simd_unsigned)at.low[k];
+    voxel = voxel * (unsigned)extent[k] + (simd_bits)at.low[k];
   }
   *(simd_int *)(cells->interior + i) = interior & 1;
   *(simd_int *)(cells->voxel + i) = interior & (simd_int)voxel;
