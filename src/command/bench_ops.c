@@ -71,7 +71,7 @@ static enum status measure_row(struct table *table, const struct node *node,
   struct node weights;
   struct peak peak, parts;
   *row = (struct row){.node = node, .kernel = kernel};
-  TRY(find_peak(table, node, &peak));
+  TRY(find_peak(table, node, &peak)); /* what was before the row does not count */
   struct measured whole = measure_kernel(table->device, node, kernel, KERNEL_SECONDS);
   TRY(find_peak(table, node, &peak));
   seconds[BENCH_FORWARD] = whole.forward;
@@ -243,8 +243,7 @@ static enum status print_head(struct table *table) {
   printf("; memory %.1f GB/s\n", table->peak[0].bytes * 1e-9);
   printf(
       "shares: of that arithmetic, as the definition counts it and as the machine can meanwhile, "
-      "or "
-      "of that bandwidth (what fits the caches may exceed it)\n");
+      "or of that bandwidth (what fits the caches may exceed it)\n");
   return STATUS_OK;
 }
 
