@@ -12,6 +12,17 @@
 bool SIMD_NAME(conv_bf16_applies)(const struct node *node);
 extern const struct conv_passes SIMD_NAME(conv_bf16_passes);
 
+/* The packings of an input's weights, with source channels in groups of 16, in passes that compute
+ * y, weight gradients (lanes are channels of y in both) and the input's gradient. */
+struct conv_packing SIMD_NAME(conv_bf16_output_packing)(const struct node *node, int input);
+struct conv_packing SIMD_NAME(conv_bf16_weight_packing)(const struct node *node, int input);
+struct conv_packing SIMD_NAME(conv_bf16_data_packing)(const struct node *node, int input);
+
+/* packed := the weights of an input as conv_source takes them, pairs of channels; conv_packing_size
+ * words. */
+void SIMD_NAME(conv_bf16_pack)(const struct conv_packing *packing, const struct node *node,
+                               const struct io *io, int input, float *packed);
+
 conv_accumulator SIMD_NAME(conv_bf16_accumulator);
 
 /* As conv_outer; both tensors are blocked bfloat16, given as words. */

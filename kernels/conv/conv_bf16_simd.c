@@ -31,22 +31,19 @@ static struct conv_packing forward_packing(const struct node *node, int input, i
   return packing;
 }
 
-static struct conv_packing gradient_packing(const struct node *node, int input) {
+struct conv_packing SIMD_NAME(conv_bf16_data_packing)(const struct node *node, int input) {
   struct conv_packing packing = SIMD_NAME(conv_packing_of)(node, input, false);
   packing.group = CHANNEL_BLOCK;
   for (int i = 0; i < 3; i++) packing.axis[i] = conv_axis_gradient(extent_of(node, input, i));
   return packing;
 }
 
-static struct conv_packing weight_packing(const struct node *node, int input) {
+struct conv_packing SIMD_NAME(conv_bf16_weight_packing)(const struct node *node, int input) {
   return forward_packing(node, input, conv_arguments_of(node)->upsample[input] ? 2 : 1);
 }
 
-static int phases_of(const struct node *node) {
-  int phases = 1;
-  for (int i = 0; i < node->input_count; i++)
-    if (conv_arguments_of(node)->upsample[i]) phases = 2;
-  return phases;
+struct conv_packing SIMD_NAME(conv_bf16_output_packing)(const struct node *node, int input) {
+  return forward_packing(node, input, conv_any_upsampled(node) ? 2 : 1);
 }
 
 /* --- weights as pairs --- */
@@ -63,9 +60,11 @@ static CONV_BF16_TARGET void pair_lines(float *packed, size_t size) {
   }
 }
 
-static void pack(const struct conv_packing *packing, const float *w, float *packed) {
+void SIMD_NAME(conv_bf16_pack)(const struct conv_packing *packing, const struct node *node,
+                               const struct io *io, int input, float *packed) {
   int blocks = conv_packing_lane_blocks(packing), groups = conv_packing_groups(packing);
-  conv_pack(packing, w, packed);
+  conv_pack(packing, (const float *)io->w[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, input),
+            packed);
 #pragma omp parallel for schedule(static)
   for (int unit = 0; unit < blocks * groups; unit++)
     for (int index = 0; index < conv_packing_phases(packing); index++) {
@@ -76,32 +75,24 @@ static void pack(const struct conv_packing *packing, const float *w, float *pack
     }
 }
 
-/* A source whose weights are packed at `packed`. */
-static struct conv_source source_of(const struct tensor *tensor, const void *data,
-                                    const struct conv_packing *packing, const float *w,
-                                    float *packed) {
-  pack(packing, w, packed);
-  return (struct conv_source){tensor, data, *packing, packed};
-}
-
 /* --- passes --- */
 
 static size_t output_size(const struct node *node) {
   size_t size = 0;
   for (int i = 0; i < node->input_count; i++) {
-    struct conv_packing packing = forward_packing(node, i, phases_of(node));
+    struct conv_packing packing = SIMD_NAME(conv_bf16_output_packing)(node, i);
     size += conv_packing_size(&packing);
   }
   return size;
 }
 
 static size_t weights_size(const struct node *node, int input) {
-  struct conv_packing packing = weight_packing(node, input);
+  struct conv_packing packing = SIMD_NAME(conv_bf16_weight_packing)(node, input);
   return SIMD_NAME(conv_bf16_outer_size)(&node->y, &packing);
 }
 
 static size_t data_size(const struct node *node, int input) {
-  struct conv_packing packing = gradient_packing(node, input);
+  struct conv_packing packing = SIMD_NAME(conv_bf16_data_packing)(node, input);
   return conv_packing_size(&packing);
 }
 
@@ -114,9 +105,9 @@ static void compute_output(const struct node *node, const struct io *io,
                            const struct conv_target *target, float *packed) {
   struct conv_source sources[OP_MAX_INPUTS];
   for (int i = 0; i < node->input_count; i++) {
-    struct conv_packing packing = forward_packing(node, i, phases_of(node));
-    const float *w = (const float *)io->w[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, i);
-    sources[i] = source_of(&node->x[i], io->x[i], &packing, w, packed);
+    struct conv_packing packing = SIMD_NAME(conv_bf16_output_packing)(node, i);
+    SIMD_NAME(conv_bf16_pack)(&packing, node, io, i, packed);
+    sources[i] = (struct conv_source){&node->x[i], io->x[i], packing, packed};
     packed += conv_packing_size(&packing);
   }
   compute(target, sources, node->input_count);
@@ -124,7 +115,7 @@ static void compute_output(const struct node *node, const struct io *io,
 
 static void compute_weights(const struct node *node, const struct io *io, int input,
                             float *workspace) {
-  struct conv_packing packing = weight_packing(node, input);
+  struct conv_packing packing = SIMD_NAME(conv_bf16_weight_packing)(node, input);
   float *dw = (float *)io->dw[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, input);
   struct conv_source x = {&node->x[input], io->x[input], packing, NULL};
   SIMD_NAME(conv_bf16_outer)(&node->y, io->dy, &x, workspace);
@@ -133,9 +124,9 @@ static void compute_weights(const struct node *node, const struct io *io, int in
 
 static void compute_data(const struct node *node, const struct io *io, int input,
                          const struct conv_target *target, float *workspace) {
-  struct conv_packing packing = gradient_packing(node, input);
-  const float *w = (const float *)io->w[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, input);
-  struct conv_source dy = source_of(&node->y, io->dy, &packing, w, workspace);
+  struct conv_packing packing = SIMD_NAME(conv_bf16_data_packing)(node, input);
+  SIMD_NAME(conv_bf16_pack)(&packing, node, io, input, workspace);
+  struct conv_source dy = {&node->y, io->dy, packing, workspace};
   compute(target, &dy, 1);
 }
 

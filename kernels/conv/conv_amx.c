@@ -1,0 +1,124 @@
+/* What the passes on tiles share: the processor's tiles, and weights as tiles. */
+#include "kernels/conv/conv_amx.h"
+#include <pthread.h>
+#include <string.h>
+#if defined __x86_64__ && defined __linux__
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* See "Using XSTATE features in user space applications" of the kernel's documentation. */
+enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+
+static bool available;
+
+static void find_tiles(void) {
+  unsigned a, b, c, d;
+  const unsigned tiles = 1U << 24, bf16 = 1U << 22;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & (tiles | bf16)) != (tiles | bf16)) return;
+  available = syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+
+bool conv_amx_available(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, find_tiles);
+  return available;
+}
+
+/* Palette 1: bytes of a row of each tile, and rows. */
+static const struct {
+  uint8_t palette, start, reserved[14];
+  uint16_t row_bytes[16];
+  uint8_t rows[16];
+} shapes = {.palette = 1,
+            .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+            .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+
+CONV_AMX_TARGET void conv_amx_begin(void) {
+  _tile_loadconfig(&shapes);
+}
+
+CONV_AMX_TARGET void conv_amx_end(void) {
+  _tile_release();
+}
+#else
+bool conv_amx_available(void) {
+  return false;
+}
+#endif
+
+struct conv_amx_reach conv_amx_reach_of(const struct conv_axis *axis) {
+  struct conv_amx_reach reach = {0, 0};
+  for (int phase = 0; phase < axis->phases; phase++) {
+    if (axis->taps[phase] == 0) continue;
+    int low = axis->first[phase], high = low + axis->taps[phase];
+    if (reach.span > 0 && reach.low < low) low = reach.low;
+    if (reach.span > 0 && reach.low + reach.span > high) high = reach.low + reach.span;
+    reach = (struct conv_amx_reach){low, high - low};
+  }
+  return reach;
+}
+
+/* --- weights --- */
+
+/* Half tiles: 16 channels of a tap. */
+enum { HALF_WORDS = CONV_AMX_WORDS / 2 };
+
+int conv_amx_tiles(const struct conv_packing *packing, const int phase[3]) {
+  return conv_divide_up(packing->axis[2].taps[phase[2]] * conv_packing_groups(packing), 2);
+}
+
+size_t conv_amx_block_size(const struct conv_packing *packing, const int phase[3]) {
+  const struct conv_axis *a = packing->axis;
+  return (size_t)CONV_AMX_WORDS * (size_t)conv_amx_tiles(packing, phase) *
+         (size_t)(a[0].taps[phase[0]] * a[1].taps[phase[1]]);
+}
+
+static size_t copies_size(const struct conv_packing *packing, int copies) {
+  size_t size = 0;
+  for (int copy = 0; copy < copies; copy++) {
+    int phase[3];
+    conv_packing_split_phase(packing, copy, phase);
+    size += conv_amx_block_size(packing, phase) * (size_t)conv_packing_lane_blocks(packing);
+  }
+  return size;
+}
+
+size_t conv_amx_size(const struct conv_packing *packing) {
+  return copies_size(packing, conv_packing_phases(packing));
+}
+
+size_t conv_amx_at(const struct conv_packing *packing, const int phase[3]) {
+  const struct conv_axis *a = packing->axis;
+  if (conv_packing_shares_phases(packing)) return 0;
+  return copies_size(packing, (phase[0] * a[1].phases + phase[1]) * a[2].phases + phase[2]);
+}
+
+static void arrange_block(const struct conv_packing *packing, const int phase[3],
+                          const float *pairs, float *tiles) {
+  const struct conv_axis *a = packing->axis;
+  const int groups = conv_packing_groups(packing), taps = a[2].taps[phase[2]];
+  const size_t group_size = conv_packing_group_size(packing, phase);
+  for (int row = 0; row < a[0].taps[phase[0]] * a[1].taps[phase[1]]; row++) {
+    for (int half = 0; half < taps * groups; half++, tiles += HALF_WORDS)
+      memcpy(tiles,
+             pairs + group_size * (size_t)(half % groups) +
+                 (size_t)(row * taps + half / groups) * HALF_WORDS,
+             sizeof(float[HALF_WORDS]));
+    if (taps * groups % 2 == 0) continue;
+    memset(tiles, 0, sizeof(float[HALF_WORDS]));
+    tiles += HALF_WORDS;
+  }
+}
+
+void conv_amx_arrange(const struct conv_packing *packing, const float *pairs, float *tiles) {
+  const int blocks = conv_packing_lane_blocks(packing);
+#pragma omp parallel for schedule(static)
+  for (int unit = 0; unit < conv_packing_phases(packing) * blocks; unit++) {
+    int phase[3];
+    conv_packing_split_phase(packing, unit / blocks, phase);
+    arrange_block(packing, phase, pairs + conv_packing_at(packing, phase, unit % blocks, 0),
+                  tiles + conv_amx_at(packing, phase) +
+                      conv_amx_block_size(packing, phase) * (size_t)(unit % blocks));
+  }
+}

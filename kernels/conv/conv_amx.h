@@ -1,0 +1,56 @@
+/* Convolution between blocked bfloat16 tensors by the processor's tiles (Intel AMX: Software
+ * Developer's Manual, volume 1, chapter 18): tdpbf16ps adds the products of 16 rows of 32 values
+ * with 32 rows of 16, summed in float32; it takes subnormal numbers for zeros. Whether the
+ * processor has them, and the system lets this process use them, is asked at run time. */
+#pragma once
+#include "kernels/conv/conv_direct.h"
+
+#define CONV_AMX_TARGET __attribute__((target("amx-tile,amx-bf16")))
+
+enum {
+  CONV_AMX_ROWS = 16,         /* of a tile: voxels or channels */
+  CONV_AMX_DEPTH = 32,        /* values that are summed at once */
+  CONV_AMX_WORDS = 256,       /* of 32 bits of a tile */
+  CONV_AMX_LINE = 64,         /* bytes of a tile's row */
+  CONV_AMX_SCRATCH = 1 << 20, /* bytes of a thread's own memory: half of a second-level cache */
+};
+
+/* Whether there are tiles; asks the system for them once. */
+bool conv_amx_available(void);
+
+/* Around a thread's use of tiles: all eight are 16 rows of 64 bytes. */
+CONV_AMX_TARGET void conv_amx_begin(void);
+CONV_AMX_TARGET void conv_amx_end(void);
+
+/* Along an axis, the source voxels that the taps of any phase see from target position 0: `span`
+ * of them from `low` on. */
+struct conv_amx_reach {
+  int low, span;
+};
+struct conv_amx_reach conv_amx_reach_of(const struct conv_axis *axis);
+
+/* A source's weights as tiles, [copy][lane block][tap d][tap h][tile][16 pairs][16 lanes]: the
+ * values that a voxel's taps along w see, [tap w][channel], in tiles of 32 with zeros behind them.
+ * Sizes in words. */
+int conv_amx_tiles(const struct conv_packing *packing, const int phase[3]); /* along w */
+size_t conv_amx_block_size(const struct conv_packing *packing, const int phase[3]);
+size_t conv_amx_size(const struct conv_packing *packing);
+/* Where those of a phase begin. */
+size_t conv_amx_at(const struct conv_packing *packing, const int phase[3]);
+/* tiles := the pairs of conv_bf16_pack. */
+void conv_amx_arrange(const struct conv_packing *packing, const float *pairs, float *tiles);
+
+/* As conv_rows, for bfloat16 sources whose `packed` are tiles; fits unless a few voxels' sources
+ * alone are too large for a thread's memory. */
+bool SIMD_NAME(conv_amx_rows_fits)(const struct conv_target *target,
+                                   const struct conv_source *sources, int count);
+void SIMD_NAME(conv_amx_rows)(const struct conv_target *target, const struct conv_source *sources,
+                              int count);
+
+/* As conv_bf16_outer. */
+bool SIMD_NAME(conv_amx_outer_fits)(const struct tensor *target,
+                                    const struct conv_packing *packing);
+size_t SIMD_NAME(conv_amx_outer_size)(const struct tensor *target,
+                                      const struct conv_packing *packing);
+void SIMD_NAME(conv_amx_outer)(const struct tensor *target, const float *data,
+                               const struct conv_source *source, float *partial);

@@ -1,0 +1,407 @@
+/* The weight gradient on tiles: rows are channels of the source, columns lanes of the target's
+ * gradient, and 32 voxels are summed at once. Boxes of voxels of both are copied to a thread's own
+ * memory, plane by plane: the source's channel by channel, the gradient's in pairs of neighbours
+ * with zeros between rows, twice, so that pairs begin at even and at odd voxels. The voxels of a
+ * plane of a box lie in one line, and a tap along h and w is a distance on it, by which the
+ * gradient's pairs are moved. Space is cut into chunks whose number depends on the shape alone;
+ * each has its own sums, added up in order. */
+#include "kernels/conv/conv_amx.h"
+#if defined SIMD_ISA_AVX512
+
+enum {
+  WANTED_TASKS = 64,
+  MOST_CHUNKS = 16,
+  TASK_BLOCKS = 2,
+  TASK_GROUPS = 4,
+  TILES_TOGETHER = 6, /* of sums: taps along w times blocks */
+  LEAST_HEIGHT = 4,
+  LEAST_WIDTH = 64,
+  PAIR_LINES = CONV_AMX_DEPTH / 2,
+  /* zeros in front of the gradient's pairs and behind them, in voxels: a tile, and taps along w */
+  MARGIN = 2 * CONV_AMX_DEPTH + 2 * CONV_MOST_TAPS,
+};
+
+/* Everything that depends on shapes. Sizes of a thread's memory in words. */
+struct grid {
+  const struct tensor *target;
+  const struct conv_source *source;
+  struct conv_amx_reach reach[3];
+  int step[3], phases[3], length[3];
+  int height, width, pitch, rows; /* of a box; rows: of a part of the source's window */
+  int parts, tiles;               /* of a source's window: parts, and tiles of a part */
+  size_t group, plane, pairs;     /* of the window of a group, of all; of a block's pairs */
+  int together, chunks, blocks, groups, planes; /* groups: sets of `together` */
+};
+
+struct task {
+  int block, blocks, group, groups, n, d, h, w, phase[3];
+  float *partial;
+  uint32_t *windows, *pairs;
+  uint16_t *line; /* of voxels of 16 channels */
+};
+
+/* --- cutting --- */
+
+static size_t line_words(const struct grid *grid) {
+  size_t target = (size_t)grid->height * (size_t)grid->pitch + 2 * MARGIN + 2;
+  size_t source = (size_t)grid->tiles * CONV_AMX_DEPTH;
+  return (target > source ? target : source) * CHANNEL_BLOCK / 2;
+}
+
+static size_t measure(struct grid *grid) {
+  const struct conv_amx_reach *reach = grid->reach;
+  grid->pitch = grid->width - 1 + conv_divide_up(reach[2].span, grid->step[2]);
+  grid->rows = conv_divide_up(grid->step[1] * (grid->height - 1) + reach[1].span, grid->step[1]);
+  grid->parts = grid->step[1] * grid->step[2];
+  grid->tiles = conv_divide_up(grid->rows * grid->pitch + CONV_MOST_TAPS, CONV_AMX_DEPTH) + 1;
+  grid->group = (size_t)CONV_AMX_WORDS * (size_t)(grid->parts * grid->tiles);
+  grid->plane = grid->group * (size_t)grid->together;
+  grid->pairs =
+      ((size_t)grid->height * (size_t)grid->pitch / 2 + MARGIN + 1) * (size_t)CHANNEL_BLOCK;
+  return grid->plane * (size_t)reach[0].span + 2 * TASK_BLOCKS * grid->pairs + line_words(grid);
+}
+
+static bool find_box(struct grid *grid) {
+  const size_t most = CONV_AMX_SCRATCH / sizeof(uint32_t);
+  for (grid->width = grid->length[2];; grid->width = conv_divide_up(grid->width, 2)) {
+    for (grid->height = grid->length[1];; grid->height = conv_divide_up(grid->height, 2)) {
+      bool large = grid->height >= LEAST_HEIGHT || grid->height == grid->length[1];
+      if (measure(grid) <= most && (large || grid->width <= LEAST_WIDTH)) return true;
+      if (grid->height == 1) break;
+    }
+    if (grid->width == 1) return false;
+  }
+}
+
+static bool make_grid(const struct tensor *target, const struct conv_packing *packing,
+                      struct grid *grid) {
+  const struct shape s = target->shape;
+  const int extent[] = {s.d, s.h, s.w};
+  *grid = (struct grid){.target = target};
+  for (int i = 0; i < 3; i++) {
+    grid->reach[i] = conv_amx_reach_of(&packing->axis[i]);
+    grid->step[i] = packing->axis[i].step;
+    grid->phases[i] = packing->axis[i].phases;
+    grid->length[i] = conv_axis_length(extent[i], grid->phases[i], 0);
+  }
+  grid->planes = s.n * grid->length[0];
+  grid->together = conv_at_most(conv_packing_groups(packing), TASK_GROUPS);
+  grid->groups = conv_divide_up(conv_packing_groups(packing), grid->together);
+  grid->blocks = conv_divide_up(conv_packing_lane_blocks(packing), TASK_BLOCKS);
+  grid->chunks = conv_at_most(WANTED_TASKS / (grid->blocks * grid->groups), MOST_CHUNKS);
+  grid->chunks = conv_at_most(grid->chunks, grid->planes);
+  if (grid->chunks < 1) grid->chunks = 1;
+  return find_box(grid);
+}
+
+/* --- windows --- */
+
+/* Voxels from, from + step, ... of a row, `count` of them, those outside as zeros. */
+static void copy_row(const uint16_t *row, int extent, int from, int step, int count, uint16_t *to) {
+  for (int i = 0; i < count; i++, from += step, to += CHANNEL_BLOCK) {
+    __m256i voxel = _mm256_setzero_si256();
+    if (from >= 0 && from < extent)
+      voxel = _mm256_loadu_si256((const __m256i *)(row + (int64_t)from * CHANNEL_BLOCK));
+    _mm256_storeu_si256((__m256i *)to, voxel);
+  }
+}
+
+/* Two voxels of 16 channels as 16 pairs. */
+static inline __m512i pair_up(const uint16_t *voxels) {
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
+                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return _mm512_permutexvar_epi16(order, _mm512_loadu_si512(voxels));
+}
+
+/* A tile [channel][16 pairs of voxels] of 32 voxels. */
+static void turn(const uint16_t *voxels, uint32_t *tile) {
+  __m512i row[16], half[16];
+  SIMD_UNROLL
+  for (int i = 0; i < 16; i++) row[i] = pair_up(voxels + 2 * i * CHANNEL_BLOCK);
+  SIMD_UNROLL
+  for (int i = 0; i < 16; i += 2) {
+    half[i] = _mm512_unpacklo_epi32(row[i], row[i + 1]);
+    half[i + 1] = _mm512_unpackhi_epi32(row[i], row[i + 1]);
+  }
+  SIMD_UNROLL
+  for (int i = 0; i < 16; i += 4) {
+    row[i] = _mm512_unpacklo_epi64(half[i], half[i + 2]);
+    row[i + 1] = _mm512_unpackhi_epi64(half[i], half[i + 2]);
+    row[i + 2] = _mm512_unpacklo_epi64(half[i + 1], half[i + 3]);
+    row[i + 3] = _mm512_unpackhi_epi64(half[i + 1], half[i + 3]);
+  }
+  SIMD_UNROLL
+  for (int i = 0; i < 4; i++) {
+    half[i] = _mm512_shuffle_i32x4(row[i], row[i + 4], 0x88);
+    half[i + 4] = _mm512_shuffle_i32x4(row[i], row[i + 4], 0xdd);
+    half[i + 8] = _mm512_shuffle_i32x4(row[i + 8], row[i + 12], 0x88);
+    half[i + 12] = _mm512_shuffle_i32x4(row[i + 8], row[i + 12], 0xdd);
+  }
+  SIMD_UNROLL
+  for (int i = 0; i < 8; i++) {
+    _mm512_storeu_si512(tile + 16 * i, _mm512_shuffle_i32x4(half[i], half[i + 8], 0x88));
+    _mm512_storeu_si512(tile + 16 * (i + 8), _mm512_shuffle_i32x4(half[i], half[i + 8], 0xdd));
+  }
+}
+
+/* Part (h, w) of the source's window: every step-th row and voxel. */
+static void copy_part(const struct grid *grid, const struct task *task, int d, int group, int h,
+                      int w, uint32_t *tiles) {
+  const struct tensor *tensor = grid->source->tensor;
+  const struct shape s = tensor->shape;
+  const int from = grid->step[2] * task->w + grid->reach[2].low + w;
+  const int first = grid->step[1] * task->h + grid->reach[1].low + h;
+  const int voxels = grid->rows * grid->pitch;
+  for (int row = 0; row < grid->rows; row++) {
+    const int at = first + row * grid->step[1];
+    const bool inside = at >= 0 && at < s.h;
+    const uint16_t *values =
+        (const uint16_t *)grid->source->data +
+        tensor_at(tensor, task->n, group * CHANNEL_BLOCK, d, inside ? at : 0, 0);
+    copy_row(values, inside ? s.w : 0, from, grid->step[2], grid->pitch,
+             task->line + (size_t)row * (size_t)grid->pitch * CHANNEL_BLOCK);
+  }
+  memset(task->line + (size_t)voxels * CHANNEL_BLOCK, 0,
+         sizeof(uint16_t[CHANNEL_BLOCK]) * (size_t)(grid->tiles * CONV_AMX_DEPTH - voxels));
+  for (int tile = 0; tile < grid->tiles; tile++)
+    turn(task->line + (size_t)tile * CONV_AMX_DEPTH * CHANNEL_BLOCK, tiles + tile * CONV_AMX_WORDS);
+}
+
+static uint32_t *plane_at(const struct grid *grid, const struct task *task, int d) {
+  return task->windows + grid->plane * (size_t)((d - grid->reach[0].low) % grid->reach[0].span);
+}
+
+/* What the target's plane sees that the one before it, unless it is the first, did not. */
+static void copy_planes(const struct grid *grid, const struct task *task, bool first) {
+  int from = grid->step[0] * task->d + grid->reach[0].low, to = from + grid->reach[0].span;
+  if (!first && from < to - grid->step[0]) from = to - grid->step[0];
+  for (int d = from < 0 ? 0 : from; d < to && d < grid->source->tensor->shape.d; d++)
+    for (int g = 0; g < task->groups; g++)
+      for (int part = 0; part < grid->parts; part++)
+        copy_part(grid, task, d, task->group + g, part / grid->step[2], part % grid->step[2],
+                  plane_at(grid, task, d) + grid->group * (size_t)g +
+                      (size_t)(part * grid->tiles) * CONV_AMX_WORDS);
+}
+
+static size_t pair_lines(const struct grid *grid) {
+  return grid->pairs / CHANNEL_BLOCK;
+}
+
+/* The gradient's pairs that begin at even voxels, and those that begin at odd ones. */
+static void copy_gradient(const struct grid *grid, const struct task *task, const uint16_t *data,
+                          int block, uint32_t *even, uint32_t *odd) {
+  const struct shape s = grid->target->shape;
+  const int *phases = grid->phases, *phase = task->phase;
+  const int height = conv_axis_length(s.h, phases[1], phase[1]) - task->h;
+  const int width = conv_at_most(conv_axis_length(s.w, phases[2], phase[2]) - task->w, grid->width);
+  uint16_t *to = task->line + MARGIN * CHANNEL_BLOCK;
+  memset(task->line, 0, sizeof(uint16_t[MARGIN * CHANNEL_BLOCK]));
+  for (int row = 0; row < grid->height; row++, to += grid->pitch * CHANNEL_BLOCK) {
+    const int count = row < height && width > 0 ? width : 0;
+    const int at = row < height ? phases[1] * (task->h + row) + phase[1] : 0;
+    const uint16_t *values = data + tensor_at(grid->target, task->n, block * CHANNEL_BLOCK,
+                                              phases[0] * task->d + phase[0], at, 0);
+    copy_row(values, s.w, phases[2] * task->w + phase[2], phases[2], count, to);
+    memset(to + count * CHANNEL_BLOCK, 0,
+           sizeof(uint16_t[CHANNEL_BLOCK]) * (size_t)(grid->pitch - count));
+  }
+  memset(to, 0, sizeof(uint16_t[(MARGIN + 2) * CHANNEL_BLOCK]));
+  for (size_t i = 0; i + 1 < pair_lines(grid); i++) {
+    const uint16_t *voxels = task->line + 2 * i * CHANNEL_BLOCK;
+    _mm512_storeu_si512(even + i * CHANNEL_BLOCK, pair_up(voxels));
+    _mm512_storeu_si512(odd + i * CHANNEL_BLOCK, pair_up(voxels + CHANNEL_BLOCK));
+  }
+}
+
+/* --- sums --- */
+
+/* Tiles of sums, each with its pairs, which share a source's tiles. */
+struct sums {
+  int count;
+  float *to[TILES_TOGETHER];
+  const uint32_t *pairs[TILES_TOGETHER];
+};
+
+/* sums += source tiles * pairs over `tiles` tiles; `count` is a constant to the compiler. */
+static inline __attribute__((always_inline)) CONV_AMX_TARGET void add_products(
+    const struct sums *sums, const uint32_t *source, int tiles, const int count) {
+  const size_t step = PAIR_LINES * CHANNEL_BLOCK;
+  _tile_loadd(0, sums->to[0], CONV_AMX_LINE);
+  if (count > 1) _tile_loadd(1, sums->to[1], CONV_AMX_LINE);
+  if (count > 2) _tile_loadd(2, sums->to[2], CONV_AMX_LINE);
+  if (count > 3) _tile_loadd(3, sums->to[3], CONV_AMX_LINE);
+  if (count > 4) _tile_loadd(4, sums->to[4], CONV_AMX_LINE);
+  if (count > 5) _tile_loadd(5, sums->to[5], CONV_AMX_LINE);
+  for (int tile = 0; tile < tiles; tile++, source += CONV_AMX_WORDS) {
+    const size_t at = step * (size_t)tile;
+    _tile_loadd(6, source, CONV_AMX_LINE);
+#define ADD(k)                                          \
+  if (count > k) {                                      \
+    _tile_loadd(7, sums->pairs[k] + at, CONV_AMX_LINE); \
+    _tile_dpbf16ps(k, 6, 7);                            \
+  }
+    ADD(0) ADD(1) ADD(2) ADD(3) ADD(4) ADD(5)
+#undef ADD
+  }
+  _tile_stored(0, sums->to[0], CONV_AMX_LINE);
+  if (count > 1) _tile_stored(1, sums->to[1], CONV_AMX_LINE);
+  if (count > 2) _tile_stored(2, sums->to[2], CONV_AMX_LINE);
+  if (count > 3) _tile_stored(3, sums->to[3], CONV_AMX_LINE);
+  if (count > 4) _tile_stored(4, sums->to[4], CONV_AMX_LINE);
+  if (count > 5) _tile_stored(5, sums->to[5], CONV_AMX_LINE);
+}
+
+#define DEFINE(count)                                                                      \
+  static CONV_AMX_TARGET void add_##count(const struct sums *sums, const uint32_t *source, \
+                                          int tiles) {                                     \
+    add_products(sums, source, tiles, count);                                              \
+  }
+DEFINE(1)
+DEFINE(2)
+DEFINE(3)
+DEFINE(4)
+DEFINE(5)
+DEFINE(6)
+typedef void add_function(const struct sums *sums, const uint32_t *source, int tiles);
+static add_function *const adds[] = {add_1, add_2, add_3, add_4, add_5, add_6};
+
+/* The pairs that meet source voxels from `voxel` on where a tap is `distance` voxels away. */
+static const uint32_t *pairs_at(const struct grid *grid, const struct task *task, int block,
+                                int voxel, int distance) {
+  const int from = MARGIN + voxel - distance;
+  const uint32_t *pairs = task->pairs + grid->pairs * (size_t)(2 * block + from % 2);
+  return pairs + (size_t)(from / 2) * CHANNEL_BLOCK;
+}
+
+/* Taps (td, th) of a group: those along w that read one part of the window, and all blocks, a few
+ * at a time. window: of the group, plane d. */
+static void add_row(const struct grid *grid, const struct task *task, int group, int td, int th,
+                    const uint32_t *window) {
+  const struct conv_packing *packing = &grid->source->packing;
+  const struct conv_axis *a = packing->axis;
+  const int *phase = task->phase, taps_h = a[1].taps[phase[1]], taps_w = a[2].taps[phase[2]];
+  const int row = a[1].first[phase[1]] - grid->reach[1].low + th;
+  const int voxel = a[2].first[phase[2]] - grid->reach[2].low;
+  const int line = row / grid->step[1] * grid->pitch;
+  const int from = line / CONV_AMX_DEPTH;
+  const int most = (voxel + taps_w - 1) / grid->step[2];
+  const int to = conv_divide_up(line + most + grid->height * grid->pitch, CONV_AMX_DEPTH);
+  for (int part = 0; part < grid->step[2]; part++) {
+    struct sums sums = {0};
+    const uint32_t *source =
+        window + (size_t)((row % grid->step[1] * grid->step[2] + part) * grid->tiles + from) *
+                     CONV_AMX_WORDS;
+    for (int tw = 0; tw < taps_w; tw++) {
+      if ((voxel + tw) % grid->step[2] != part) continue;
+      for (int b = 0; b < task->blocks; b++) {
+        size_t at = conv_packing_at(packing, phase, task->block + b, task->group + group);
+        at += (size_t)((td * taps_h + th) * taps_w + tw) * CHANNEL_BLOCK * CHANNEL_BLOCK;
+        sums.to[sums.count] = task->partial + at;
+        sums.pairs[sums.count++] =
+            pairs_at(grid, task, b, from * CONV_AMX_DEPTH, line + (voxel + tw) / grid->step[2]);
+        if (sums.count < TILES_TOGETHER) continue;
+        adds[sums.count - 1](&sums, source, to - from);
+        sums.count = 0;
+      }
+    }
+    if (sums.count > 0) adds[sums.count - 1](&sums, source, to - from);
+  }
+}
+
+static void add_phase(const struct grid *grid, const struct task *task, const uint16_t *data) {
+  const struct conv_axis *a = grid->source->packing.axis;
+  const int *phase = task->phase;
+  if (task->d >= conv_axis_length(grid->target->shape.d, grid->phases[0], phase[0])) return;
+  for (int b = 0; b < task->blocks; b++) {
+    uint32_t *even = task->pairs + grid->pairs * (size_t)(2 * b);
+    copy_gradient(grid, task, data, task->block + b, even, even + grid->pairs);
+  }
+  const int from = grid->step[0] * task->d + a[0].first[phase[0]];
+  for (int td = 0; td < a[0].taps[phase[0]]; td++) {
+    if (from + td < 0 || from + td >= grid->source->tensor->shape.d) continue;
+    const uint32_t *window = plane_at(grid, task, from + td);
+    for (int th = 0; th < a[1].taps[phase[1]]; th++)
+      for (int g = 0; g < task->groups; g++)
+        add_row(grid, task, g, td, th, window + grid->group * (size_t)g);
+  }
+}
+
+static void clear(const struct grid *grid, struct task *task) {
+  const struct conv_packing *packing = &grid->source->packing;
+  for (int copy = 0; copy < conv_packing_phases(packing); copy++) {
+    conv_packing_split_phase(packing, copy, task->phase);
+    for (int b = 0; b < task->blocks; b++)
+      memset(task->partial + conv_packing_at(packing, task->phase, task->block + b, task->group), 0,
+             sizeof(float) * conv_packing_group_size(packing, task->phase) * (size_t)task->groups);
+  }
+}
+
+/* Planes `first` to `last` of a box, counted through all samples. */
+static void add_box(const struct grid *grid, struct task *task, const uint16_t *data, int first,
+                    int last) {
+  const int *phases = grid->phases;
+  for (int plane = first; plane < last; plane++) {
+    task->n = plane / grid->length[0];
+    task->d = plane % grid->length[0];
+    copy_planes(grid, task, plane == first || task->d == 0);
+    for (int i = 0; i < phases[0] * phases[1] * phases[2]; i++) {
+      task->phase[0] = i / phases[2] / phases[1];
+      task->phase[1] = i / phases[2] % phases[1];
+      task->phase[2] = i % phases[2];
+      add_phase(grid, task, data);
+    }
+  }
+}
+
+static void run_task(const struct grid *grid, struct task *task, const uint16_t *data, int chunk) {
+  int first = (int)((int64_t)grid->planes * chunk / grid->chunks);
+  int last = (int)((int64_t)grid->planes * (chunk + 1) / grid->chunks);
+  clear(grid, task);
+  for (task->h = 0; task->h < grid->length[1]; task->h += grid->height)
+    for (task->w = 0; task->w < grid->length[2]; task->w += grid->width)
+      add_box(grid, task, data, first, last);
+}
+
+bool SIMD_NAME(conv_amx_outer_fits)(const struct tensor *target,
+                                    const struct conv_packing *packing) {
+  struct grid grid;
+  return make_grid(target, packing, &grid);
+}
+
+size_t SIMD_NAME(conv_amx_outer_size)(const struct tensor *target,
+                                      const struct conv_packing *packing) {
+  struct grid grid;
+  make_grid(target, packing, &grid);
+  return conv_packing_size(packing) * (size_t)grid.chunks;
+}
+
+void SIMD_NAME(conv_amx_outer)(const struct tensor *target, const float *data,
+                               const struct conv_source *source, float *partial) {
+  const struct conv_packing *packing = &source->packing;
+  struct grid grid;
+  make_grid(target, packing, &grid);
+  grid.source = source;
+  const size_t size = conv_packing_size(packing);
+  const int groups = conv_packing_groups(packing), blocks = conv_packing_lane_blocks(packing);
+#pragma omp parallel
+  {
+    _Alignas(64) uint32_t memory[CONV_AMX_SCRATCH / sizeof(uint32_t)];
+    struct task task = {.windows = memory};
+    task.pairs = memory + grid.plane * (size_t)grid.reach[0].span;
+    task.line = (uint16_t *)(task.pairs + 2 * TASK_BLOCKS * grid.pairs);
+    conv_amx_begin();
+#pragma omp for schedule(static)
+    for (int index = 0; index < grid.chunks * grid.blocks * grid.groups; index++) {
+      task.group = index % grid.groups * grid.together;
+      task.groups = conv_at_most(groups - task.group, grid.together);
+      task.block = index / grid.groups % grid.blocks * TASK_BLOCKS;
+      task.blocks = conv_at_most(blocks - task.block, TASK_BLOCKS);
+      int chunk = index / grid.groups / grid.blocks;
+      task.partial = partial + size * (size_t)chunk;
+      run_task(&grid, &task, (const uint16_t *)data, chunk);
+    }
+    conv_amx_end();
+  }
+  SIMD_NAME(conv_fold_chunks)(partial, size, grid.chunks);
+}
+#endif
