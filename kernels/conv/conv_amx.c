@@ -61,11 +61,9 @@ struct conv_amx_reach conv_amx_reach_of(const struct conv_axis *axis) {
 
 /* --- weights --- */
 
-/* Half tiles: 16 channels of a tap. */
-enum { HALF_WORDS = CONV_AMX_WORDS / 2 };
-
 int conv_amx_tiles(const struct conv_packing *packing, const int phase[3]) {
-  return conv_divide_up(packing->axis[2].taps[phase[2]] * conv_packing_groups(packing), 2);
+  const int channels = conv_packing_groups(packing) * packing->group;
+  return conv_divide_up(packing->axis[2].taps[phase[2]] * channels, CONV_AMX_DEPTH);
 }
 
 size_t conv_amx_block_size(const struct conv_packing *packing, const int phase[3]) {
@@ -99,15 +97,16 @@ static void arrange_block(const struct conv_packing *packing, const int phase[3]
   const struct conv_axis *a = packing->axis;
   const int groups = conv_packing_groups(packing), taps = a[2].taps[phase[2]];
   const size_t group_size = conv_packing_group_size(packing, phase);
-  for (int row = 0; row < a[0].taps[phase[0]] * a[1].taps[phase[1]]; row++) {
-    for (int half = 0; half < taps * groups; half++, tiles += HALF_WORDS)
-      memcpy(tiles,
-             pairs + group_size * (size_t)(half % groups) +
-                 (size_t)(row * taps + half / groups) * HALF_WORDS,
-             sizeof(float[HALF_WORDS]));
-    if (taps * groups % 2 == 0) continue;
-    memset(tiles, 0, sizeof(float[HALF_WORDS]));
-    tiles += HALF_WORDS;
+  const size_t tap = (size_t)packing->group / 2 * CHANNEL_BLOCK; /* of a group, in words */
+  const size_t row_size = (size_t)conv_amx_tiles(packing, phase) * CONV_AMX_WORDS;
+  for (int row = 0; row < a[0].taps[phase[0]] * a[1].taps[phase[1]]; row++, tiles += row_size) {
+    float *to = tiles;
+    for (int part = 0; part < taps * groups; part++, to += tap)
+      memcpy(
+          to,
+          pairs + group_size * (size_t)(part % groups) + (size_t)(row * taps + part / groups) * tap,
+          sizeof(float) * tap);
+    memset(to, 0, sizeof(float) * (size_t)(tiles + row_size - to));
   }
 }
 

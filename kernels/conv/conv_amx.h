@@ -1,4 +1,4 @@
-/* Convolution between blocked bfloat16 tensors by the processor's tiles (Intel AMX: Software
+/* Convolution of bfloat16 by the processor's tiles (Intel AMX: Software
  * Developer's Manual, volume 1, chapter 18): tdpbf16ps adds the products of 16 rows of 32 values
  * with 32 rows of 16, summed in float32; it takes subnormal numbers for zeros. Whether the
  * processor has them, and the system lets this process use them, is asked at run time. */
@@ -12,6 +12,7 @@ enum {
   CONV_AMX_DEPTH = 32,        /* values that are summed at once */
   CONV_AMX_WORDS = 256,       /* of 32 bits of a tile */
   CONV_AMX_LINE = 64,         /* bytes of a tile's row */
+  CONV_AMX_PLANAR = 4,        /* channels that a voxel of a planar source is padded to */
   CONV_AMX_SCRATCH = 1 << 20, /* bytes of a thread's own memory: half of a second-level cache */
 };
 
@@ -29,6 +30,18 @@ struct conv_amx_reach {
 };
 struct conv_amx_reach conv_amx_reach_of(const struct conv_axis *axis);
 
+/* to[voxel][channel] := `count` voxels of a row, `step` apart, `channels` channels of each, rounded
+ * to bfloat16; what the tensor does not have is 0. at: n, the first channel, d, h, and w of the
+ * first voxel. tensor: bfloat16 or float32, blocked (whole blocks) or planar. */
+void SIMD_NAME(conv_amx_copy)(const struct tensor *tensor, const void *data, const int at[5],
+                              int step, int64_t count, int channels, uint16_t *to);
+
+/* Channels of a voxel of a source that lie side by side in a pass, padding included; the group of
+ * its packing is this many, but at most 16. */
+static inline int conv_amx_channels(const struct tensor *tensor) {
+  return tensor->layout == LAYOUT_BLOCKED ? tensor_stored_channels(tensor) : CONV_AMX_PLANAR;
+}
+
 /* A source's weights as tiles, [copy][lane block][tap d][tap h][tile][16 pairs][16 lanes]: the
  * values that a voxel's taps along w see, [tap w][channel], in tiles of 32 with zeros behind them.
  * Sizes in words. */
@@ -40,8 +53,8 @@ size_t conv_amx_at(const struct conv_packing *packing, const int phase[3]);
 /* tiles := the pairs of conv_bf16_pack. */
 void conv_amx_arrange(const struct conv_packing *packing, const float *pairs, float *tiles);
 
-/* As conv_rows, for bfloat16 sources whose `packed` are tiles; fits unless a few voxels' sources
- * alone are too large for a thread's memory. */
+/* As conv_rows, for sources whose `packed` are tiles, and planar ones; the target may be planar,
+ * too. It fits unless a few voxels' sources alone are too large for a thread's memory. */
 bool SIMD_NAME(conv_amx_rows_fits)(const struct conv_target *target,
                                    const struct conv_source *sources, int count);
 void SIMD_NAME(conv_amx_rows)(const struct conv_target *target, const struct conv_source *sources,

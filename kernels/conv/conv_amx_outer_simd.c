@@ -9,7 +9,7 @@
 #if defined SIMD_ISA_AVX512
 
 enum {
-  WANTED_TASKS = 64,
+  WANTED_TASKS = 16,
   MOST_CHUNKS = 16,
   TASK_BLOCKS = 2,
   TASK_GROUPS = 4,
@@ -35,6 +35,7 @@ struct grid {
 
 struct task {
   int block, blocks, group, groups, n, d, h, w, phase[3];
+  const void *data; /* the target's gradient */
   float *partial;
   uint32_t *windows, *pairs;
   uint16_t *line; /* of voxels of 16 channels */
@@ -96,16 +97,6 @@ static bool make_grid(const struct tensor *target, const struct conv_packing *pa
 
 /* --- windows --- */
 
-/* Voxels from, from + step, ... of a row, `count` of them, those outside as zeros. */
-static void copy_row(const uint16_t *row, int extent, int from, int step, int count, uint16_t *to) {
-  for (int i = 0; i < count; i++, from += step, to += CHANNEL_BLOCK) {
-    __m256i voxel = _mm256_setzero_si256();
-    if (from >= 0 && from < extent)
-      voxel = _mm256_loadu_si256((const __m256i *)(row + (int64_t)from * CHANNEL_BLOCK));
-    _mm256_storeu_si256((__m256i *)to, voxel);
-  }
-}
-
 /* Two voxels of 16 channels as 16 pairs. */
 static inline __m512i pair_up(const uint16_t *voxels) {
   const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
@@ -147,19 +138,14 @@ static void turn(const uint16_t *voxels, uint32_t *tile) {
 /* Part (h, w) of the source's window: every step-th row and voxel. */
 static void copy_part(const struct grid *grid, const struct task *task, int d, int group, int h,
                       int w, uint32_t *tiles) {
-  const struct tensor *tensor = grid->source->tensor;
-  const struct shape s = tensor->shape;
   const int from = grid->step[2] * task->w + grid->reach[2].low + w;
   const int first = grid->step[1] * task->h + grid->reach[1].low + h;
   const int voxels = grid->rows * grid->pitch;
   for (int row = 0; row < grid->rows; row++) {
-    const int at = first + row * grid->step[1];
-    const bool inside = at >= 0 && at < s.h;
-    const uint16_t *values =
-        (const uint16_t *)grid->source->data +
-        tensor_at(tensor, task->n, group * CHANNEL_BLOCK, d, inside ? at : 0, 0);
-    copy_row(values, inside ? s.w : 0, from, grid->step[2], grid->pitch,
-             task->line + (size_t)row * (size_t)grid->pitch * CHANNEL_BLOCK);
+    const int at[] = {task->n, group * CHANNEL_BLOCK, d, first + row * grid->step[1], from};
+    SIMD_NAME(conv_amx_copy)
+    (grid->source->tensor, grid->source->data, at, grid->step[2], grid->pitch, CHANNEL_BLOCK,
+     task->line + (size_t)row * (size_t)grid->pitch * CHANNEL_BLOCK);
   }
   memset(task->line + (size_t)voxels * CHANNEL_BLOCK, 0,
          sizeof(uint16_t[CHANNEL_BLOCK]) * (size_t)(grid->tiles * CONV_AMX_DEPTH - voxels));
@@ -188,8 +174,8 @@ static size_t pair_lines(const struct grid *grid) {
 }
 
 /* The gradient's pairs that begin at even voxels, and those that begin at odd ones. */
-static void copy_gradient(const struct grid *grid, const struct task *task, const uint16_t *data,
-                          int block, uint32_t *even, uint32_t *odd) {
+static void copy_gradient(const struct grid *grid, const struct task *task, int block,
+                          uint32_t *even, uint32_t *odd) {
   const struct shape s = grid->target->shape;
   const int *phases = grid->phases, *phase = task->phase;
   const int height = conv_axis_length(s.h, phases[1], phase[1]) - task->h;
@@ -198,10 +184,10 @@ static void copy_gradient(const struct grid *grid, const struct task *task, cons
   memset(task->line, 0, sizeof(uint16_t[MARGIN * CHANNEL_BLOCK]));
   for (int row = 0; row < grid->height; row++, to += grid->pitch * CHANNEL_BLOCK) {
     const int count = row < height && width > 0 ? width : 0;
-    const int at = row < height ? phases[1] * (task->h + row) + phase[1] : 0;
-    const uint16_t *values = data + tensor_at(grid->target, task->n, block * CHANNEL_BLOCK,
-                                              phases[0] * task->d + phase[0], at, 0);
-    copy_row(values, s.w, phases[2] * task->w + phase[2], phases[2], count, to);
+    const int at[] = {task->n, block * CHANNEL_BLOCK, phases[0] * task->d + phase[0],
+                      phases[1] * (task->h + row) + phase[1], phases[2] * task->w + phase[2]};
+    SIMD_NAME(conv_amx_copy)
+    (grid->target, task->data, at, phases[2], count, CHANNEL_BLOCK, to);
     memset(to + count * CHANNEL_BLOCK, 0,
            sizeof(uint16_t[CHANNEL_BLOCK]) * (size_t)(grid->pitch - count));
   }
@@ -308,13 +294,13 @@ static void add_row(const struct grid *grid, const struct task *task, int group,
   }
 }
 
-static void add_phase(const struct grid *grid, const struct task *task, const uint16_t *data) {
+static void add_phase(const struct grid *grid, const struct task *task) {
   const struct conv_axis *a = grid->source->packing.axis;
   const int *phase = task->phase;
   if (task->d >= conv_axis_length(grid->target->shape.d, grid->phases[0], phase[0])) return;
   for (int b = 0; b < task->blocks; b++) {
     uint32_t *even = task->pairs + grid->pairs * (size_t)(2 * b);
-    copy_gradient(grid, task, data, task->block + b, even, even + grid->pairs);
+    copy_gradient(grid, task, task->block + b, even, even + grid->pairs);
   }
   const int from = grid->step[0] * task->d + a[0].first[phase[0]];
   for (int td = 0; td < a[0].taps[phase[0]]; td++) {
@@ -337,8 +323,7 @@ static void clear(const struct grid *grid, struct task *task) {
 }
 
 /* Planes `first` to `last` of a box, counted through all samples. */
-static void add_box(const struct grid *grid, struct task *task, const uint16_t *data, int first,
-                    int last) {
+static void add_box(const struct grid *grid, struct task *task, int first, int last) {
   const int *phases = grid->phases;
   for (int plane = first; plane < last; plane++) {
     task->n = plane / grid->length[0];
@@ -348,18 +333,18 @@ static void add_box(const struct grid *grid, struct task *task, const uint16_t *
       task->phase[0] = i / phases[2] / phases[1];
       task->phase[1] = i / phases[2] % phases[1];
       task->phase[2] = i % phases[2];
-      add_phase(grid, task, data);
+      add_phase(grid, task);
     }
   }
 }
 
-static void run_task(const struct grid *grid, struct task *task, const uint16_t *data, int chunk) {
+static void run_task(const struct grid *grid, struct task *task, int chunk) {
   int first = (int)((int64_t)grid->planes * chunk / grid->chunks);
   int last = (int)((int64_t)grid->planes * (chunk + 1) / grid->chunks);
   clear(grid, task);
   for (task->h = 0; task->h < grid->length[1]; task->h += grid->height)
     for (task->w = 0; task->w < grid->length[2]; task->w += grid->width)
-      add_box(grid, task, data, first, last);
+      add_box(grid, task, first, last);
 }
 
 bool SIMD_NAME(conv_amx_outer_fits)(const struct tensor *target,
@@ -386,7 +371,7 @@ void SIMD_NAME(conv_amx_outer)(const struct tensor *target, const float *data,
 #pragma omp parallel
   {
     _Alignas(64) uint32_t memory[CONV_AMX_SCRATCH / sizeof(uint32_t)];
-    struct task task = {.windows = memory};
+    struct task task = {.data = data, .windows = memory};
     task.pairs = memory + grid.plane * (size_t)grid.reach[0].span;
     task.line = (uint16_t *)(task.pairs + 2 * TASK_BLOCKS * grid.pairs);
     conv_amx_begin();
@@ -398,7 +383,7 @@ void SIMD_NAME(conv_amx_outer)(const struct tensor *target, const float *data,
       task.blocks = conv_at_most(blocks - task.block, TASK_BLOCKS);
       int chunk = index / grid.groups / grid.blocks;
       task.partial = partial + size * (size_t)chunk;
-      run_task(&grid, &task, (const uint16_t *)data, chunk);
+      run_task(&grid, &task, chunk);
     }
     conv_amx_end();
   }

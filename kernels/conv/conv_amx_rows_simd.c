@@ -109,13 +109,13 @@ static struct grid make_grid(const struct conv_target *target, const struct conv
   for (int i = 0; i < count; i++) {
     struct seen *seen = &grid.seen[i];
     seen->source = &sources[i];
-    seen->channels = tensor_stored_channels(sources[i].tensor);
+    seen->channels = conv_amx_channels(sources[i].tensor);
     for (int k = 0; k < 3; k++) {
       seen->reach[k] = conv_amx_reach_of(&sources[i].packing.axis[k]);
       seen->step[k] = sources[i].packing.axis[k].step;
     }
   }
-  grid.blocks = tensor_stored_channels(target->tensor) / CHANNEL_BLOCK;
+  grid.blocks = conv_divide_up(target->tensor->shape.c, CHANNEL_BLOCK);
   return grid;
 }
 
@@ -148,37 +148,14 @@ static struct box find_task(const struct grid *grid, int64_t index) {
 
 /* --- windows --- */
 
-/* Voxels from .. from + count - 1 of a row, those outside as zeros. pitch: of groups. */
-static void copy_row(const uint16_t *row, int64_t pitch, int extent, int from, int64_t count,
-                     int channels, uint16_t *to) {
-  int64_t low = from < 0 ? -from : 0, high = extent - from;
-  if (low > count) low = count;
-  if (high > count) high = count;
-  if (high < low) high = low;
-  memset(to, 0, sizeof(*to) * (size_t)(low * channels));
-  memset(to + high * channels, 0, sizeof(*to) * (size_t)((count - high) * channels));
-  row += (from + low) * CHANNEL_BLOCK;
-  to += low * channels;
-  for (int c = 0; c < channels; c += CHANNEL_BLOCK, row += pitch)
-    for (int64_t i = 0; i < high - low; i++)
-      _mm256_storeu_si256((__m256i *)(to + i * channels + c),
-                          _mm256_loadu_si256((const __m256i *)(row + i * CHANNEL_BLOCK)));
-}
-
 static void copy_plane(const struct seen *seen, const struct box *box, int d, uint16_t *window) {
-  const struct tensor *tensor = seen->source->tensor;
-  const struct shape s = tensor->shape;
-  const int64_t pitch = shape_voxels(s) * CHANNEL_BLOCK;
   const int first = seen->step[1] * box->h + seen->reach[1].low;
   const int from = seen->step[2] * box->w + seen->reach[2].low;
   for (int i = 0; i < seen->rows * seen->step[1]; i++) {
-    uint16_t *to =
-        window + i % seen->step[1] * seen->part + i / seen->step[1] * seen->voxels * seen->channels;
-    const int h = first + i;
-    const bool inside = h >= 0 && h < s.h;
-    const uint16_t *row =
-        (const uint16_t *)seen->source->data + tensor_at(tensor, box->n, 0, d, inside ? h : 0, 0);
-    copy_row(row, pitch, inside ? s.w : 0, inside ? from : 0, seen->voxels, seen->channels, to);
+    const int at[] = {box->n, 0, d, first + i, from};
+    SIMD_NAME(conv_amx_copy)
+    (seen->source->tensor, seen->source->data, at, 1, seen->voxels, seen->channels,
+     window + i % seen->step[1] * seen->part + i / seen->step[1] * seen->voxels * seen->channels);
   }
 }
 
@@ -291,10 +268,9 @@ static CONV_AMX_TARGET void sum_one_block(const struct run *runs, int count, int
 
 /* --- storing --- */
 
-/* The voxels of one phase of a plane of a box. */
+/* The voxels of one phase of a plane of a box. Distances in elements. */
 struct place {
-  uint16_t *data; /* block 0 of the first one */
-  int64_t block, row, voxel;
+  int64_t at, block, row, voxel; /* at: the first one in block 0 */
   int height, width;
 };
 
@@ -303,32 +279,75 @@ static struct place find_place(const struct grid *grid, const struct box *box, i
   const struct tensor *tensor = grid->target->tensor;
   const struct shape s = tensor->shape;
   const int *phases = grid->phases;
+  const int64_t voxel = tensor_voxel_stride(tensor);
   int height = conv_axis_length(s.h, phases[1], phase[1]) - box->h;
   int width = conv_axis_length(s.w, phases[2], phase[2]) - box->w;
-  int64_t at = tensor_at(tensor, box->n, 0, phases[0] * d + phase[0], phases[1] * box->h + phase[1],
-                         phases[2] * box->w + phase[2]);
   return (struct place){
-      .data = (uint16_t *)grid->target->data + at,
+      .at = tensor_at(tensor, box->n, 0, phases[0] * d + phase[0], phases[1] * box->h + phase[1],
+                      phases[2] * box->w + phase[2]),
       .block = shape_voxels(s) * CHANNEL_BLOCK,
-      .row = (int64_t)phases[1] * s.w * CHANNEL_BLOCK,
-      .voxel = (int64_t)phases[2] * CHANNEL_BLOCK,
+      .row = phases[1] * s.w * voxel,
+      .voxel = phases[2] * voxel,
       .height = conv_at_most(height, grid->height),
       .width = conv_at_most(width, grid->width),
   };
 }
 
-/* `count` sums from voxel `voxel` of a plane's line on. */
+/* `count` voxels of a row from element `at` on; `dtype` is a constant to the compiler. */
+static inline __attribute__((always_inline)) void store_blocked(const struct conv_target *target,
+                                                                enum dtype dtype, int64_t at,
+                                                                int64_t step, const float *sums,
+                                                                int count) {
+  for (int i = 0; i < count; i++, at += step, sums += CHANNEL_BLOCK) {
+    simd value = conv_leaky(simd_load(sums), target->slope);
+    if (target->add) value += simd_get(dtype, target->data, at);
+    simd_put(dtype, target->data, at, value, false);
+  }
+}
+
+static void put_one(const struct conv_target *target, int64_t at, float value) {
+  uint16_t *half = (uint16_t *)target->data + at;
+  if (value < 0) value *= target->slope;
+  if (target->tensor->dtype == DTYPE_BF16)
+    *half = bf16_from_float(target->add ? bf16_to_float(*half) + value : value);
+  else
+    target->data[at] = target->add ? target->data[at] + value : value;
+}
+
+static void store_planar(const struct conv_target *target, int64_t at, int64_t step,
+                         const float *sums, int count) {
+  const __m512i lanes =
+      _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
+                         _mm512_set1_epi32(CHANNEL_BLOCK));
+  const enum dtype dtype = target->tensor->dtype;
+  for (int c = 0; c < target->tensor->shape.c; c++, at += shape_voxels(target->tensor->shape)) {
+    int i = 0;
+    for (; step == 1 && i + SIMD_WIDTH <= count; i += SIMD_WIDTH) {
+      simd value = (simd)_mm512_i32gather_ps(lanes, sums + c + i * CHANNEL_BLOCK, sizeof(float));
+      value = conv_leaky(value, target->slope);
+      if (target->add) value += simd_get(dtype, target->data, at + i);
+      simd_put(dtype, target->data, at + i, value, false);
+    }
+    for (; i < count; i++) put_one(target, at + i * step, sums[c + i * CHANNEL_BLOCK]);
+  }
+}
+
+/* `count` sums from voxel `voxel` of a plane's line on, row by row. */
 static void store(const struct conv_target *target, const struct place *place, int pitch, int block,
                   int voxel, const float *sums, int count) {
-  int row = voxel / pitch, w = voxel % pitch;
-  for (int i = 0; i < count && row < place->height; i++, sums += CHANNEL_BLOCK) {
-    if (w < place->width) {
-      uint16_t *to = place->data + place->block * block + place->row * row + place->voxel * w;
-      simd value = conv_leaky(simd_load(sums), target->slope);
-      if (target->add) value += simd_get(DTYPE_BF16, to, 0);
-      simd_put(DTYPE_BF16, to, 0, value, false);
-    }
-    if (++w == pitch) w = 0, row++;
+  for (int end = voxel + count, next; voxel < end;
+       sums += (next - voxel) * CHANNEL_BLOCK, voxel = next) {
+    const int row = voxel / pitch, w = voxel % pitch;
+    if (row >= place->height) return;
+    next = conv_at_most(end, voxel - w + pitch);
+    const int many = conv_at_most(next - voxel, place->width - w);
+    const int64_t at = place->at + place->block * block + place->row * row + place->voxel * w;
+    if (target->tensor->layout == LAYOUT_PLANAR)
+      store_planar(target, at, place->voxel, sums, many);
+    else if (target->tensor->dtype == DTYPE_BF16)
+      store_blocked(target, DTYPE_BF16, at, place->voxel, sums, many);
+    else
+      store_blocked(target, DTYPE_F32, at, place->voxel, sums, many);
   }
 }
 

@@ -4,6 +4,24 @@
 
 extern const struct kernel SIMD_NAME(conv_amx);
 
+/* --- packings: those of pairs, with planar sources in groups of their own --- */
+
+static int group_of(const struct tensor *tensor) {
+  return tensor->layout == LAYOUT_BLOCKED ? CHANNEL_BLOCK : CONV_AMX_PLANAR;
+}
+
+static struct conv_packing output_packing(const struct node *node, int input) {
+  struct conv_packing packing = SIMD_NAME(conv_bf16_output_packing)(node, input);
+  packing.group = group_of(&node->x[input]);
+  return packing;
+}
+
+static struct conv_packing data_packing(const struct node *node, int input) {
+  struct conv_packing packing = SIMD_NAME(conv_bf16_data_packing)(node, input);
+  packing.group = group_of(&node->y);
+  return packing;
+}
+
 /* As many words as an input's weights take as pairs, and behind them as tiles. */
 static size_t packed_size(const struct conv_packing *packing) {
   return conv_packing_size(packing) + conv_amx_size(packing);
@@ -21,7 +39,7 @@ static struct conv_source pack(const struct node *node, const struct io *io, int
 static size_t output_size(const struct node *node) {
   size_t size = 0;
   for (int i = 0; i < node->input_count; i++) {
-    struct conv_packing packing = SIMD_NAME(conv_bf16_output_packing)(node, i);
+    struct conv_packing packing = output_packing(node, i);
     size += packed_size(&packing);
   }
   return size;
@@ -33,7 +51,7 @@ static size_t weights_size(const struct node *node, int input) {
 }
 
 static size_t data_size(const struct node *node, int input) {
-  struct conv_packing packing = SIMD_NAME(conv_bf16_data_packing)(node, input);
+  struct conv_packing packing = data_packing(node, input);
   return packed_size(&packing);
 }
 
@@ -41,7 +59,7 @@ static void compute_output(const struct node *node, const struct io *io,
                            const struct conv_target *target, float *packed) {
   struct conv_source sources[OP_MAX_INPUTS];
   for (int i = 0; i < node->input_count; i++) {
-    struct conv_packing packing = SIMD_NAME(conv_bf16_output_packing)(node, i);
+    struct conv_packing packing = output_packing(node, i);
     sources[i] = pack(node, io, i, &packing, &node->x[i], io->x[i], packed);
     packed += packed_size(&packing);
   }
@@ -59,7 +77,7 @@ static void compute_weights(const struct node *node, const struct io *io, int in
 
 static void compute_data(const struct node *node, const struct io *io, int input,
                          const struct conv_target *target, float *workspace) {
-  struct conv_packing packing = SIMD_NAME(conv_bf16_data_packing)(node, input);
+  struct conv_packing packing = data_packing(node, input);
   struct conv_source dy = pack(node, io, input, &packing, &node->y, io->dy, workspace);
   SIMD_NAME(conv_amx_rows)(target, &dy, 1);
 }
@@ -71,17 +89,24 @@ static bool fits(const struct node *node) {
   for (int i = 0; i < node->input_count; i++) {
     struct conv_packing weights = SIMD_NAME(conv_bf16_weight_packing)(node, i);
     struct conv_target dx = {.tensor = &node->x[i]};
-    struct conv_source dy = {&node->y, NULL, SIMD_NAME(conv_bf16_data_packing)(node, i), NULL};
+    struct conv_source dy = {&node->y, NULL, data_packing(node, i), NULL};
     if (!SIMD_NAME(conv_amx_outer_fits)(&node->y, &weights)) return false;
     if (!SIMD_NAME(conv_amx_rows_fits)(&dx, &dy, 1)) return false;
-    sources[i] =
-        (struct conv_source){&node->x[i], NULL, SIMD_NAME(conv_bf16_output_packing)(node, i), NULL};
+    sources[i] = (struct conv_source){&node->x[i], NULL, output_packing(node, i), NULL};
   }
   return SIMD_NAME(conv_amx_rows_fits)(&y, sources, node->input_count);
 }
 
+/* A planar output is a head's: float32. */
+static bool is_taken(const struct node *node) {
+  const struct conv_arguments *a = conv_arguments_of(node);
+  for (int i = 0; i < 3; i++)
+    if (a->kernel[i] > CONV_MOST_KERNEL || a->stride[i] > 2) return false;
+  return node->y.layout == LAYOUT_BLOCKED || node->y.dtype == DTYPE_F32;
+}
+
 bool SIMD_NAME(conv_amx_applies)(const struct node *node) {
-  return SIMD_NAME(conv_bf16_applies)(node) && conv_amx_available() && fits(node);
+  return is_taken(node) && simd_available() && conv_amx_available() && fits(node);
 }
 
 const struct conv_passes SIMD_NAME(conv_amx_passes) = {
