@@ -5,6 +5,7 @@
  * not count, and 32 or 64 of them make the rows of tiles. */
 #include "kernels/common/simd16.h"
 #include "kernels/conv/conv_amx.h"
+#include "kernels/conv/conv_bf16.h"
 #if defined SIMD_ISA_AVX512
 
 enum {
@@ -293,15 +294,25 @@ static struct place find_place(const struct grid *grid, const struct box *box, i
   };
 }
 
-/* `count` voxels of a row from element `at` on; `dtype` is a constant to the compiler. */
-static inline __attribute__((always_inline)) void store_blocked(const struct conv_target *target,
-                                                                enum dtype dtype, int64_t at,
-                                                                int64_t step, const float *sums,
-                                                                int count) {
-  for (int i = 0; i < count; i++, at += step, sums += CHANNEL_BLOCK) {
+/* `count` voxels of a row from element `at` on, rounded by the processor, which takes subnormal
+ * numbers for zeros. */
+static CONV_BF16_TARGET void store_halves(const struct conv_target *target, int64_t at,
+                                          int64_t step, const float *sums, int count) {
+  uint16_t *to = (uint16_t *)target->data + at;
+  for (int i = 0; i < count; i++, to += step, sums += CHANNEL_BLOCK) {
     simd value = conv_leaky(simd_load(sums), target->slope);
-    if (target->add) value += simd_get(dtype, target->data, at);
-    simd_put(dtype, target->data, at, value, false);
+    if (target->add) value += simd_from_bf16(to);
+    _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh((__m512)value));
+  }
+}
+
+static void store_floats(const struct conv_target *target, int64_t at, int64_t step,
+                         const float *sums, int count) {
+  float *to = target->data + at;
+  for (int i = 0; i < count; i++, to += step, sums += CHANNEL_BLOCK) {
+    simd value = conv_leaky(simd_load(sums), target->slope);
+    if (target->add) value += simd_load(to);
+    simd_store(to, value);
   }
 }
 
@@ -345,9 +356,9 @@ static void store(const struct conv_target *target, const struct place *place, i
     if (target->tensor->layout == LAYOUT_PLANAR)
       store_planar(target, at, place->voxel, sums, many);
     else if (target->tensor->dtype == DTYPE_BF16)
-      store_blocked(target, DTYPE_BF16, at, place->voxel, sums, many);
+      store_halves(target, at, place->voxel, sums, many);
     else
-      store_blocked(target, DTYPE_F32, at, place->voxel, sums, many);
+      store_floats(target, at, place->voxel, sums, many);
   }
 }
 
