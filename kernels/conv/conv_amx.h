@@ -36,6 +36,11 @@ struct conv_amx_reach conv_amx_reach_of(const struct conv_axis *axis);
 void SIMD_NAME(conv_amx_copy)(const struct tensor *tensor, const void *data, const int at[5],
                               int step, int64_t count, int channels, uint16_t *to);
 
+/* target := leaky(sums[voxel][16]), or added to what is there (slope 1), for `count` voxels from
+ * element `at` on, `step` elements apart. stream: past the caches, of a blocked target. */
+void SIMD_NAME(conv_amx_store)(const struct conv_target *target, int64_t at, int64_t step,
+                               const float *sums, int count, bool stream);
+
 /* Channels of a voxel of a source that lie side by side in a pass, padding included; the group of
  * its packing is this many, but at most 16. */
 static inline int conv_amx_channels(const struct tensor *tensor) {

@@ -1,31 +1,47 @@
 /* Voxels of any tensor of the CPU as bfloat16, channels side by side: what tiles are made of. */
 #include "kernels/common/simd16.h"
 #include "kernels/conv/conv_amx.h"
+#include "kernels/conv/conv_bf16.h"
 #if defined SIMD_ISA_AVX512
 
 enum { PLANAR = CONV_AMX_PLANAR };
 
-/* `dtype` is a constant to the compiler. */
-static inline __attribute__((always_inline)) void copy_block(enum dtype dtype, const void *data,
-                                                             int64_t at, int64_t step,
-                                                             int64_t count, uint16_t *to,
-                                                             int64_t pitch) {
-  for (int64_t i = 0; i < count; i++, at += step, to += pitch)
-    if (dtype == DTYPE_BF16)
-      *(simd_half *)to = *(const simd_half *)((const uint16_t *)data + at);
-    else
-      *(simd_half *)to = simd_to_bf16(simd_get(dtype, data, at));
+static void copy_halves(const uint16_t *from, int64_t step, int64_t count, uint16_t *to,
+                        int64_t pitch) {
+  for (int64_t i = 0; i < count; i++, from += step, to += pitch)
+    _mm256_storeu_si256((__m256i *)to, _mm256_loadu_si256((const __m256i *)from));
+}
+
+/* Two blocks of channels, so that lines are written whole. */
+static void copy_two(const uint16_t *from, int64_t block, int64_t step, int64_t count, uint16_t *to,
+                     int64_t pitch) {
+  for (int64_t i = 0; i < count; i++, from += step, to += pitch) {
+    __m512i first = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)from));
+    __m256i second = _mm256_loadu_si256((const __m256i *)(from + block));
+    _mm512_storeu_si512(to, _mm512_inserti64x4(first, second, 1));
+  }
+}
+
+/* Rounded by the processor, which takes subnormal numbers for zeros. */
+static CONV_BF16_TARGET void copy_floats(const float *from, int64_t step, int64_t count,
+                                         uint16_t *to, int64_t pitch) {
+  for (int64_t i = 0; i < count; i++, from += step, to += pitch)
+    _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(from)));
 }
 
 static void copy_blocked(const struct tensor *tensor, const void *data, int64_t at, int step,
                          int64_t count, int channels, uint16_t *to) {
   const int64_t block = shape_voxels(tensor->shape) * CHANNEL_BLOCK;
   const int64_t apart = (int64_t)step * CHANNEL_BLOCK;
-  for (int c = 0; c < channels; c += CHANNEL_BLOCK, at += block)
-    if (tensor->dtype == DTYPE_BF16)
-      copy_block(DTYPE_BF16, data, at, apart, count, to + c, channels);
+  for (int c = 0; c < channels; c += CHANNEL_BLOCK, at += block) {
+    const uint16_t *halves = (const uint16_t *)data + at;
+    if (tensor->dtype == DTYPE_F32)
+      copy_floats((const float *)data + at, apart, count, to + c, channels);
+    else if (c + CHANNEL_BLOCK == channels)
+      copy_halves(halves, apart, count, to + c, channels);
     else
-      copy_block(DTYPE_F32, data, at, apart, count, to + c, channels);
+      copy_two(halves, block, apart, count, to + c, channels), c += CHANNEL_BLOCK, at += block;
+  }
 }
 
 static uint16_t value_at(enum dtype dtype, const void *data, int64_t at) {
@@ -77,7 +93,7 @@ static void copy_planar(const struct tensor *tensor, const void *data, int64_t a
 }
 
 static void clear(uint16_t *to, int64_t count, int channels) {
-  memset(to, 0, sizeof(*to) * (size_t)(count * channels));
+  if (count > 0) memset(to, 0, sizeof(*to) * (size_t)(count * channels));
 }
 
 void SIMD_NAME(conv_amx_copy)(const struct tensor *tensor, const void *data, const int at[5],

@@ -11,7 +11,7 @@
 enum {
   WANTED_TASKS = 16,
   MOST_CHUNKS = 16,
-  TASK_BLOCKS = 2,
+  TASK_BLOCKS = 4,
   TASK_GROUPS = 4,
   TILES_TOGETHER = 6, /* of sums: taps along w times blocks */
   LEAST_HEIGHT = 4,
@@ -30,6 +30,7 @@ struct grid {
   int height, width, pitch, rows; /* of a box; rows: of a part of the source's window */
   int parts, tiles;               /* of a source's window: parts, and tiles of a part */
   size_t group, plane, pairs;     /* of the window of a group, of all; of a block's pairs */
+  bool odd;                       /* some taps are an odd distance away */
   int together, chunks, blocks, groups, planes; /* groups: sets of `together` */
 };
 
@@ -52,6 +53,7 @@ static size_t line_words(const struct grid *grid) {
 static size_t measure(struct grid *grid) {
   const struct conv_amx_reach *reach = grid->reach;
   grid->pitch = grid->width - 1 + conv_divide_up(reach[2].span, grid->step[2]);
+  grid->odd = reach[2].span > grid->step[2] || (reach[1].span > grid->step[1] && grid->pitch % 2);
   grid->rows = conv_divide_up(grid->step[1] * (grid->height - 1) + reach[1].span, grid->step[1]);
   grid->parts = grid->step[1] * grid->step[2];
   grid->tiles = conv_divide_up(grid->rows * grid->pitch + CONV_MOST_TAPS, CONV_AMX_DEPTH) + 1;
@@ -195,7 +197,7 @@ static void copy_gradient(const struct grid *grid, const struct task *task, int 
   for (size_t i = 0; i + 1 < pair_lines(grid); i++) {
     const uint16_t *voxels = task->line + 2 * i * CHANNEL_BLOCK;
     _mm512_storeu_si512(even + i * CHANNEL_BLOCK, pair_up(voxels));
-    _mm512_storeu_si512(odd + i * CHANNEL_BLOCK, pair_up(voxels + CHANNEL_BLOCK));
+    if (grid->odd) _mm512_storeu_si512(odd + i * CHANNEL_BLOCK, pair_up(voxels + CHANNEL_BLOCK));
   }
 }
 

@@ -3,9 +3,7 @@
  * that a voxel's taps along w are one run of values; a ring of planes holds what the next plane
  * sees again. The voxels of a plane of a box lie in one line there, some behind each row that do
  * not count, and 32 or 64 of them make the rows of tiles. */
-#include "kernels/common/simd16.h"
 #include "kernels/conv/conv_amx.h"
-#include "kernels/conv/conv_bf16.h"
 #if defined SIMD_ISA_AVX512
 
 enum {
@@ -39,6 +37,7 @@ struct grid {
   int count;
   struct seen seen[OP_MAX_INPUTS];
   int64_t values;
+  bool stream; /* the target, past the caches */
 };
 
 /* A box: rows from h and voxels from w on, planes d to end. */
@@ -117,6 +116,10 @@ static struct grid make_grid(const struct conv_target *target, const struct conv
     }
   }
   grid.blocks = conv_divide_up(target->tensor->shape.c, CHANNEL_BLOCK);
+  /* every other voxel would be half a line */
+  grid.stream = !target->add && target->tensor->layout == LAYOUT_BLOCKED && grid.phases[2] == 1 &&
+                tensor_bytes(target->tensor) >= SIMD_STREAM_BYTES &&
+                (uintptr_t)target->data % CONV_AMX_LINE == 0;
   return grid;
 }
 
@@ -294,58 +297,9 @@ static struct place find_place(const struct grid *grid, const struct box *box, i
   };
 }
 
-/* `count` voxels of a row from element `at` on, rounded by the processor, which takes subnormal
- * numbers for zeros. */
-static CONV_BF16_TARGET void store_halves(const struct conv_target *target, int64_t at,
-                                          int64_t step, const float *sums, int count) {
-  uint16_t *to = (uint16_t *)target->data + at;
-  for (int i = 0; i < count; i++, to += step, sums += CHANNEL_BLOCK) {
-    simd value = conv_leaky(simd_load(sums), target->slope);
-    if (target->add) value += simd_from_bf16(to);
-    _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh((__m512)value));
-  }
-}
-
-static void store_floats(const struct conv_target *target, int64_t at, int64_t step,
-                         const float *sums, int count) {
-  float *to = target->data + at;
-  for (int i = 0; i < count; i++, to += step, sums += CHANNEL_BLOCK) {
-    simd value = conv_leaky(simd_load(sums), target->slope);
-    if (target->add) value += simd_load(to);
-    simd_store(to, value);
-  }
-}
-
-static void put_one(const struct conv_target *target, int64_t at, float value) {
-  uint16_t *half = (uint16_t *)target->data + at;
-  if (value < 0) value *= target->slope;
-  if (target->tensor->dtype == DTYPE_BF16)
-    *half = bf16_from_float(target->add ? bf16_to_float(*half) + value : value);
-  else
-    target->data[at] = target->add ? target->data[at] + value : value;
-}
-
-static void store_planar(const struct conv_target *target, int64_t at, int64_t step,
-                         const float *sums, int count) {
-  const __m512i lanes =
-      _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
-                         _mm512_set1_epi32(CHANNEL_BLOCK));
-  const enum dtype dtype = target->tensor->dtype;
-  for (int c = 0; c < target->tensor->shape.c; c++, at += shape_voxels(target->tensor->shape)) {
-    int i = 0;
-    for (; step == 1 && i + SIMD_WIDTH <= count; i += SIMD_WIDTH) {
-      simd value = (simd)_mm512_i32gather_ps(lanes, sums + c + i * CHANNEL_BLOCK, sizeof(float));
-      value = conv_leaky(value, target->slope);
-      if (target->add) value += simd_get(dtype, target->data, at + i);
-      simd_put(dtype, target->data, at + i, value, false);
-    }
-    for (; i < count; i++) put_one(target, at + i * step, sums[c + i * CHANNEL_BLOCK]);
-  }
-}
-
 /* `count` sums from voxel `voxel` of a plane's line on, row by row. */
 static void store(const struct conv_target *target, const struct place *place, int pitch, int block,
-                  int voxel, const float *sums, int count) {
+                  int voxel, const float *sums, int count, bool stream) {
   for (int end = voxel + count, next; voxel < end;
        sums += (next - voxel) * CHANNEL_BLOCK, voxel = next) {
     const int row = voxel / pitch, w = voxel % pitch;
@@ -353,12 +307,7 @@ static void store(const struct conv_target *target, const struct place *place, i
     next = conv_at_most(end, voxel - w + pitch);
     const int many = conv_at_most(next - voxel, place->width - w);
     const int64_t at = place->at + place->block * block + place->row * row + place->voxel * w;
-    if (target->tensor->layout == LAYOUT_PLANAR)
-      store_planar(target, at, place->voxel, sums, many);
-    else if (target->tensor->dtype == DTYPE_BF16)
-      store_halves(target, at, place->voxel, sums, many);
-    else
-      store_floats(target, at, place->voxel, sums, many);
+    SIMD_NAME(conv_amx_store)(target, at, place->voxel, sums, many, stream);
   }
 }
 
@@ -379,7 +328,7 @@ static void compute_phase(const struct grid *grid, const struct box *box, int d,
       (blocks == 2 ? sum_two_blocks : sum_one_block)(runs, count, b, voxel, bias, sums);
       for (int i = 0; i < blocks; i++)
         store(target, &place, grid->pitch, block + i, voxel, sums + i * voxels * CHANNEL_BLOCK,
-              voxels);
+              voxels, grid->stream);
     }
   }
 }
@@ -418,6 +367,7 @@ void SIMD_NAME(conv_amx_rows)(const struct conv_target *target, const struct con
       compute_task(&grid, &box, windows);
     }
     conv_amx_end();
+    if (grid.stream) simd_flush();
   }
 }
 #endif
