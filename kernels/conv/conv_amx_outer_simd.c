@@ -3,7 +3,8 @@
  * memory, plane by plane: the source's channel by channel, the gradient's in pairs of neighbours
  * with zeros between rows, twice, so that pairs begin at even and at odd voxels. The voxels of a
  * plane of a box lie in one line, and a tap along h and w is a distance on it, by which the
- * gradient's pairs are moved. Space is cut into chunks whose number depends on the shape alone;
+ * gradient's pairs are moved. Of a planar source rows are 4 taps along w of its up to 4 channels.
+ * Space is cut into chunks whose number depends on the shape alone;
  * each has its own sums, added up in order. */
 #include "kernels/conv/conv_amx.h"
 #if defined SIMD_ISA_AVX512
@@ -14,6 +15,7 @@ enum {
   TASK_BLOCKS = 4,
   TASK_GROUPS = 4,
   TILES_TOGETHER = 6, /* of sums: taps along w times blocks */
+  PLANAR = CONV_AMX_PLANAR,
   LEAST_HEIGHT = 4,
   LEAST_WIDTH = 64,
   PAIR_LINES = CONV_AMX_DEPTH / 2,
@@ -28,9 +30,11 @@ struct grid {
   struct conv_amx_reach reach[3];
   int step[3], phases[3], length[3];
   int height, width, pitch, rows; /* of a box; rows: of a part of the source's window */
-  int parts, tiles;               /* of a source's window: parts, and tiles of a part */
+  bool planar;                    /* the source: groups are sets of taps along w */
+  int across, parts, tiles;       /* of a source's window: parts along w, all, tiles of one */
   size_t group, plane, pairs;     /* of the window of a group, of all; of a block's pairs */
   bool odd;                       /* some taps are an odd distance away */
+  int lane_blocks;                /* of a task at most */
   int together, chunks, blocks, groups, planes; /* groups: sets of `together` */
 };
 
@@ -40,6 +44,7 @@ struct task {
   float *partial;
   uint32_t *windows, *pairs;
   uint16_t *line; /* of voxels of 16 channels */
+  uint16_t *row;  /* of a planar source */
 };
 
 /* --- cutting --- */
@@ -50,18 +55,25 @@ static size_t line_words(const struct grid *grid) {
   return (target > source ? target : source) * CHANNEL_BLOCK / 2;
 }
 
+/* Of voxels of a planar source that a row sees. */
+static int row_voxels(const struct grid *grid) {
+  return grid->planar ? grid->step[2] * grid->pitch + PLANAR * grid->together : 0;
+}
+
 static size_t measure(struct grid *grid) {
   const struct conv_amx_reach *reach = grid->reach;
   grid->pitch = grid->width - 1 + conv_divide_up(reach[2].span, grid->step[2]);
   grid->odd = reach[2].span > grid->step[2] || (reach[1].span > grid->step[1] && grid->pitch % 2);
   grid->rows = conv_divide_up(grid->step[1] * (grid->height - 1) + reach[1].span, grid->step[1]);
-  grid->parts = grid->step[1] * grid->step[2];
+  grid->across = grid->planar ? 1 : grid->step[2];
+  grid->parts = grid->step[1] * grid->across;
   grid->tiles = conv_divide_up(grid->rows * grid->pitch + CONV_MOST_TAPS, CONV_AMX_DEPTH) + 1;
   grid->group = (size_t)CONV_AMX_WORDS * (size_t)(grid->parts * grid->tiles);
   grid->plane = grid->group * (size_t)grid->together;
   grid->pairs =
       ((size_t)grid->height * (size_t)grid->pitch / 2 + MARGIN + 1) * (size_t)CHANNEL_BLOCK;
-  return grid->plane * (size_t)reach[0].span + 2 * TASK_BLOCKS * grid->pairs + line_words(grid);
+  return grid->plane * (size_t)reach[0].span + 2 * (size_t)grid->lane_blocks * grid->pairs +
+         line_words(grid) + (size_t)row_voxels(grid) * PLANAR / 2;
 }
 
 static bool find_box(struct grid *grid) {
@@ -80,7 +92,7 @@ static bool make_grid(const struct tensor *target, const struct conv_packing *pa
                       struct grid *grid) {
   const struct shape s = target->shape;
   const int extent[] = {s.d, s.h, s.w};
-  *grid = (struct grid){.target = target};
+  *grid = (struct grid){.target = target, .planar = packing->group == PLANAR};
   for (int i = 0; i < 3; i++) {
     grid->reach[i] = conv_amx_reach_of(&packing->axis[i]);
     grid->step[i] = packing->axis[i].step;
@@ -88,9 +100,12 @@ static bool make_grid(const struct tensor *target, const struct conv_packing *pa
     grid->length[i] = conv_axis_length(extent[i], grid->phases[i], 0);
   }
   grid->planes = s.n * grid->length[0];
-  grid->together = conv_at_most(conv_packing_groups(packing), TASK_GROUPS);
-  grid->groups = conv_divide_up(conv_packing_groups(packing), grid->together);
-  grid->blocks = conv_divide_up(conv_packing_lane_blocks(packing), TASK_BLOCKS);
+  const int groups =
+      grid->planar ? conv_divide_up(grid->reach[2].span, PLANAR) : conv_packing_groups(packing);
+  grid->together = grid->planar ? groups : conv_at_most(groups, TASK_GROUPS);
+  grid->groups = conv_divide_up(groups, grid->together);
+  grid->lane_blocks = conv_at_most(conv_packing_lane_blocks(packing), TASK_BLOCKS);
+  grid->blocks = conv_divide_up(conv_packing_lane_blocks(packing), grid->lane_blocks);
   grid->chunks = conv_at_most(WANTED_TASKS / (grid->blocks * grid->groups), MOST_CHUNKS);
   grid->chunks = conv_at_most(grid->chunks, grid->planes);
   if (grid->chunks < 1) grid->chunks = 1;
@@ -137,18 +152,33 @@ static void turn(const uint16_t *voxels, uint32_t *tile) {
   }
 }
 
+/* A row of voxels of group `group` from (d, h, w) on. */
+static void copy_row(const struct grid *grid, const struct task *task, int d, int h, int w,
+                     int group, uint16_t *to) {
+  const struct conv_source *source = grid->source;
+  if (!grid->planar) {
+    const int at[] = {task->n, group * CHANNEL_BLOCK, d, h, w};
+    SIMD_NAME(conv_amx_copy)
+    (source->tensor, source->data, at, grid->step[2], grid->pitch, CHANNEL_BLOCK, to);
+    return;
+  }
+  const int at[] = {task->n, 0, d, h, w};
+  SIMD_NAME(conv_amx_copy)
+  (source->tensor, source->data, at, 1, row_voxels(grid), PLANAR, task->row);
+  const uint16_t *taps = task->row + PLANAR * PLANAR * group;
+  for (int i = 0; i < grid->pitch; i++, taps += PLANAR * grid->step[2], to += CHANNEL_BLOCK)
+    _mm256_storeu_si256((__m256i *)to, _mm256_loadu_si256((const __m256i *)taps));
+}
+
 /* Part (h, w) of the source's window: every step-th row and voxel. */
 static void copy_part(const struct grid *grid, const struct task *task, int d, int group, int h,
                       int w, uint32_t *tiles) {
   const int from = grid->step[2] * task->w + grid->reach[2].low + w;
   const int first = grid->step[1] * task->h + grid->reach[1].low + h;
   const int voxels = grid->rows * grid->pitch;
-  for (int row = 0; row < grid->rows; row++) {
-    const int at[] = {task->n, group * CHANNEL_BLOCK, d, first + row * grid->step[1], from};
-    SIMD_NAME(conv_amx_copy)
-    (grid->source->tensor, grid->source->data, at, grid->step[2], grid->pitch, CHANNEL_BLOCK,
-     task->line + (size_t)row * (size_t)grid->pitch * CHANNEL_BLOCK);
-  }
+  for (int row = 0; row < grid->rows; row++)
+    copy_row(grid, task, d, first + row * grid->step[1], from, group,
+             task->line + (size_t)row * (size_t)grid->pitch * CHANNEL_BLOCK);
   memset(task->line + (size_t)voxels * CHANNEL_BLOCK, 0,
          sizeof(uint16_t[CHANNEL_BLOCK]) * (size_t)(grid->tiles * CONV_AMX_DEPTH - voxels));
   for (int tile = 0; tile < grid->tiles; tile++)
@@ -166,7 +196,7 @@ static void copy_planes(const struct grid *grid, const struct task *task, bool f
   for (int d = from < 0 ? 0 : from; d < to && d < grid->source->tensor->shape.d; d++)
     for (int g = 0; g < task->groups; g++)
       for (int part = 0; part < grid->parts; part++)
-        copy_part(grid, task, d, task->group + g, part / grid->step[2], part % grid->step[2],
+        copy_part(grid, task, d, task->group + g, part / grid->across, part % grid->across,
                   plane_at(grid, task, d) + grid->group * (size_t)g +
                       (size_t)(part * grid->tiles) * CONV_AMX_WORDS);
 }
@@ -261,38 +291,55 @@ static const uint32_t *pairs_at(const struct grid *grid, const struct task *task
   return pairs + (size_t)(from / 2) * CHANNEL_BLOCK;
 }
 
-/* Taps (td, th) of a group: those along w that read one part of the window, and all blocks, a few
- * at a time. window: of the group, plane d. */
-static void add_row(const struct grid *grid, const struct task *task, int group, int td, int th,
-                    const uint32_t *window) {
+/* What `tiles` tiles of part `part` of the window give to taps from .. end - 1 along w of a group
+ * and all blocks, a few at a time. */
+struct row {
+  int td, th, from, end, part, tiles;
+  int line, voxel; /* where the first tap's voxels are: on the line, and from the row's start */
+  int first;       /* tile of the part */
+};
+
+static void add_part(const struct grid *grid, const struct task *task, int group,
+                     const struct row *row, const uint32_t *source) {
   const struct conv_packing *packing = &grid->source->packing;
   const struct conv_axis *a = packing->axis;
-  const int *phase = task->phase, taps_h = a[1].taps[phase[1]], taps_w = a[2].taps[phase[2]];
-  const int row = a[1].first[phase[1]] - grid->reach[1].low + th;
-  const int voxel = a[2].first[phase[2]] - grid->reach[2].low;
-  const int line = row / grid->step[1] * grid->pitch;
-  const int from = line / CONV_AMX_DEPTH;
-  const int most = (voxel + taps_w - 1) / grid->step[2];
-  const int to = conv_divide_up(line + most + grid->height * grid->pitch, CONV_AMX_DEPTH);
-  for (int part = 0; part < grid->step[2]; part++) {
-    struct sums sums = {0};
-    const uint32_t *source =
-        window + (size_t)((row % grid->step[1] * grid->step[2] + part) * grid->tiles + from) *
-                     CONV_AMX_WORDS;
-    for (int tw = 0; tw < taps_w; tw++) {
-      if ((voxel + tw) % grid->step[2] != part) continue;
-      for (int b = 0; b < task->blocks; b++) {
-        size_t at = conv_packing_at(packing, phase, task->block + b, task->group + group);
-        at += (size_t)((td * taps_h + th) * taps_w + tw) * CHANNEL_BLOCK * CHANNEL_BLOCK;
-        sums.to[sums.count] = task->partial + at;
-        sums.pairs[sums.count++] =
-            pairs_at(grid, task, b, from * CONV_AMX_DEPTH, line + (voxel + tw) / grid->step[2]);
-        if (sums.count < TILES_TOGETHER) continue;
-        adds[sums.count - 1](&sums, source, to - from);
-        sums.count = 0;
-      }
+  const int *phase = task->phase;
+  const int taps_w = a[2].taps[phase[2]] / (grid->planar ? PLANAR : 1);
+  const int first = (row->td * a[1].taps[phase[1]] + row->th) * taps_w;
+  struct sums sums = {0};
+  for (int tap = row->from; tap < row->end; tap++) {
+    const int voxel = row->voxel + (grid->planar ? 0 : tap);
+    if (voxel % grid->across != row->part) continue;
+    for (int b = 0; b < task->blocks; b++) {
+      size_t at = conv_packing_at(packing, phase, task->block + b, grid->planar ? 0 : group);
+      sums.to[sums.count] = task->partial + at + (size_t)(first + tap) * CONV_AMX_WORDS;
+      sums.pairs[sums.count++] =
+          pairs_at(grid, task, b, row->first * CONV_AMX_DEPTH, row->line + voxel / grid->across);
+      if (sums.count < TILES_TOGETHER) continue;
+      adds[sums.count - 1](&sums, source, row->tiles);
+      sums.count = 0;
     }
-    if (sums.count > 0) adds[sums.count - 1](&sums, source, to - from);
+  }
+  if (sums.count > 0) adds[sums.count - 1](&sums, source, row->tiles);
+}
+
+/* Taps (td, th) of a group; window: the group's, of plane d. */
+static void add_row(const struct grid *grid, const struct task *task, int group, int td, int th,
+                    const uint32_t *window) {
+  const struct conv_axis *a = grid->source->packing.axis;
+  const int *phase = task->phase, taps = a[2].taps[phase[2]];
+  const int at = a[1].first[phase[1]] - grid->reach[1].low + th;
+  struct row row = {td, th, .end = taps, .line = at / grid->step[1] * grid->pitch};
+  row.voxel = a[2].first[phase[2]] - grid->reach[2].low;
+  if (grid->planar) row.from = group, row.end = conv_at_most(group + 1, taps / PLANAR);
+  const int most = (row.voxel + (grid->planar ? 0 : taps - 1)) / grid->across;
+  row.first = row.line / CONV_AMX_DEPTH;
+  row.tiles = conv_divide_up(row.line + most + grid->height * grid->pitch, CONV_AMX_DEPTH);
+  row.tiles -= row.first;
+  for (row.part = 0; row.part < grid->across; row.part++) {
+    const int part = at % grid->step[1] * grid->across + row.part;
+    const size_t tile = (size_t)(part * grid->tiles + row.first);
+    add_part(grid, task, task->group + group, &row, window + tile * CONV_AMX_WORDS);
   }
 }
 
@@ -316,11 +363,13 @@ static void add_phase(const struct grid *grid, const struct task *task) {
 
 static void clear(const struct grid *grid, struct task *task) {
   const struct conv_packing *packing = &grid->source->packing;
+  const int groups = grid->planar ? 1 : task->groups;
   for (int copy = 0; copy < conv_packing_phases(packing); copy++) {
     conv_packing_split_phase(packing, copy, task->phase);
+    size_t size = conv_packing_group_size(packing, task->phase) * (size_t)groups;
     for (int b = 0; b < task->blocks; b++)
       memset(task->partial + conv_packing_at(packing, task->phase, task->block + b, task->group), 0,
-             sizeof(float) * conv_packing_group_size(packing, task->phase) * (size_t)task->groups);
+             sizeof(float) * size);
   }
 }
 
@@ -369,20 +418,22 @@ void SIMD_NAME(conv_amx_outer)(const struct tensor *target, const float *data,
   make_grid(target, packing, &grid);
   grid.source = source;
   const size_t size = conv_packing_size(packing);
-  const int groups = conv_packing_groups(packing), blocks = conv_packing_lane_blocks(packing);
+  const int groups = grid.planar ? grid.together : conv_packing_groups(packing);
+  const int blocks = conv_packing_lane_blocks(packing);
 #pragma omp parallel
   {
     _Alignas(64) uint32_t memory[CONV_AMX_SCRATCH / sizeof(uint32_t)];
     struct task task = {.data = data, .windows = memory};
     task.pairs = memory + grid.plane * (size_t)grid.reach[0].span;
-    task.line = (uint16_t *)(task.pairs + 2 * TASK_BLOCKS * grid.pairs);
+    task.row = (uint16_t *)(task.pairs + 2 * (size_t)grid.lane_blocks * grid.pairs);
+    task.line = task.row + (size_t)row_voxels(&grid) * PLANAR;
     conv_amx_begin();
 #pragma omp for schedule(static)
     for (int index = 0; index < grid.chunks * grid.blocks * grid.groups; index++) {
       task.group = index % grid.groups * grid.together;
       task.groups = conv_at_most(groups - task.group, grid.together);
-      task.block = index / grid.groups % grid.blocks * TASK_BLOCKS;
-      task.blocks = conv_at_most(blocks - task.block, TASK_BLOCKS);
+      task.block = index / grid.groups % grid.blocks * grid.lane_blocks;
+      task.blocks = conv_at_most(blocks - task.block, grid.lane_blocks);
       int chunk = index / grid.groups / grid.blocks;
       task.partial = partial + size * (size_t)chunk;
       run_task(&grid, &task, chunk);

@@ -22,6 +22,17 @@ static struct conv_packing data_packing(const struct node *node, int input) {
   return packing;
 }
 
+/* Taps along w of a planar source come in fours. */
+static struct conv_packing weight_packing(const struct node *node, int input) {
+  struct conv_packing packing = SIMD_NAME(conv_bf16_weight_packing)(node, input);
+  packing.group = group_of(&node->x[input]);
+  if (packing.group == CHANNEL_BLOCK) return packing;
+  struct conv_axis *w = &packing.axis[2];
+  for (int phase = 0; phase < w->phases; phase++)
+    w->taps[phase] = conv_divide_up(w->taps[phase], CONV_AMX_PLANAR) * CONV_AMX_PLANAR;
+  return packing;
+}
+
 /* As many words as an input's weights take as pairs, and behind them as tiles. */
 static size_t packed_size(const struct conv_packing *packing) {
   return conv_packing_size(packing) + conv_amx_size(packing);
@@ -46,7 +57,7 @@ static size_t output_size(const struct node *node) {
 }
 
 static size_t weights_size(const struct node *node, int input) {
-  struct conv_packing packing = SIMD_NAME(conv_bf16_weight_packing)(node, input);
+  struct conv_packing packing = weight_packing(node, input);
   return SIMD_NAME(conv_amx_outer_size)(&node->y, &packing);
 }
 
@@ -68,7 +79,7 @@ static void compute_output(const struct node *node, const struct io *io,
 
 static void compute_weights(const struct node *node, const struct io *io, int input,
                             float *workspace) {
-  struct conv_packing packing = SIMD_NAME(conv_bf16_weight_packing)(node, input);
+  struct conv_packing packing = weight_packing(node, input);
   float *dw = (float *)io->dw[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, input);
   struct conv_source x = {&node->x[input], io->x[input], packing, NULL};
   SIMD_NAME(conv_amx_outer)(&node->y, io->dy, &x, workspace);
@@ -87,7 +98,7 @@ static bool fits(const struct node *node) {
   struct conv_source sources[OP_MAX_INPUTS];
   struct conv_target y = {.tensor = &node->y};
   for (int i = 0; i < node->input_count; i++) {
-    struct conv_packing weights = SIMD_NAME(conv_bf16_weight_packing)(node, i);
+    struct conv_packing weights = weight_packing(node, i);
     struct conv_target dx = {.tensor = &node->x[i]};
     struct conv_source dy = {&node->y, NULL, data_packing(node, i), NULL};
     if (!SIMD_NAME(conv_amx_outer_fits)(&node->y, &weights)) return false;
