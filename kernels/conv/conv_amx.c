@@ -1,7 +1,6 @@
 /* What the passes on tiles share: the processor's tiles, and weights as tiles. */
 #include "kernels/conv/conv_amx.h"
 #include <pthread.h>
-#include <string.h>
 #if defined __x86_64__ && defined __linux__
 #include <cpuid.h>
 #include <sys/syscall.h>
@@ -90,34 +89,4 @@ size_t conv_amx_at(const struct conv_packing *packing, const int phase[3]) {
   const struct conv_axis *a = packing->axis;
   if (conv_packing_shares_phases(packing)) return 0;
   return copies_size(packing, (phase[0] * a[1].phases + phase[1]) * a[2].phases + phase[2]);
-}
-
-static void arrange_block(const struct conv_packing *packing, const int phase[3],
-                          const float *pairs, float *tiles) {
-  const struct conv_axis *a = packing->axis;
-  const int groups = conv_packing_groups(packing), taps = a[2].taps[phase[2]];
-  const size_t group_size = conv_packing_group_size(packing, phase);
-  const size_t tap = (size_t)packing->group / 2 * CHANNEL_BLOCK; /* of a group, in words */
-  const size_t row_size = (size_t)conv_amx_tiles(packing, phase) * CONV_AMX_WORDS;
-  for (int row = 0; row < a[0].taps[phase[0]] * a[1].taps[phase[1]]; row++, tiles += row_size) {
-    float *to = tiles;
-    for (int part = 0; part < taps * groups; part++, to += tap)
-      memcpy(
-          to,
-          pairs + group_size * (size_t)(part % groups) + (size_t)(row * taps + part / groups) * tap,
-          sizeof(float) * tap);
-    memset(to, 0, sizeof(float) * (size_t)(tiles + row_size - to));
-  }
-}
-
-void conv_amx_arrange(const struct conv_packing *packing, const float *pairs, float *tiles) {
-  const int blocks = conv_packing_lane_blocks(packing);
-#pragma omp parallel for schedule(static)
-  for (int unit = 0; unit < conv_packing_phases(packing) * blocks; unit++) {
-    int phase[3];
-    conv_packing_split_phase(packing, unit / blocks, phase);
-    arrange_block(packing, phase, pairs + conv_packing_at(packing, phase, unit % blocks, 0),
-                  tiles + conv_amx_at(packing, phase) +
-                      conv_amx_block_size(packing, phase) * (size_t)(unit % blocks));
-  }
 }

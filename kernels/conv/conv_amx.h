@@ -55,9 +55,6 @@ size_t conv_amx_block_size(const struct conv_packing *packing, const int phase[3
 size_t conv_amx_size(const struct conv_packing *packing);
 /* Where those of a phase begin. */
 size_t conv_amx_at(const struct conv_packing *packing, const int phase[3]);
-/* tiles := the pairs of conv_bf16_pack. */
-void conv_amx_arrange(const struct conv_packing *packing, const float *pairs, float *tiles);
-
 /* As conv_rows, for sources whose `packed` are tiles, and planar ones; the target may be planar,
  * too. It fits unless a few voxels' sources alone are too large for a thread's memory. */
 bool SIMD_NAME(conv_amx_rows_fits)(const struct conv_target *target,

@@ -11,6 +11,8 @@
 
 enum {
   WANTED_TASKS = 16,
+  LEAST_TASKS = 4,
+  LEAST_VOXELS = 4096, /* of a chunk */
   MOST_CHUNKS = 16,
   TASK_BLOCKS = 4,
   TASK_GROUPS = 4,
@@ -26,6 +28,7 @@ enum {
 /* Everything that depends on shapes. Sizes of a thread's memory in words. */
 struct grid {
   const struct tensor *target;
+  const struct conv_packing *packing;
   const struct conv_source *source;
   struct conv_amx_reach reach[3];
   int step[3], phases[3], length[3];
@@ -53,6 +56,12 @@ static size_t line_words(const struct grid *grid) {
   size_t target = (size_t)grid->height * (size_t)grid->pitch + 2 * MARGIN + 2;
   size_t source = (size_t)grid->tiles * CONV_AMX_DEPTH;
   return (target > source ? target : source) * CHANNEL_BLOCK / 2;
+}
+
+/* Groups of channels of the source, or where it is planar sets of taps along w. */
+static int groups_of(const struct grid *grid) {
+  return grid->planar ? conv_divide_up(grid->reach[2].span, PLANAR)
+                      : conv_packing_groups(grid->packing);
 }
 
 /* Of voxels of a planar source that a row sees. */
@@ -88,6 +97,30 @@ static bool find_box(struct grid *grid) {
   }
 }
 
+/* Blocks and groups of a task, and into how many chunks space is cut: no more than have a good many
+ * voxels each, since every one has its own sums; where there are few, tasks get fewer channels. */
+static void share_work(struct grid *grid) {
+  const int blocks = conv_packing_lane_blocks(grid->packing);
+  const int64_t voxels = shape_voxels(grid->target->shape) * grid->target->shape.n;
+  const int most = voxels / LEAST_VOXELS < MOST_CHUNKS ? (int)(voxels / LEAST_VOXELS) : MOST_CHUNKS;
+  grid->lane_blocks = conv_at_most(blocks, TASK_BLOCKS);
+  grid->together = grid->planar ? groups_of(grid) : conv_at_most(groups_of(grid), TASK_GROUPS);
+  for (;;) {
+    grid->groups = conv_divide_up(groups_of(grid), grid->together);
+    grid->blocks = conv_divide_up(blocks, grid->lane_blocks);
+    const int tasks = grid->groups * grid->blocks;
+    grid->chunks = conv_at_most(conv_at_most(WANTED_TASKS / tasks, most), grid->planes);
+    if (grid->chunks < 1) grid->chunks = 1;
+    if (tasks * grid->chunks >= LEAST_TASKS) return;
+    if (!grid->planar && grid->together > 1)
+      grid->together /= 2;
+    else if (grid->lane_blocks > 1)
+      grid->lane_blocks /= 2;
+    else
+      return;
+  }
+}
+
 static bool make_grid(const struct tensor *target, const struct conv_packing *packing,
                       struct grid *grid) {
   const struct shape s = target->shape;
@@ -100,15 +133,8 @@ static bool make_grid(const struct tensor *target, const struct conv_packing *pa
     grid->length[i] = conv_axis_length(extent[i], grid->phases[i], 0);
   }
   grid->planes = s.n * grid->length[0];
-  const int groups =
-      grid->planar ? conv_divide_up(grid->reach[2].span, PLANAR) : conv_packing_groups(packing);
-  grid->together = grid->planar ? groups : conv_at_most(groups, TASK_GROUPS);
-  grid->groups = conv_divide_up(groups, grid->together);
-  grid->lane_blocks = conv_at_most(conv_packing_lane_blocks(packing), TASK_BLOCKS);
-  grid->blocks = conv_divide_up(conv_packing_lane_blocks(packing), grid->lane_blocks);
-  grid->chunks = conv_at_most(WANTED_TASKS / (grid->blocks * grid->groups), MOST_CHUNKS);
-  grid->chunks = conv_at_most(grid->chunks, grid->planes);
-  if (grid->chunks < 1) grid->chunks = 1;
+  grid->packing = packing;
+  share_work(grid);
   return find_box(grid);
 }
 
@@ -418,8 +444,7 @@ void SIMD_NAME(conv_amx_outer)(const struct tensor *target, const float *data,
   make_grid(target, packing, &grid);
   grid.source = source;
   const size_t size = conv_packing_size(packing);
-  const int groups = grid.planar ? grid.together : conv_packing_groups(packing);
-  const int blocks = conv_packing_lane_blocks(packing);
+  const int groups = groups_of(&grid), blocks = conv_packing_lane_blocks(packing);
 #pragma omp parallel
   {
     _Alignas(64) uint32_t memory[CONV_AMX_SCRATCH / sizeof(uint32_t)];

@@ -33,25 +33,69 @@ static struct conv_packing weight_packing(const struct node *node, int input) {
   return packing;
 }
 
-/* As many words as an input's weights take as pairs, and behind them as tiles. */
-static size_t packed_size(const struct conv_packing *packing) {
-  return conv_packing_size(packing) + conv_amx_size(packing);
+/* --- weights as tiles --- */
+
+/* One block and group, floats [tap d][tap h][tap w][channel][16], to their places in a block's
+ * tiles; the last group's turn sees to the zeros. */
+static void put_group(const struct conv_packing *packing, const int phase[3], const float *taps,
+                      int group, float *tiles) {
+  const struct conv_axis *a = packing->axis;
+  const int groups = conv_packing_groups(packing), across = a[2].taps[phase[2]];
+  const int pairs = packing->group / 2; /* of a tap */
+  const int row_lines = conv_amx_tiles(packing, phase) * CONV_AMX_ROWS;
+  for (int row = 0; row < a[0].taps[phase[0]] * a[1].taps[phase[1]]; row++) {
+    float *lines = tiles + (size_t)row * (size_t)row_lines * CHANNEL_BLOCK;
+    for (int tap = 0; tap < across; tap++)
+      for (int i = 0; i < pairs; i++, taps += 2 * CHANNEL_BLOCK)
+        conv_bf16_pair(taps, lines + ((tap * groups + group) * pairs + i) * CHANNEL_BLOCK);
+    const int used = across * groups * pairs;
+    if (group == groups - 1)
+      memset(lines + used * CHANNEL_BLOCK, 0,
+             sizeof(float[CHANNEL_BLOCK]) * (size_t)(row_lines - used));
+  }
+}
+
+enum {
+  /* a group's floats in all phases: 7 taps along an axis, or twice 4 */
+  MOST_FLOATS = 8 * 8 * 8 * CHANNEL_BLOCK * CHANNEL_BLOCK,
+};
+
+static void pack_group(const struct conv_packing *packing, const float *w, int block, int group,
+                       float *tiles) {
+  float floats[MOST_FLOATS], *copies[CONV_MOST_COPIES], *next = floats;
+  int phase[3];
+  for (int copy = 0; copy < conv_packing_phases(packing); copy++) {
+    conv_packing_split_phase(packing, copy, phase);
+    copies[copy] = next;
+    next += conv_packing_group_size(packing, phase);
+  }
+  conv_pack_group(packing, w, block, group, copies);
+  for (int copy = 0; copy < conv_packing_phases(packing); copy++) {
+    conv_packing_split_phase(packing, copy, phase);
+    put_group(
+        packing, phase, copies[copy], group,
+        tiles + conv_amx_at(packing, phase) + conv_amx_block_size(packing, phase) * (size_t)block);
+  }
 }
 
 static struct conv_source pack(const struct node *node, const struct io *io, int input,
                                const struct conv_packing *packing, const struct tensor *tensor,
-                               const float *data, float *packed) {
-  float *tiles = packed + conv_packing_size(packing);
-  SIMD_NAME(conv_bf16_pack)(packing, node, io, input, packed);
-  conv_amx_arrange(packing, packed, tiles);
+                               const float *data, float *tiles) {
+  const float *w = (const float *)io->w[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, input);
+  const int groups = conv_packing_groups(packing), blocks = conv_packing_lane_blocks(packing);
+#pragma omp parallel for schedule(static)
+  for (int unit = 0; unit < blocks * groups; unit++)
+    pack_group(packing, w, unit / groups, unit % groups, tiles);
   return (struct conv_source){tensor, data, *packing, tiles};
 }
+
+/* --- passes --- */
 
 static size_t output_size(const struct node *node) {
   size_t size = 0;
   for (int i = 0; i < node->input_count; i++) {
     struct conv_packing packing = output_packing(node, i);
-    size += packed_size(&packing);
+    size += conv_amx_size(&packing);
   }
   return size;
 }
@@ -63,7 +107,7 @@ static size_t weights_size(const struct node *node, int input) {
 
 static size_t data_size(const struct node *node, int input) {
   struct conv_packing packing = data_packing(node, input);
-  return packed_size(&packing);
+  return conv_amx_size(&packing);
 }
 
 static void compute_output(const struct node *node, const struct io *io,
@@ -72,7 +116,7 @@ static void compute_output(const struct node *node, const struct io *io,
   for (int i = 0; i < node->input_count; i++) {
     struct conv_packing packing = output_packing(node, i);
     sources[i] = pack(node, io, i, &packing, &node->x[i], io->x[i], packed);
-    packed += packed_size(&packing);
+    packed += conv_amx_size(&packing);
   }
   SIMD_NAME(conv_amx_rows)(target, sources, node->input_count);
 }

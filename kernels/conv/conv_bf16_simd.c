@@ -48,20 +48,15 @@ struct conv_packing SIMD_NAME(conv_bf16_output_packing)(const struct node *node,
 
 /* --- weights as pairs --- */
 
-/* The lines of two channels, 16 floats each, become one of 16 pairs. */
 static CONV_BF16_TARGET void pair_lines(float *packed, size_t size) {
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
-                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   float *to = packed;
-  for (size_t i = 0; i < size; i += 2 * CHANNEL_BLOCK, to += CHANNEL_BLOCK) {
-    __m512 even = _mm512_loadu_ps(packed + i), odd = _mm512_loadu_ps(packed + i + CHANNEL_BLOCK);
-    __m512i both = (__m512i)_mm512_cvtne2ps_pbh(odd, even);
-    _mm512_storeu_si512(to, _mm512_permutexvar_epi16(order, both));
-  }
+  for (size_t i = 0; i < size; i += 2 * CHANNEL_BLOCK, to += CHANNEL_BLOCK)
+    conv_bf16_pair(packed + i, to);
 }
 
-void SIMD_NAME(conv_bf16_pack)(const struct conv_packing *packing, const struct node *node,
-                               const struct io *io, int input, float *packed) {
+/* packed := the weights of an input as conv_source takes them. */
+static void pack(const struct conv_packing *packing, const struct node *node, const struct io *io,
+                 int input, float *packed) {
   int blocks = conv_packing_lane_blocks(packing), groups = conv_packing_groups(packing);
   conv_pack(packing, (const float *)io->w[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, input),
             packed);
@@ -106,7 +101,7 @@ static void compute_output(const struct node *node, const struct io *io,
   struct conv_source sources[OP_MAX_INPUTS];
   for (int i = 0; i < node->input_count; i++) {
     struct conv_packing packing = SIMD_NAME(conv_bf16_output_packing)(node, i);
-    SIMD_NAME(conv_bf16_pack)(&packing, node, io, i, packed);
+    pack(&packing, node, io, i, packed);
     sources[i] = (struct conv_source){&node->x[i], io->x[i], packing, packed};
     packed += conv_packing_size(&packing);
   }
@@ -125,7 +120,7 @@ static void compute_weights(const struct node *node, const struct io *io, int in
 static void compute_data(const struct node *node, const struct io *io, int input,
                          const struct conv_target *target, float *workspace) {
   struct conv_packing packing = SIMD_NAME(conv_bf16_data_packing)(node, input);
-  SIMD_NAME(conv_bf16_pack)(&packing, node, io, input, workspace);
+  pack(&packing, node, io, input, workspace);
   struct conv_source dy = {&node->y, io->dy, packing, workspace};
   compute(target, &dy, 1);
 }
