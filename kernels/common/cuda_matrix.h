@@ -123,61 +123,105 @@ static __device__ inline float cuda_matrix_tf32_float(unsigned bits) {
 }
 
 #ifndef __CUDACC__
-/* What a lane brings, as float: for its rows of a and its column of b the values of register r from
- * number `each` * r on; and where its sums are. */
+/* What a lane brings: its registers, and where its sums are. `low` is what float32 has beyond TF32.
+ */
 struct cuda_matrix_operands {
-  float a[4][2], b[2][2], (*c)[4];
+  struct {
+    unsigned a[4], b[2];
+  } high, low;
+  float (*c)[4];
 };
 
+/* What multiplies is not watched by sanitizers, being what such a run spends its time in; what
+ * calls it is. */
+#define CUDA_MATRIX_UNWATCHED __attribute__((no_sanitize("address", "undefined")))
+
 /* The elements of a register: two of 16 bits, or one of TF32. */
-static inline void cuda_matrix_decode(__nv_bfloat16, unsigned bits, float (&to)[2]) {
-  to[0] = cuda_matrix_tf32_float(bits << 16);
-  to[1] = cuda_matrix_tf32_float(bits & 0xffff0000U);
+CUDA_MATRIX_UNWATCHED static inline void cuda_matrix_decode(__nv_bfloat16, unsigned bits,
+                                                            float *to) {
+  const unsigned halves[2] = {bits << 16, bits & 0xffff0000U};
+  memcpy(to, halves, sizeof halves);
 }
-static inline void cuda_matrix_decode(__half, unsigned bits, float (&to)[2]) {
-  to[0] = f16_to_float((uint16_t)bits);
-  to[1] = f16_to_float((uint16_t)(bits >> 16));
+CUDA_MATRIX_UNWATCHED static inline void cuda_matrix_decode(__half, unsigned bits, float *to) {
+  for (int i = 0; i < 2; i++, bits >>= 16) {
+    unsigned rest = (bits & 0x7fff) << 13; /* a float 2^112 times too small */
+    memcpy(&to[i], &rest, sizeof rest);
+    to[i] *= bits & 0x8000 ? -0x1p112F : 0x1p112F;
+    if (rest >= 0x7c00 << 13) to[i] = f16_to_float((uint16_t)bits);
+  }
 }
-static inline void cuda_matrix_decode(float, unsigned bits, float (&to)[2]) {
-  to[0] = cuda_matrix_tf32_float(bits & ~0x1fffU);
-  to[1] = 0;
+CUDA_MATRIX_UNWATCHED static inline void cuda_matrix_decode(float, unsigned bits, float *to) {
+  bits &= ~0x1fffU;
+  memcpy(to, &bits, sizeof bits);
 }
 
-/* The matrices of a warp, gathered from its lanes, multiplied and given back: by the last lane that
- * comes. Not watched by sanitizers, being what such a run spends its time in. */
-template <int EACH>
-__attribute__((no_sanitize("address", "undefined"))) static inline void cuda_matrix_finish(
-    void *const (&lanes)[warpSize]) {
-  float a[16][8 * EACH], b[8 * EACH][8], c[16][8];
+/* The matrices of a warp. */
+template <typename T>
+struct cuda_matrix_parts {
+  enum { EACH = 4 / sizeof(T), DEPTH = 8 * EACH };
+  float a[16][DEPTH], b[8][DEPTH];
+  template <typename R>
+  CUDA_MATRIX_UNWATCHED void set(int lane, const R &registers) {
+    int g = lane / 4, t = lane % 4;
+    for (int part = 0; part < 2; part++) {
+      int k = (4 * part + t) * EACH;
+      cuda_matrix_decode(T(), registers.a[2 * part], &a[g][k]);
+      cuda_matrix_decode(T(), registers.a[2 * part + 1], &a[g + 8][k]);
+      cuda_matrix_decode(T(), registers.b[part], &b[g][k]);
+    }
+  }
+};
+
+/* A row of c, in vectors of the compiler, which would not make them of the sums by itself. */
+typedef float cuda_matrix_half __attribute__((vector_size(16)));
+typedef cuda_matrix_half cuda_matrix_row[2];
+
+template <int DEPTH>
+CUDA_MATRIX_UNWATCHED static void cuda_matrix_add(cuda_matrix_row (&c)[16],
+                                                  const float (&a)[16][DEPTH],
+                                                  const float (&b)[8][DEPTH]) {
+  cuda_matrix_row turned[DEPTH];
+  for (int k = 0; k < DEPTH; k++)
+    for (int column = 0; column < 8; column++) turned[k][column / 4][column % 4] = b[column][k];
+  for (int row = 0; row < 16; row++) {
+    cuda_matrix_half left = c[row][0], right = c[row][1];
+    for (int k = 0; k < DEPTH; k++) {
+      left += a[row][k] * turned[k][0];
+      right += a[row][k] * turned[k][1];
+    }
+    c[row][0] = left;
+    c[row][1] = right;
+  }
+}
+
+/* What the lanes of a warp brought, gathered, multiplied and given back: by the last lane that
+ * comes. */
+template <typename T, bool SPLIT>
+CUDA_MATRIX_UNWATCHED static void cuda_matrix_finish(void *const (&lanes)[warpSize]) {
+  struct cuda_matrix_parts<T> high, low;
+  cuda_matrix_row c[16];
   for (int lane = 0; lane < warpSize; lane++) {
     const struct cuda_matrix_operands *from = (const struct cuda_matrix_operands *)lanes[lane];
-    int g = lane / 4, t = lane % 4;
-    for (int part = 0; part < 2; part++)
-      for (int e = 0; e < EACH; e++) {
-        int k = (4 * part + t) * EACH + e;
-        a[g][k] = from->a[2 * part][e];
-        a[g + 8][k] = from->a[2 * part + 1][e];
-        b[k][g] = from->b[part][e];
-      }
-    for (int i = 0; i < 4; i++) c[g + i / 2 * 8][2 * t + i % 2] = (*from->c)[i];
+    high.set(lane, from->high);
+    if (SPLIT) low.set(lane, from->low);
+    for (int i = 0; i < 4; i++)
+      c[lane / 4 + i / 2 * 8][lane % 4 / 2][lane % 2 * 2 + i % 2] = (*from->c)[i];
   }
-  for (int row = 0; row < 16; row++)
-    for (int k = 0; k < 8 * EACH; k++)
-      for (int column = 0; column < 8; column++) c[row][column] += a[row][k] * b[k][column];
+  if (SPLIT) cuda_matrix_add(c, low.a, high.b);
+  if (SPLIT) cuda_matrix_add(c, high.a, low.b);
+  cuda_matrix_add(c, high.a, high.b);
   for (int lane = 0; lane < warpSize; lane++)
     for (int i = 0; i < 4; i++)
       (*((struct cuda_matrix_operands *)lanes[lane])->c)[i] =
-          c[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
+          c[lane / 4 + i / 2 * 8][lane % 4 / 2][lane % 2 * 2 + i % 2];
 }
 
-template <typename T>
-static inline void cuda_matrix_twin(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-  struct cuda_matrix_operands mine;
-  mine.c = &c;
-  for (int r = 0; r < 4; r++) cuda_matrix_decode(T(), a[r], mine.a[r]);
-  for (int r = 0; r < 2; r++) cuda_matrix_decode(T(), b[r], mine.b[r]);
-  cuda_shim_warp_together("mma", &mine, cuda_matrix_finish<(int)(4 / sizeof(T))>);
+template <typename T, bool SPLIT>
+CUDA_MATRIX_UNWATCHED __attribute__((noinline)) static void cuda_matrix_twin(
+    struct cuda_matrix_operands mine) {
+  cuda_shim_warp_together("mma", &mine, cuda_matrix_finish<T, SPLIT>);
 }
+#undef CUDA_MATRIX_UNWATCHED
 #endif
 
 /* c += a * b for a of 16 rows by b of 8 columns, over 32 bytes of k: 16 elements of 16 bits, or 8
@@ -199,14 +243,31 @@ static __device__ inline void cuda_matrix_multiply(float (&c)[4], const unsigned
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));             \
   }
 #else
-#define CUDA_MATRIX_MULTIPLY(type, instruction)                               \
-  template <>                                                                 \
-  inline void cuda_matrix_multiply<type>(float(&c)[4], const unsigned(&a)[4], \
-                                         const unsigned(&b)[2]) {             \
-    cuda_matrix_twin<type>(c, a, b);                                          \
+#define CUDA_MATRIX_MULTIPLY(type, instruction)                                        \
+  template <>                                                                          \
+  inline void cuda_matrix_multiply<type>(float(&c)[4], const unsigned(&a)[4],          \
+                                         const unsigned(&b)[2]) {                      \
+    cuda_matrix_twin<type, false>({{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}}, {}, &c}); \
   }
 #endif
 CUDA_MATRIX_MULTIPLY(float, "m16n8k8.row.col.f32.tf32.tf32.f32")
 CUDA_MATRIX_MULTIPLY(__nv_bfloat16, "m16n8k16.row.col.f32.bf16.bf16.f32")
 CUDA_MATRIX_MULTIPLY(__half, "m16n8k16.row.col.f32.f16.f16.f32")
 #undef CUDA_MATRIX_MULTIPLY
+
+/* The same of float32 as sums of two TF32 numbers, but for the product of the low ones. */
+static __device__ inline void cuda_matrix_multiply_split(float (&c)[4], const unsigned (&a_high)[4],
+                                                         const unsigned (&a_low)[4],
+                                                         const unsigned (&b_high)[2],
+                                                         const unsigned (&b_low)[2]) {
+#ifdef __CUDACC__
+  cuda_matrix_multiply<float>(c, a_low, b_high);
+  cuda_matrix_multiply<float>(c, a_high, b_low);
+  cuda_matrix_multiply<float>(c, a_high, b_high);
+#else
+  cuda_matrix_twin<float, true>(
+      {{{a_high[0], a_high[1], a_high[2], a_high[3]}, {b_high[0], b_high[1]}},
+       {{a_low[0], a_low[1], a_low[2], a_low[3]}, {b_low[0], b_low[1]}},
+       &c});
+#endif
+}

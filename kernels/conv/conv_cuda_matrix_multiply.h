@@ -36,9 +36,7 @@ __device__ static inline void multiply(float (&c)[4], const struct operand<T, 4>
 }
 __device__ static inline void multiply(float (&c)[4], const struct operand<float, 4> &a,
                                        const struct operand<float, 2> &b) {
-  cuda_matrix_multiply<float>(c, a.rest, b.value);
-  cuda_matrix_multiply<float>(c, a.value, b.rest);
-  cuda_matrix_multiply<float>(c, a.value, b.value);
+  cuda_matrix_multiply_split(c, a.value, a.rest, b.value, b.rest);
 }
 
 /* TAPS taps along h for every STRIDE-th of a warp's rows from FIRST on: row j of them reads source

@@ -101,11 +101,8 @@ struct outer_matrix<float> {
 #pragma unroll
       for (int i = 0; i < 4; i++) split(left.value[k][i], high[i], low[i]);
 #pragma unroll
-      for (int j = 0; j < 2; j++) {
-        cuda_matrix_multiply<float>(sum[j], low, right.high[k][j]);
-        cuda_matrix_multiply<float>(sum[j], high, right.low[k][j]);
-        cuda_matrix_multiply<float>(sum[j], high, right.high[k][j]);
-      }
+      for (int j = 0; j < 2; j++)
+        cuda_matrix_multiply_split(sum[j], high, low, right.high[k][j], right.low[k][j]);
     }
   }
 };

@@ -182,9 +182,7 @@ struct gather_matrix<float> {
     split(value.y, to.high[1], to.low[1]);
   }
   static __device__ void add(float (&sum)[4], const struct left &left, const struct right &right) {
-    cuda_matrix_multiply<float>(sum, left.low, right.high);
-    cuda_matrix_multiply<float>(sum, left.high, right.low);
-    cuda_matrix_multiply<float>(sum, left.high, right.high);
+    cuda_matrix_multiply_split(sum, left.high, left.low, right.high, right.low);
   }
 };
 

@@ -116,11 +116,8 @@ struct spread_multiply<float> {
 #pragma unroll
       for (int i = 0; i < 4; i++) split(a[m][i], high[i], low[i]);
 #pragma unroll
-      for (int j = 0; j < 2; j++) {
-        cuda_matrix_multiply<float>(sum[m][j], low, b_high[j]);
-        cuda_matrix_multiply<float>(sum[m][j], high, b_low[j]);
-        cuda_matrix_multiply<float>(sum[m][j], high, b_high[j]);
-      }
+      for (int j = 0; j < 2; j++)
+        cuda_matrix_multiply_split(sum[m][j], high, low, b_high[j], b_low[j]);
     }
   }
 };

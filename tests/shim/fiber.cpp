@@ -12,7 +12,7 @@
 #endif
 
 enum { MOST_THREADS = 1024, MARGIN_BYTE = 0xa5, UNSET_BYTE = 0xff };
-enum : size_t { STACK_BYTES = 256 << 10, GUARD_BYTES = 4096 };
+enum : size_t { STACK_BYTES = 256 << 10, GUARD_BYTES = 4096, STRIDE = GUARD_BYTES + STACK_BYTES };
 enum : size_t { SHARED_MOST = 227 << 10, SHARED_MARGIN = 1024 };
 
 /* --- switching between stacks --- */
@@ -23,13 +23,11 @@ struct fiber {
 #else
   ucontext_t context;
 #endif
-  const void *stack; /* its lowest address; of the host's learned when it is first left */
-  size_t stack_bytes;
-  void *fake_stack; /* the address sanitizer's */
 };
 static fiber host; /* who launched */
 static fiber fibers[MOST_THREADS];
 static fiber *running, *previous;
+static char *stacks; /* of all fibers, each behind a guard page; NULL before the first launch */
 
 #ifdef __x86_64__
 /* Saves what a call must keep on the stack of who leaves, and takes it from that of who goes on. */
@@ -58,21 +56,37 @@ cuda_shim_switch:
 )");
 #endif
 
-static void arrived() {
+/* To the address sanitizer the stacks of all fibers are one: telling it of every switch between
+ * them would take as long as the switches. */
 #ifdef SHIM_ASAN
-  const void *bottom;
-  size_t bytes;
-  __sanitizer_finish_switch_fiber(running->fake_stack, &bottom, &bytes);
-  if (previous == &host) host.stack = bottom, host.stack_bytes = bytes;
-#endif
+static void *host_frames, *fiber_frames; /* what it keeps for either */
+static const void *host_stack;
+static size_t host_stack_bytes;
+
+static void leaving(const fiber *to) {
+  if (to == &host)
+    __sanitizer_start_switch_fiber(&fiber_frames, host_stack, host_stack_bytes);
+  else if (running == &host)
+    __sanitizer_start_switch_fiber(&host_frames, stacks, MOST_THREADS * STRIDE);
 }
 
+static void arrived() {
+  if (running == &host)
+    __sanitizer_finish_switch_fiber(host_frames, nullptr, nullptr);
+  else if (previous == &host)
+    __sanitizer_finish_switch_fiber(fiber_frames, &host_stack, &host_stack_bytes);
+}
+#else
+static void leaving(const fiber *) {
+}
+static void arrived() {
+}
+#endif
+
 static void switch_to(fiber *to) {
+  leaving(to);
   fiber *from = running;
   previous = from, running = to;
-#ifdef SHIM_ASAN
-  __sanitizer_start_switch_fiber(&from->fake_stack, to->stack, to->stack_bytes);
-#endif
 #ifdef __x86_64__
   cuda_shim_switch(&from->stack_pointer, to->stack_pointer);
 #else
@@ -81,22 +95,26 @@ static void switch_to(fiber *to) {
   arrived();
 }
 
-static void fiber_make(fiber *made, void (*entry)()) {
-  size_t bytes = STACK_BYTES + GUARD_BYTES;
-  void *memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+static void reserve_stacks() {
+  void *memory = mmap(nullptr, MOST_THREADS * STRIDE, PROT_NONE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED || mprotect(memory, GUARD_BYTES, PROT_NONE) != 0)
+  if (memory == MAP_FAILED) shim_fail("no memory for the stacks of threads");
+  stacks = (char *)memory;
+}
+
+static void fiber_make(fiber *made, void (*entry)()) {
+  if (!stacks) reserve_stacks();
+  char *stack = stacks + (size_t)(made - fibers) * STRIDE + GUARD_BYTES;
+  if (mprotect(stack, STACK_BYTES, PROT_READ | PROT_WRITE) != 0)
     shim_fail("no memory for a thread's stack");
-  made->stack = (char *)memory + GUARD_BYTES;
-  made->stack_bytes = STACK_BYTES;
 #ifdef __x86_64__
   enum { SAVED_REGISTERS = 6 };
-  void **top = (void **)((char *)memory + bytes);
+  void **top = (void **)(stack + STACK_BYTES);
   top[-2] = (void *)entry; /* above it a return address of 0: the end of backtraces */
   made->stack_pointer = top - 2 - SAVED_REGISTERS;
 #else
   getcontext(&made->context);
-  made->context.uc_stack = {(void *)made->stack, 0, STACK_BYTES};
+  made->context.uc_stack = {stack, 0, STACK_BYTES};
   makecontext(&made->context, entry, 0);
 #endif
 }
@@ -116,14 +134,15 @@ struct thread {
   size_t bytes;
   bool parity;                 /* which of its two slots is filled; the other may still be read */
   unsigned peers, peer_parity; /* the lanes that came, and their parities: bits by lane */
-  void *mine;                  /* what `finish` gets, where the last lane finishes for all */
-  cuda_shim_finish *finish;
+  cuda_shim_finish *finish;    /* where the last lane finishes for all */
   alignas(16) unsigned char slot[2][CUDA_SHIM_EXCHANGE_BYTES];
 };
 
-/* The lanes of a warp that have not returned, and those that wait in a warp operation. */
+/* The lanes of a warp that have not returned, those that wait in a warp operation, and what they
+ * bring to `finish`. */
 struct warp_lanes {
   unsigned alive, waiting;
+  void *mine[warpSize];
 };
 
 static const cuda_shim_launch *launch; /* NULL: no kernel runs */
@@ -278,11 +297,9 @@ unsigned __activemask() {
 }
 
 /* Does what the lanes of a full warp came for. */
-static void finish_together(thread *lanes, const thread &of, unsigned mask) {
-  void *all[warpSize];
+static void finish_together(const warp_lanes &warp, const thread &of, unsigned mask) {
   if (mask != ~0U) shim_fail("%s: only lanes %08x of the warp came", of.operation, mask);
-  for (int lane = 0; lane < warpSize; lane++) all[lane] = lanes[lane].mine;
-  of.finish(all);
+  of.finish(warp.mine);
 }
 
 /* Lets the lanes go on that wait with the lane `of`, if all of them have come. */
@@ -299,7 +316,7 @@ static void release_lanes(warp_lanes &warp, const thread &of) {
       shim_fail("lane %td is in %s of lanes %08x, lane %td in %s of lanes %08x", &of - lanes,
                 of.operation, of.mask, &peer - lanes, peer.operation, peer.mask);
   }
-  if (of.finish) finish_together(lanes, of, mask);
+  if (of.finish) finish_together(warp, of, mask);
   for (unsigned left = mask; left; left &= left - 1) {
     thread &peer = lanes[__builtin_ctz(left)];
     peer.state = READY;
@@ -339,7 +356,7 @@ void cuda_shim_warp(unsigned mask, const char *operation, const void *mine, size
 }
 
 void cuda_shim_warp_together(const char *operation, void *mine, cuda_shim_finish *finish) {
-  current->mine = mine;
+  own_warp().mine[cuda_shim_lane_id()] = mine;
   current->finish = finish;
   come(~0U, operation, nullptr, 0);
 }
@@ -418,7 +435,7 @@ static void run_block(order_kind kind) {
   for (int i = 0; i < thread_count; i++) threads[i].state = UNSTARTED;
   for (int first = 0; first < thread_count; first += warpSize)
     warps[first / warpSize] = {
-        thread_count - first < warpSize ? (1U << (thread_count - first)) - 1 : ~0U, 0};
+        thread_count - first < warpSize ? (1U << (thread_count - first)) - 1 : ~0U, 0, {}};
   returned = waiting = votes = cursor = 0;
   running = &host;
   yield();

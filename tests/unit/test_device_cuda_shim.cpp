@@ -340,6 +340,20 @@ static void write_far_behind() {
   CUDA_LAUNCH(shim_touch, 1, 1, 0, &first, x.at, 100000, nullptr);
 }
 
+/* A thread's own memory, after others have run. */
+static __global__ void shim_touch_local(int at, int *y) {
+  int values[4] = {1, 2, 3, 4}, *volatile local = values;
+  __syncthreads();
+  if (threadIdx.x == THREADS / 2) *y = local[at];
+}
+
+static void read_behind_local() {
+  buffer<int> y({0});
+  CUDA_LAUNCH(shim_touch_local, 1, THREADS, 0, &first, 3, y.at);
+  CHECK(y.read()[0] == 4);
+  CUDA_LAUNCH(shim_touch_local, 1, THREADS, 0, &first, 4, y.at);
+}
+
 static __global__ void shim_touch_shared(int at, float *y) {
   CUDA_DYNAMIC_SHARED(float, values);
   if (at >= 0) values[at] = 1;
@@ -501,7 +515,9 @@ static const struct mistake {
     {"long_copy", long_copy, "", "16 bytes at"},
     {"no_wait", no_wait, "CUDA_SHIM_LAZY=1", "failed: *pinned == 5"},
     {"no_event", no_event, "CUDA_SHIM_LAZY=1", "failed: x.read()[0] == 11"},
-    {"read_before", read_before, "", ASAN ? "use-after-poison" : nullptr}, /* ASan's alone */
+    {"read_behind_local", read_behind_local, "", ASAN ? "stack-buffer-overflow" : nullptr},
+    {"read_before", read_before, "",
+     ASAN ? "use-after-poison" : nullptr}, /* ASan's alone, as the one above */
 };
 
 /* Runs this program with an argument under settings; its output and whether it ended well. */
