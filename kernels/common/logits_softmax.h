@@ -9,33 +9,49 @@ struct logits_softmax {
   simd sum, power[LOGITS_MOST_CLASSES];
 };
 
-/* Before powers are taken: below is whole + fraction. One vector is begun between finishing the one
- * before and what is made of that, so that a processor has enough to do that need not wait. */
+/* Before powers are taken: below is a whole number + fraction. One vector is begun between
+ * finishing the one before and what is made of that, so that a processor has enough to do that need
+ * not wait. */
 struct logits_start {
-  simd below[LOGITS_MOST_CLASSES], whole[LOGITS_MOST_CLASSES], fraction[LOGITS_MOST_CLASSES];
+  simd below[LOGITS_MOST_CLASSES], fraction[LOGITS_MOST_CLASSES];
 };
 
 enum { LOGITS_FEW = 5 }; /* classes whose vectors are registers */
 
-/* 2^below of `count` vectors, a constant of at most LOGITS_FEW. The polynomial is that of
- * simd_exps. */
-static inline __attribute__((always_inline)) void logits_powers(const simd *below,
-                                                                const simd *whole, const simd *f,
+/* Fractions are from 0 to 1 where numbers can be scaled by what is whole below them, else from -1/2
+ * to 1/2; the polynomials are the best of their degree there that are 1 at 0. */
+#if defined SIMD_ISA_AVX512
+static inline simd logits_fraction(simd below) {
+  return (simd)_mm512_reduce_ps((__m512)below, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+}
+static inline simd logits_scaled(simd p, simd below) {
+  return (simd)_mm512_scalef_ps((__m512)p, (__m512)below);
+}
+static const float logits_power[] = {6.93151312e-1F, 2.40164450e-1F, 5.57999133e-2F, 9.01703002e-3F,
+                                     1.86713021e-3F};
+#else
+static const float logits_magic = 12582912; /* 1.5 * 2^23: adding it rounds to a whole number */
+static inline simd logits_fraction(simd below) {
+  return below - (below + logits_magic - logits_magic);
+}
+static inline simd logits_scaled(simd p, simd below) {
+  simd_bits whole = (simd_bits)(below + logits_magic);
+  return (simd)((simd_int)(below > -126) & (simd_int)((simd_bits)p + (whole << 23)));
+}
+static const float logits_power[] = {6.93146974e-1F, 2.40222426e-1F, 5.55073408e-2F, 9.67152317e-3F,
+                                     1.32647128e-3F};
+#endif
+
+/* 2^below of `count` vectors, a constant of at most LOGITS_FEW. */
+static inline __attribute__((always_inline)) void logits_powers(const simd *below, const simd *f,
                                                                 int count, simd *power) {
   simd p[LOGITS_FEW];
-  SIMD_EACH(k, count) p[k] = 1.32647128e-3F * f[k] + 9.67152317e-3F;
-  SIMD_EACH(k, count) p[k] = p[k] * f[k] + 5.55073408e-2F;
-  SIMD_EACH(k, count) p[k] = p[k] * f[k] + 2.40222426e-1F;
-  SIMD_EACH(k, count) p[k] = p[k] * f[k] + 6.93146974e-1F;
+  SIMD_EACH(k, count) p[k] = logits_power[4] * f[k] + logits_power[3];
+  SIMD_EACH(k, count) p[k] = p[k] * f[k] + logits_power[2];
+  SIMD_EACH(k, count) p[k] = p[k] * f[k] + logits_power[1];
+  SIMD_EACH(k, count) p[k] = p[k] * f[k] + logits_power[0];
   SIMD_EACH(k, count) p[k] = p[k] * f[k] + 1;
-#if defined SIMD_ISA_AVX512
-  (void)below;
-  SIMD_EACH(k, count) power[k] = (simd)_mm512_scalef_ps((__m512)p[k], (__m512)whole[k]);
-#else
-  SIMD_EACH(k, count)
-  power[k] = (simd)((simd_int)(below[k] > -126) &
-                    (simd_int)((simd_bits)p[k] + ((simd_bits)whole[k] << 23)));
-#endif
+  SIMD_EACH(k, count) power[k] = logits_scaled(p[k], below[k]);
 }
 
 /* Where the label is k. */
@@ -64,16 +80,7 @@ static inline __attribute__((always_inline)) void logits_begin(const struct logi
   for (int k = 3; k < classes; k += 2) other = simd_max(other, z[k]);
   largest = simd_max(largest, other);
   for (int k = 0; k < classes; k++) z[k] -= largest;
-#if defined SIMD_ISA_AVX512
-  for (int k = 0; k < classes; k++)
-    start->whole[k] =
-        (simd)_mm512_roundscale_ps((__m512)z[k], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  for (int k = 0; k < classes; k++) start->fraction[k] = z[k] - start->whole[k];
-#else
-  const float magic = 12582912; /* 1.5 * 2^23: adding it rounds to a whole number */
-  for (int k = 0; k < classes; k++) start->whole[k] = z[k] + magic;
-  for (int k = 0; k < classes; k++) start->fraction[k] = z[k] - (start->whole[k] - magic);
-#endif
+  for (int k = 0; k < classes; k++) start->fraction[k] = logits_fraction(z[k]);
 }
 
 /* together: a constant. */
@@ -84,9 +91,9 @@ static inline __attribute__((always_inline)) void logits_finish(const struct log
   simd *power = softmax->power, sum, rest = {0};
   if (classes < 1) __builtin_unreachable();
   for (int k = 0; k < whole; k += together)
-    logits_powers(start->below + k, start->whole + k, start->fraction + k, together, power + k);
+    logits_powers(start->below + k, start->fraction + k, together, power + k);
   for (int k = whole; k < classes; k++)
-    logits_powers(start->below + k, start->whole + k, start->fraction + k, 1, power + k);
+    logits_powers(start->below + k, start->fraction + k, 1, power + k);
   sum = power[0];
   if (classes > 1) rest = power[1];
   for (int k = 2; k < classes; k += 2) sum += power[k];

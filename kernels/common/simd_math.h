@@ -68,26 +68,32 @@ static inline simd simd_reciprocal(simd x) {
 enum { SIMD_TOGETHER = 4 };
 #define SIMD_EACH(k, count) SIMD_UNROLL for (int k = 0; k < (count); k++)
 
-/* e^x of `count` vectors, a constant of at most SIMD_TOGETHER, of numbers up to 88: 0 below -87.3,
- * where e^x is no normal number. The polynomial is the best of its degree from -log(2)/2 to
- * log(2)/2; log(2) is in two parts, of which the first has few bits. */
-static inline __attribute__((always_inline)) void simd_exps(simd *x, int count) {
-  const float magic = 12582912; /* 1.5 * 2^23: adding it rounds to a whole number */
-  simd_int low[SIMD_TOGETHER];
-  simd rounded[SIMD_TOGETHER], n[SIMD_TOGETHER], p[SIMD_TOGETHER];
-  SIMD_EACH(k, count) low[k] = x[k] < -87.3F;
-  SIMD_EACH(k, count) rounded[k] = x[k] * 1.44269504F + magic;
-  SIMD_EACH(k, count) n[k] = rounded[k] - magic;
+/* e^x of `count` vectors, a constant of at most SIMD_TOGETHER, as x[k] * power[k], a power of 2; of
+ * numbers up to 88 and from -88 on, where it is 0. The polynomial is the best of its degree from
+ * -log(2)/2 to log(2)/2; log(2) is in two parts, of which the first has few bits. */
+static inline __attribute__((always_inline)) void simd_exp_factors(simd *x, simd *power,
+                                                                   int count) {
+  const float magic = 12582912 + 127; /* 1.5 * 2^23: adding it rounds; and an exponent's bias */
+  simd n[SIMD_TOGETHER], p[SIMD_TOGETHER];
+  SIMD_EACH(k, count) power[k] = x[k] * 1.44269504F + magic;
+  SIMD_EACH(k, count) n[k] = power[k] - magic;
   SIMD_EACH(k, count) x[k] = x[k] - n[k] * 0.693359375F;
   SIMD_EACH(k, count) x[k] = x[k] + n[k] * 2.12194440e-4F;
   SIMD_EACH(k, count) p[k] = 8.29030573e-3F * x[k] + 4.18979749e-2F;
   SIMD_EACH(k, count) p[k] = p[k] * x[k] + 1.66676372e-1F;
   SIMD_EACH(k, count) p[k] = p[k] * x[k] + 4.99991506e-1F;
   SIMD_EACH(k, count) p[k] = p[k] * x[k] + 9.99999702e-1F;
-  SIMD_EACH(k, count) p[k] = p[k] * x[k] + 1;
-  SIMD_EACH(k, count) rounded[k] = (simd)((simd_bits)rounded[k] << 23);
-  SIMD_EACH(k, count) p[k] = (simd)((simd_bits)p[k] + (simd_bits)rounded[k]);
-  SIMD_EACH(k, count) x[k] = (simd)(~low[k] & (simd_int)p[k]);
+  SIMD_EACH(k, count) x[k] = p[k] * x[k] + 1;
+  SIMD_EACH(k, count) power[k] = (simd)((simd_bits)power[k] << 23);
+}
+
+/* e^x of numbers up to 88: 0 below -87.3, where it is no normal number. */
+static inline __attribute__((always_inline)) void simd_exps(simd *x, int count) {
+  simd_int low[SIMD_TOGETHER];
+  simd power[SIMD_TOGETHER];
+  SIMD_EACH(k, count) low[k] = x[k] < -87.3F;
+  simd_exp_factors(x, power, count);
+  SIMD_EACH(k, count) x[k] = (simd)(~low[k] & (simd_int)(x[k] * power[k]));
 }
 /* As e^88 above 88. */
 static inline simd simd_exp(simd x) {

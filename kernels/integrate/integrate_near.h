@@ -129,8 +129,10 @@ static NEAR_INLINE void near_square_vector(const struct near *job, const struct 
                                            struct near_vector at, float *to, __m512i *most) {
   const int64_t width = job->extent[2];
   __m512 u[3];
+  SIMD_UNROLL
   for (int k = 0; k < 3; k++) u[k] = near_load(rows->row[NEAR_ROWS / 2] + k * width, &at);
   const struct near_move move = near_move_of(u);
+  SIMD_UNROLL
   for (int k = 0; k < 3; k++) {
     __m512 sum = _mm512_add_ps(u[k], near_sample(rows, k * width, &at, &move));
     *most = _mm512_max_epu32(*most, (__m512i)_mm512_abs_ps(sum));
@@ -191,37 +193,40 @@ struct near_scatter {
   __m512 all[3], next[3], before[3];
 };
 
-/* The weight of what goes from slice or row `from` (0: before, 2: behind) to the middle one. */
+/* The weight of what goes from slice or row `from` (0: before, 2: behind) to the middle one; that
+ * of what is behind has the other sign, which takes one operation less. */
 static NEAR_INLINE __m512 near_weight(__m512 u, int from) {
-  const __m512 none = _mm512_setzero_ps();
   if (from == 1) return _mm512_sub_ps(_mm512_set1_ps(1), _mm512_abs_ps(u));
-  return _mm512_max_ps(from == 0 ? u : _mm512_sub_ps(none, u), none);
+  return from == 0 ? _mm512_max_ps(u, _mm512_setzero_ps()) : _mm512_min_ps(u, _mm512_setzero_ps());
 }
 
 static NEAR_INLINE void near_scatter_sum(const struct near_rows *v,
                                          const struct near_rows *gradient, int64_t width,
                                          struct near_vector at, struct near_scatter *to) {
-  struct near_scatter sum;
-  for (int c = 0; c < 3; c++) sum.all[c] = sum.next[c] = sum.before[c] = _mm512_setzero_ps();
+  __m512 all[3], next[3], before[3];
+  SIMD_UNROLL
+  for (int c = 0; c < 3; c++) all[c] = next[c] = before[c] = _mm512_setzero_ps();
   SIMD_UNROLL
   for (int i = 0; i < NEAR_ROWS; i++) {
-    __m512 u[3];
-    for (int k = 0; k < 3; k++) u[k] = near_load(v->row[i] + k * width, &at);
-    const __m512 weight = _mm512_mul_ps(near_weight(u[0], i / 3), near_weight(u[1], i % 3));
-    const __m512 next = near_weight(u[2], 0), before = near_weight(u[2], 2);
+    const bool turned = (i / 3 == 2) != (i % 3 == 2);
+    const float *row = v->row[i];
+    const __m512 d = near_weight(near_load(row, &at), i / 3);
+    const __m512 weight = _mm512_mul_ps(d, near_weight(near_load(row + width, &at), i % 3));
+    const __m512 along_w = near_load(row + 2 * width, &at);
+    const __m512 high = near_weight(along_w, 0), low = near_weight(along_w, 2);
     SIMD_UNROLL
     for (int c = 0; c < 3; c++) {
       const __m512 g = _mm512_mul_ps(weight, near_load(gradient->row[i] + c * width, &at));
-      sum.all[c] = _mm512_add_ps(sum.all[c], g);
-      sum.next[c] = _mm512_fmadd_ps(next, g, sum.next[c]);
-      sum.before[c] = _mm512_fmadd_ps(before, g, sum.before[c]);
+      all[c] = turned ? _mm512_sub_ps(all[c], g) : _mm512_add_ps(all[c], g);
+      next[c] = turned ? _mm512_fnmadd_ps(high, g, next[c]) : _mm512_fmadd_ps(high, g, next[c]);
+      before[c] = turned ? _mm512_fmadd_ps(low, g, before[c]) : _mm512_fnmadd_ps(low, g, before[c]);
     }
   }
   SIMD_UNROLL
   for (int c = 0; c < 3; c++) {
-    to->all[c] = sum.all[c];
-    to->next[c] = sum.next[c];
-    to->before[c] = sum.before[c];
+    to->all[c] = all[c];
+    to->next[c] = next[c];
+    to->before[c] = before[c];
   }
 }
 
@@ -250,12 +255,14 @@ static NEAR_INLINE void near_gradient_vector(int64_t width, const struct near_ro
                                              const float *gradient, struct near_vector at,
                                              const struct near_scatter *const from[3], float *to) {
   __m512 u[3], g[3], sum[3];
+  SIMD_UNROLL
   for (int k = 0; k < 3; k++) {
     u[k] = near_load(v->row[NEAR_ROWS / 2] + k * width, &at);
     g[k] = near_load(gradient + k * width, &at);
     sum[k] = _mm512_setzero_ps();
   }
   const struct near_move move = near_move_of(u);
+  SIMD_UNROLL
   for (int c = 0; c < 3; c++) near_slopes(v, c * width, &at, &move, g[c], sum);
   SIMD_UNROLL
   for (int k = 0; k < 3; k++) {

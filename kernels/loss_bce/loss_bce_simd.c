@@ -60,16 +60,25 @@ static simd logarithm_of(simd product) {
   return simd_log(u) + (product - (u - 1)) / u;
 }
 
+/* Asks for logits that are worked on a little later. */
+static inline __attribute__((always_inline)) void fetch(const struct bits_piece *piece, int at,
+                                                        int count) {
+  enum { AHEAD = 256 };
+  SIMD_EACH(k, count) __builtin_prefetch(piece->z + at + k * SIMD_WIDTH + AHEAD);
+}
+
 /* Of `count` vectors: one sum of all logits, and one more of those of classes that are there, which
  * weigh more. */
 static inline __attribute__((always_inline)) void add_logits(const struct bits_piece *piece, int at,
                                                              int count, bool weighted,
                                                              struct logarithms *all,
                                                              struct logarithms *there) {
-  simd z[SIMD_TOGETHER], small[SIMD_TOGETHER], none = {0};
+  simd z[SIMD_TOGETHER], small[SIMD_TOGETHER], power[SIMD_TOGETHER], none = {0};
+  fetch(piece, at, count);
   SIMD_EACH(k, count) z[k] = simd_load(piece->z + at + k * SIMD_WIDTH);
-  SIMD_EACH(k, count) small[k] = simd_minus_abs(z[k]);
-  simd_exps(small, count);
+  SIMD_EACH(k, count) small[k] = simd_max(simd_all(-88), simd_minus_abs(z[k]));
+  simd_exp_factors(small, power, count);
+  SIMD_EACH(k, count) small[k] *= power[k];
   SIMD_EACH(k, count) {
     int i = at + k * SIMD_WIDTH;
     add_logit(simd_max(z[k], none) - bits_where(piece, i, z[k]), small[k], &all[k]);
@@ -114,35 +123,54 @@ static void add_losses(const struct bits_piece *piece, const void *from) {
   *piece->sums += simd_total(sum);
 }
 
-/* The slope of (1 - p)^gamma (-log p) by s is -(1 - p)^gamma (1 - p + gamma p (-log p)). */
+/* Slopes of a logit so far from 0 are taken as 0: with smaller ones, products would not be normal
+ * numbers, of which processors are slow. */
+enum { SATURATED = 64 };
+
+/* The slope of -log p by s is p - 1, that is, -1 / (1 + e^s). */
 static inline __attribute__((always_inline)) void give_slopes(const struct bits_piece *piece,
                                                               const struct context *context, int at,
-                                                              int count, bool focal) {
+                                                              int count) {
+  const simd own = simd_all(-context->scale * context->terms.positive_weight);
+  const simd other = simd_all(context->scale), most = simd_all(SATURATED);
+  simd_int truth[SIMD_TOGETHER], none[SIMD_TOGETHER];
+  simd s[SIMD_TOGETHER], power[SIMD_TOGETHER];
+  fetch(piece, at, count);
+  SIMD_EACH(k, count) truth[k] = bits_truth(piece, at + k * SIMD_WIDTH);
+  SIMD_EACH(k, count) s[k] = turned(~truth[k], simd_load(piece->z + at + k * SIMD_WIDTH));
+  SIMD_EACH(k, count) none[k] = s[k] > most;
+  SIMD_EACH(k, count) s[k] = simd_min(most, simd_max(-most, s[k]));
+  simd_exp_factors(s, power, count);
+  SIMD_EACH(k, count) s[k] = simd_reciprocal(1 + s[k] * power[k]);
+  SIMD_EACH(k, count) {
+    simd slope = simd_select(truth[k], own, other) * masked(~none[k], s[k]);
+    bits_give(piece, at + k * SIMD_WIDTH, slope);
+  }
+}
+
+/* The slope of (1 - p)^gamma (-log p) by s is -(1 - p)^gamma (1 - p + gamma p (-log p)). */
+static void set_focal_slopes(const struct bits_piece *piece, const struct context *context) {
   const float gamma = context->terms.gamma;
   const simd own = simd_all(-context->scale * context->terms.positive_weight);
   const simd other = simd_all(context->scale);
-  simd_int truth[SIMD_TOGETHER];
-  simd rest[SIMD_TOGETHER];
-  struct simd_chance chance[SIMD_TOGETHER];
-  SIMD_EACH(k, count) truth[k] = bits_truth(piece, at + k * SIMD_WIDTH);
-  SIMD_EACH(k, count) rest[k] = turned(truth[k], simd_load(piece->z + at + k * SIMD_WIDTH));
-  simd_sigmoids(rest, chance, count);
-  SIMD_EACH(k, count) {
-    simd slope = chance[k].p;
-    if (focal)
-      slope =
-          simd_exp(-gamma * nll_of(rest[k])) * (slope + gamma * chance[k].rest * nll_of(-rest[k]));
-    bits_give(piece, at + k * SIMD_WIDTH, simd_select(truth[k], own, other) * slope);
+  for (int i = 0; i < piece->count; i += SIMD_WIDTH) {
+    simd_int truth = bits_truth(piece, i);
+    simd rest = turned(truth, simd_load(piece->z + i));
+    struct simd_chance chance = simd_sigmoid(rest);
+    simd slope = simd_exp(-gamma * nll_of(rest)) * (chance.p + gamma * chance.rest * nll_of(-rest));
+    bits_give(piece, i, simd_select(truth, own, other) * slope);
   }
 }
 
 static void set_slopes(const struct bits_piece *piece, const void *from) {
   const struct context *context = from;
-  bool focal = context->terms.gamma > 0;
   int i = 0, step = SIMD_TOGETHER * SIMD_WIDTH;
-  for (; !focal && i + step <= piece->count; i += step)
-    give_slopes(piece, context, i, SIMD_TOGETHER, false);
-  for (; i < piece->count; i += SIMD_WIDTH) give_slopes(piece, context, i, 1, focal);
+  if (context->terms.gamma > 0) {
+    set_focal_slopes(piece, context);
+    return;
+  }
+  for (; i + step <= piece->count; i += step) give_slopes(piece, context, i, SIMD_TOGETHER);
+  for (; i < piece->count; i += SIMD_WIDTH) give_slopes(piece, context, i, 1);
 }
 
 static bool applies(const struct node *node) {

@@ -19,6 +19,12 @@ static double sigmoid(double x) {
   return 1 / (1 + exp(-x));
 }
 
+static simd product_of_factors(simd x) {
+  simd power;
+  simd_exp_factors(&x, &power, 1);
+  return x * power;
+}
+
 /* The largest error, in units of 2^-24 of the value but of at least `least`. */
 static double worst(simd (*own)(simd), double (*exact)(double), float from, float to,
                     double least) {
@@ -38,6 +44,7 @@ static void check_worst(const char *name, double error, double allowed) {
 TEST(functions_are_exact_to_a_few_units) {
   check_worst("exp", worst(exp_of, exp, -87, 88, 0), 4);
   check_worst("exp near 0", worst(exp_of, exp, -1, 1, 0), 4);
+  check_worst("exp in factors", worst(product_of_factors, exp, -87, 88, 0), 4);
   check_worst("log", worst(log_of, log, 1e-30F, 1e30F, 0), 4);
   check_worst("log below 1", worst(log_of, log, 1e-6F, 1, 1e-6), 4);
   check_worst("log near 1", worst(log_of, log, 0.9F, 1.1F, 1e-6), 4);
@@ -49,6 +56,7 @@ TEST(functions_are_exact_to_a_few_units) {
 TEST(ends_of_the_range) {
   CHECK(simd_exp(simd_all(-87.5F))[0] == 0 && simd_exp(simd_all(-1e30F))[0] == 0);
   CHECK(simd_exp(simd_all(0))[0] == 1 && simd_log(simd_all(1))[0] == 0);
+  CHECK(product_of_factors(simd_all(-88))[0] == 0 && product_of_factors(simd_all(0))[0] == 1);
   CHECK(simd_exp(simd_all(100))[0] == simd_exp(simd_all(88))[0]);
   CHECK(simd_log1p(simd_all(0))[0] == 0 && simd_log1p(simd_all(1e-20F))[0] == 1e-20F);
   CHECK(simd_pow(simd_all(0), 2)[0] == 0 && fabsf(simd_pow(simd_all(3), 2)[0] - 9) < 1e-5F);
