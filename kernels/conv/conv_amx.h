@@ -1,6 +1,6 @@
-/* Convolution of bfloat16 by the processor's tiles (Intel AMX: Software
+/* Convolution of bfloat16 by the processor's tiles (AMX: Intel 64 and IA-32 Architectures Software
  * Developer's Manual, volume 1, chapter 18): tdpbf16ps adds the products of 16 rows of 32 values
- * with 32 rows of 16, summed in float32; it takes subnormal numbers for zeros. Whether the
+ * and 16 columns of as many, summed in float32; it takes subnormal numbers for zeros. Whether the
  * processor has them, and the system lets this process use them, is asked at run time. */
 #pragma once
 #include "kernels/conv/conv_direct.h"
@@ -55,6 +55,7 @@ size_t conv_amx_block_size(const struct conv_packing *packing, const int phase[3
 size_t conv_amx_size(const struct conv_packing *packing);
 /* Where those of a phase begin. */
 size_t conv_amx_at(const struct conv_packing *packing, const int phase[3]);
+
 /* As conv_rows, for sources whose `packed` are tiles, and planar ones; the target may be planar,
  * too. It fits unless a few voxels' sources alone are too large for a thread's memory. */
 bool SIMD_NAME(conv_amx_rows_fits)(const struct conv_target *target,

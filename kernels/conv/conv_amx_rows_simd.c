@@ -18,8 +18,8 @@ enum {
   MOST_RUNS = OP_MAX_INPUTS * CONV_MOST_TAPS * CONV_MOST_TAPS,
 };
 
-/* A source and its window in a thread's memory: `planes` planes, each `step` of h parts of every
- * step-th row. Sizes in values. */
+/* A source and its window in a thread's memory: a ring of as many planes as it reaches along d,
+ * each in parts of every step-th row. Sizes in values. */
 struct seen {
   const struct conv_source *source;
   struct conv_amx_reach reach[3];
@@ -45,7 +45,7 @@ struct box {
   int n, h, w, d, end, block, blocks;
 };
 
-/* The values that voxels of a box see of a row of a source: `tiles` times 32. */
+/* What voxels of a box see of a row of a source: `count` times 32 values, and their weights. */
 struct run {
   const uint16_t *values;
   const float *tiles;
