@@ -7,6 +7,7 @@
  * Space is cut into chunks whose number depends on the shape alone;
  * each has its own sums, added up in order. */
 #include "kernels/conv/conv_amx.h"
+#include "kernels/conv/conv_bf16.h"
 #if defined SIMD_ISA_AVX512
 
 enum {
@@ -142,9 +143,7 @@ static bool make_grid(const struct tensor *target, const struct conv_packing *pa
 
 /* Two voxels of 16 channels as 16 pairs. */
 static inline __m512i pair_up(const uint16_t *voxels) {
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
-                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  return _mm512_permutexvar_epi16(order, _mm512_loadu_si512(voxels));
+  return conv_bf16_pair_up(_mm512_loadu_si512(voxels));
 }
 
 /* A tile [channel][16 pairs of voxels] of 32 voxels. */

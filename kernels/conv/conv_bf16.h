@@ -19,13 +19,17 @@ struct conv_packing SIMD_NAME(conv_bf16_weight_packing)(const struct node *node,
 struct conv_packing SIMD_NAME(conv_bf16_data_packing)(const struct node *node, int input);
 
 #if defined SIMD_ISA_AVX512
-/* The lines of two channels, 16 floats each, become one of 16 pairs; it may lie where they do. */
-static inline CONV_BF16_TARGET void conv_bf16_pair(const float *lines, float *to) {
+/* 16 values and 16 more as 16 pairs. */
+static inline __m512i conv_bf16_pair_up(__m512i both) {
   const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
                                          8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return _mm512_permutexvar_epi16(order, both);
+}
+
+/* The lines of two channels, 16 floats each, become one of 16 pairs; it may lie where they do. */
+static inline CONV_BF16_TARGET void conv_bf16_pair(const float *lines, float *to) {
   __m512 even = _mm512_loadu_ps(lines), odd = _mm512_loadu_ps(lines + CHANNEL_BLOCK);
-  __m512i both = (__m512i)_mm512_cvtne2ps_pbh(odd, even);
-  _mm512_storeu_si512(to, _mm512_permutexvar_epi16(order, both));
+  _mm512_storeu_si512(to, conv_bf16_pair_up((__m512i)_mm512_cvtne2ps_pbh(odd, even)));
 }
 #endif
 

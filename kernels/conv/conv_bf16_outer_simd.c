@@ -67,9 +67,7 @@ static inline __m256i voxel(const uint16_t *row, int extent, int at) {
 }
 
 static inline void store_pair(uint32_t *to, __m512i both) {
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
-                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  _mm512_store_si512(to, _mm512_permutexvar_epi16(order, both));
+  _mm512_store_si512(to, conv_bf16_pair_up(both));
 }
 
 /* Pair i: voxels `from` + 2 step i and one step further of a row of `extent` voxels. */
