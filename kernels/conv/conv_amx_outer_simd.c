@@ -4,8 +4,8 @@
  * with zeros between rows, twice, so that pairs begin at even and at odd voxels. The voxels of a
  * plane of a box lie in one line, and a tap along h and w is a distance on it, by which the
  * gradient's pairs are moved. Of a planar source rows are 4 taps along w of its up to 4 channels.
- * Space is cut into chunks whose number depends on the shape alone;
- * each has its own sums, added up in order. */
+ * Space is cut into chunks whose number depends on the shape alone; each has its own sums, added up
+ * in order. */
 #include "kernels/conv/conv_amx.h"
 #include "kernels/conv/conv_bf16.h"
 #if defined SIMD_ISA_AVX512
@@ -316,14 +316,14 @@ static const uint32_t *pairs_at(const struct grid *grid, const struct task *task
   return pairs + (size_t)(from / 2) * CHANNEL_BLOCK;
 }
 
-/* What `tiles` tiles of part `part` of the window give to taps from .. end - 1 along w of a group
- * and all blocks, a few at a time. */
+/* Taps (td, th, from) to (td, th, end - 1), in fours where the source is planar, and what they see:
+ * tiles `first` to first + tiles - 1 of part `part` of the window. */
 struct row {
-  int td, th, from, end, part, tiles;
-  int line, voxel; /* where the first tap's voxels are: on the line, and from the row's start */
-  int first;       /* tile of the part */
+  int td, th, from, end, part, first, tiles;
+  int line, voxel; /* where tap 0 along w sees voxels: on the line, and from the row's start */
 };
 
+/* What a row gives to the sums of a group and all blocks, a few at a time. */
 static void add_part(const struct grid *grid, const struct task *task, int group,
                      const struct row *row, const uint32_t *source) {
   const struct conv_packing *packing = &grid->source->packing;
@@ -354,7 +354,7 @@ static void add_row(const struct grid *grid, const struct task *task, int group,
   const struct conv_axis *a = grid->source->packing.axis;
   const int *phase = task->phase, taps = a[2].taps[phase[2]];
   const int at = a[1].first[phase[1]] - grid->reach[1].low + th;
-  struct row row = {td, th, .end = taps, .line = at / grid->step[1] * grid->pitch};
+  struct row row = {.td = td, .th = th, .end = taps, .line = at / grid->step[1] * grid->pitch};
   row.voxel = a[2].first[phase[2]] - grid->reach[2].low;
   if (grid->planar) row.from = group, row.end = conv_at_most(group + 1, taps / PLANAR);
   const int most = (row.voxel + (grid->planar ? 0 : taps - 1)) / grid->across;

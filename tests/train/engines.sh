@@ -37,7 +37,7 @@ has() {
 for config in tiny.cfg strided.cfg; do
   engine $config winograd 'conv.winograd'
   engine $config direct 'conv.direct' kernels.conv=direct
-  engine $config sixteen 'amx_\|bf16_\|widened' train.precision=bf16
+  engine $config sixteen 'conv.amx_\|conv.bf16_\|conv.widened' train.precision=bf16
   if has $config onednn; then engine $config library 'onednn' kernels.conv=onednn; fi
   for set in avx2 plain; do
     if has $config "direct_$set"; then engine $config "$set" "conv.direct_$set" kernels.conv="direct_$set"; fi
