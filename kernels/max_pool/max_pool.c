@@ -43,11 +43,17 @@ static enum status max_pool_infer(struct node *node) {
 
 CUDA_DECLARE(max_pool_cuda);
 SIMD_DECLARE(max_pool_simd);
+SIMD_DECLARE(max_pool_bf16_simd);
+SIMD_DECLARE(max_pool_f16_simd);
 REAL_DECLARE(max_pool_reference);
 
-static const struct kernel *const kernels[] = {
-    CUDA_KERNELS(max_pool_cuda) SIMD_KERNELS(max_pool_simd), WIDENED_KERNELS,
-    REAL_KERNELS(max_pool_reference), NULL};
+static const struct kernel *const kernels[] = {CUDA_KERNELS(max_pool_cuda)
+                                                   SIMD_KERNELS(max_pool_simd),
+                                               SIMD_KERNELS(max_pool_bf16_simd),
+                                               SIMD_KERNELS(max_pool_f16_simd),
+                                               WIDENED_KERNELS,
+                                               REAL_KERNELS(max_pool_reference),
+                                               NULL};
 
 extern const struct op op_max_pool;
 const struct op op_max_pool = {
