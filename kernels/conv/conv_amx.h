@@ -1,11 +1,7 @@
-/* Convolution of bfloat16 by the processor's tiles (AMX: Intel 64 and IA-32 Architectures Software
- * Developer's Manual, volume 1, chapter 18): tdpbf16ps adds the products of 16 rows of 32 values
- * and 16 columns of as many, summed in float32; it takes subnormal numbers for zeros. Whether the
- * processor has them, and the system lets this process use them, is asked at run time. */
+/* Convolution of bfloat16 by the processor's tiles. */
 #pragma once
+#include "kernels/common/tiles.h"
 #include "kernels/conv/conv_direct.h"
-
-#define CONV_AMX_TARGET __attribute__((target("amx-tile,amx-bf16")))
 
 enum {
   CONV_AMX_ROWS = 16,         /* of a tile: voxels or channels */
@@ -15,13 +11,6 @@ enum {
   CONV_AMX_PLANAR = 4,        /* channels that a voxel of a planar source is padded to */
   CONV_AMX_SCRATCH = 1 << 20, /* bytes of a thread's own memory: half of a second-level cache */
 };
-
-/* Whether there are tiles; asks the system for them once. */
-bool conv_amx_available(void);
-
-/* Around a thread's use of tiles: all eight are 16 rows of 64 bytes. */
-CONV_AMX_TARGET void conv_amx_begin(void);
-CONV_AMX_TARGET void conv_amx_end(void);
 
 /* Along an axis, the source voxels that the taps of any phase see from target position 0: `span`
  * of them from `low` on. */

@@ -266,8 +266,10 @@ struct sums {
 };
 
 /* sums += source tiles * pairs over `tiles` tiles; `count` is a constant to the compiler. */
-static inline __attribute__((always_inline)) CONV_AMX_TARGET void add_products(
-    const struct sums *sums, const uint32_t *source, int tiles, const int count) {
+static inline __attribute__((always_inline)) TILES_TARGET void add_products(const struct sums *sums,
+                                                                            const uint32_t *source,
+                                                                            int tiles,
+                                                                            const int count) {
   const size_t step = PAIR_LINES * CHANNEL_BLOCK;
   _tile_loadd(0, sums->to[0], CONV_AMX_LINE);
   if (count > 1) _tile_loadd(1, sums->to[1], CONV_AMX_LINE);
@@ -294,10 +296,10 @@ static inline __attribute__((always_inline)) CONV_AMX_TARGET void add_products(
   if (count > 5) _tile_stored(5, sums->to[5], CONV_AMX_LINE);
 }
 
-#define DEFINE(count)                                                                      \
-  static CONV_AMX_TARGET void add_##count(const struct sums *sums, const uint32_t *source, \
-                                          int tiles) {                                     \
-    add_products(sums, source, tiles, count);                                              \
+#define DEFINE(count)                                                                   \
+  static TILES_TARGET void add_##count(const struct sums *sums, const uint32_t *source, \
+                                       int tiles) {                                     \
+    add_products(sums, source, tiles, count);                                           \
   }
 DEFINE(1)
 DEFINE(2)
@@ -451,7 +453,7 @@ void SIMD_NAME(conv_amx_outer)(const struct tensor *target, const float *data,
     task.pairs = memory + grid.plane * (size_t)grid.reach[0].span;
     task.row = (uint16_t *)(task.pairs + 2 * (size_t)grid.lane_blocks * grid.pairs);
     task.line = task.row + (size_t)row_voxels(&grid) * PLANAR;
-    conv_amx_begin();
+    tiles_begin();
 #pragma omp for schedule(static)
     for (int index = 0; index < grid.chunks * grid.blocks * grid.groups; index++) {
       task.group = index % grid.groups * grid.together;
@@ -462,7 +464,7 @@ void SIMD_NAME(conv_amx_outer)(const struct tensor *target, const float *data,
       task.partial = partial + size * (size_t)chunk;
       run_task(&grid, &task, chunk);
     }
-    conv_amx_end();
+    tiles_end();
   }
   SIMD_NAME(conv_fold_chunks)(partial, size, grid.chunks);
 }

@@ -212,8 +212,8 @@ static int find_runs(const struct grid *grid, const struct box *box, int d, cons
 }
 
 /* sums[block][tile of voxels]: 32 voxels from `voxel` on in 2 blocks. bias: of the first block. */
-static CONV_AMX_TARGET void sum_two_blocks(const struct run *runs, int count, int block,
-                                           int64_t voxel, const float *bias, float *sums) {
+static TILES_TARGET void sum_two_blocks(const struct run *runs, int count, int block, int64_t voxel,
+                                        const float *bias, float *sums) {
   _tile_loadd(0, bias, 0);
   _tile_loadd(1, bias, 0);
   _tile_loadd(2, bias + CHANNEL_BLOCK, 0);
@@ -241,8 +241,8 @@ static CONV_AMX_TARGET void sum_two_blocks(const struct run *runs, int count, in
 }
 
 /* The same for 64 voxels in one block. */
-static CONV_AMX_TARGET void sum_one_block(const struct run *runs, int count, int block,
-                                          int64_t voxel, const float *bias, float *sums) {
+static TILES_TARGET void sum_one_block(const struct run *runs, int count, int block, int64_t voxel,
+                                       const float *bias, float *sums) {
   _tile_loadd(0, bias, 0);
   _tile_loadd(1, bias, 0);
   _tile_loadd(2, bias, 0);
@@ -360,13 +360,13 @@ void SIMD_NAME(conv_amx_rows)(const struct conv_target *target, const struct con
     _Alignas(64) uint16_t windows[MOST_VALUES];
     memset(windows, 0,
            sizeof(*windows) * (size_t)grid.values); /* what nobody writes counts 0 times */
-    conv_amx_begin();
+    tiles_begin();
 #pragma omp for schedule(static)
     for (int64_t index = 0; index < tasks; index++) {
       struct box box = find_task(&grid, index);
       compute_task(&grid, &box, windows);
     }
-    conv_amx_end();
+    tiles_end();
     if (grid.stream) simd_flush();
   }
 }

@@ -162,7 +162,7 @@ static bool is_taken(const struct node *node) {
 
 bool SIMD_NAME(conv_amx_applies)(const struct node *node) {
   return is_taken(node) && simd_available() && __builtin_cpu_supports("avx512bf16") &&
-         conv_amx_available() && fits(node);
+         tiles_available() && fits(node);
 }
 
 const struct conv_passes SIMD_NAME(conv_amx_passes) = {

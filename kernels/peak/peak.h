@@ -5,9 +5,9 @@
 #include "device/tensor.h"
 
 struct peak {
-  double
-      flops; /* multiply-adds times two per second: on the CPU fused multiply-adds in registers by
-                all threads, on CUDA matrix instructions on registers; 0: none for this type */
+  double flops; /* multiply-adds times two per second: on the CPU fused multiply-adds in registers
+                   by all threads (bfloat16: tiles, or products of pairs), on CUDA matrix
+                   instructions on registers; 0: none for this type */
   double bytes; /* per second, read and written: on the CPU the triad a = b + s*c on arrays far
                    larger than the caches, with stores that pass them by (writing through the caches
                    reads what it overwrites first, and is up to twice as slow); on CUDA a copy

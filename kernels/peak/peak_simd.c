@@ -3,6 +3,7 @@
 #include <omp.h>
 #include "kernels/common/simd.h"
 #include "kernels/peak/peak.h"
+#include "kernels/peak/peak_bf16.h"
 
 enum { CHAINS = 10, TURNS = 1 << 24 };
 
@@ -24,7 +25,7 @@ static float chains(float start) {
 static enum status work(struct stream *stream, enum dtype dtype, void *out, double *flops) {
   (void)stream;
   int threads = omp_get_max_threads();
-  *flops = 0;
+  *flops = dtype == DTYPE_BF16 ? SIMD_NAME(peak_bf16)() : 0;
   if (dtype != DTYPE_F32) return STATUS_OK;
   float *sums = out;
 #pragma omp parallel for schedule(static)
