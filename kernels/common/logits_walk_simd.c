@@ -186,22 +186,17 @@ static void spread_row(const struct walk *walk, const float *from, const struct 
   }
 }
 
-static simd_int lanes(void) {
-  simd_int lanes;
-  for (int i = 0; i < SIMD_WIDTH; i++) lanes[i] = i;
-  return lanes;
-}
-
 /* The adjoint, of one class. The ends count for what repeats them. */
 static void collapse(const float *even, const float *odd, const struct room *room, bool first,
                      bool last, float *row) {
   const float unit = 1.0F / 64;
+  const simd_int lanes = *(const simd_int *)simd_lane_numbers;
   int end = count_of(room) - 1;
   for (int i = 0; i <= end; i += SIMD_WIDTH) {
     simd here = simd_load(even + i), next = simd_load(odd + i);
     simd before = simd_load(odd + i - 1), after = simd_load(even + i + 1);
-    if (first && i == 0) before = simd_select(lanes() == 0, here, before);
-    if (last) after = simd_select(lanes() == end - i, next, after);
+    if (first && i == 0) before = simd_select(lanes == 0, here, before);
+    if (last) after = simd_select(lanes == end - i, next, after);
     simd_store(row + i, unit * (3 * (here + next) + (before + after)));
   }
 }
