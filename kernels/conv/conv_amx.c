@@ -13,6 +13,22 @@ struct conv_amx_reach conv_amx_reach_of(const struct conv_axis *axis) {
   return reach;
 }
 
+enum { LEAST_HEIGHT = 4, LEAST_WIDTH = 64 };
+
+bool conv_amx_next_box(const int length[3], int *height, int *width) {
+  do {
+    if (*height == 0) {
+      *height = length[1], *width = length[2];
+    } else if (*height > 1) {
+      *height = conv_divide_up(*height, 2);
+    } else {
+      if (*width == 1) return false;
+      *height = length[1], *width = conv_divide_up(*width, 2);
+    }
+  } while (*height < LEAST_HEIGHT && *height < length[1] && *width > LEAST_WIDTH);
+  return true;
+}
+
 /* --- weights --- */
 
 int conv_amx_tiles(const struct conv_packing *packing, const int phase[3]) {

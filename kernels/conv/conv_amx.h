@@ -19,6 +19,11 @@ struct conv_amx_reach {
 };
 struct conv_amx_reach conv_amx_reach_of(const struct conv_axis *axis);
 
+/* The box of voxels to try next, from `length` (d h w); height 0: the first, all rows whole. Then
+ * half as many rows each time, and after one row all of half the width; few rows only where they
+ * are short. false: there is no smaller one. */
+bool conv_amx_next_box(const int length[3], int *height, int *width);
+
 /* to[voxel][channel] := `count` voxels of a row, `step` apart, `channels` channels of each, rounded
  * to bfloat16; what the tensor does not have is 0. at: n, the first channel, d, h, and w of the
  * first voxel. tensor: bfloat16 or float32, blocked (whole blocks) or planar. */

@@ -19,8 +19,6 @@ enum {
   TASK_GROUPS = 4,
   TILES_TOGETHER = 6, /* of sums: taps along w times blocks */
   PLANAR = CONV_AMX_PLANAR,
-  LEAST_HEIGHT = 4,
-  LEAST_WIDTH = 64,
   PAIR_LINES = CONV_AMX_DEPTH / 2,
   /* zeros in front of the gradient's pairs and behind them, in voxels: a tile, and taps along w */
   MARGIN = 2 * CONV_AMX_DEPTH + 2 * CONV_MOST_TAPS,
@@ -87,15 +85,10 @@ static size_t measure(struct grid *grid) {
 }
 
 static bool find_box(struct grid *grid) {
-  const size_t most = CONV_AMX_SCRATCH / sizeof(uint32_t);
-  for (grid->width = grid->length[2];; grid->width = conv_divide_up(grid->width, 2)) {
-    for (grid->height = grid->length[1];; grid->height = conv_divide_up(grid->height, 2)) {
-      bool large = grid->height >= LEAST_HEIGHT || grid->height == grid->length[1];
-      if (measure(grid) <= most && (large || grid->width <= LEAST_WIDTH)) return true;
-      if (grid->height == 1) break;
-    }
-    if (grid->width == 1) return false;
-  }
+  do {
+    if (!conv_amx_next_box(grid->length, &grid->height, &grid->width)) return false;
+  } while (measure(grid) > CONV_AMX_SCRATCH / sizeof(uint32_t));
+  return true;
 }
 
 /* Blocks and groups of a task, and into how many chunks space is cut: no more than have a good many

@@ -13,8 +13,6 @@ enum {
   TASK_BLOCKS = 16,
   WANTED_TASKS = 32,
   LEAST_PLANES = 4,
-  LEAST_HEIGHT = 4,
-  LEAST_WIDTH = 64,
   MOST_RUNS = OP_MAX_INPUTS * CONV_MOST_TAPS * CONV_MOST_TAPS,
 };
 
@@ -85,16 +83,11 @@ static int64_t measure(struct grid *grid) {
   return grid->values = values + behind;
 }
 
-/* Whole rows if some of them fit, else parts of rows. */
 static bool find_box(struct grid *grid) {
-  for (grid->width = grid->length[2];; grid->width = conv_divide_up(grid->width, 2)) {
-    for (grid->height = grid->length[1];; grid->height = conv_divide_up(grid->height, 2)) {
-      bool large = grid->height >= LEAST_HEIGHT || grid->height == grid->length[1];
-      if (measure(grid) <= MOST_VALUES && (large || grid->width <= LEAST_WIDTH)) return true;
-      if (grid->height == 1) break;
-    }
-    if (grid->width == 1) return false;
-  }
+  do {
+    if (!conv_amx_next_box(grid->length, &grid->height, &grid->width)) return false;
+  } while (measure(grid) > MOST_VALUES);
+  return true;
 }
 
 static struct grid make_grid(const struct conv_target *target, const struct conv_source *sources,
