@@ -78,23 +78,34 @@ static double bend_at(const struct job *job, const struct run *run, int k, int i
 typedef int64_t half_mask __attribute__((vector_size(4 * SIMD_WIDTH)));
 typedef int half_int __attribute__((vector_size(2 * SIMD_WIDTH), aligned(4), may_alias));
 
+/* The second where the first is no number. */
 static inline simd_half half_larger(simd_half a, double least) {
   const simd_half b = least - (simd_half){0};
+#if defined SIMD_ISA_AVX512
+  return (simd_half)_mm512_max_pd((__m512d)a, (__m512d)b);
+#else
   const half_mask above = a > b;
   return (simd_half)((above & (half_mask)a) | (~above & (half_mask)b));
+#endif
 }
 static inline simd_half half_smaller(simd_half a, double most) {
   const simd_half b = most - (simd_half){0};
+#if defined SIMD_ISA_AVX512
+  return (simd_half)_mm512_min_pd((__m512d)a, (__m512d)b);
+#else
   const half_mask below = a < b;
   return (simd_half)((below & (half_mask)a) | (~below & (half_mask)b));
+#endif
 }
 
-/* As affine_axis_find. */
-static inline void find_half(simd_half position, bool nearest, bool clamps, int first, int last,
-                             int *low, float *fraction) {
-  position = half_smaller(half_larger(position, -AFFINE_FAR), AFFINE_FAR);
-  if (clamps) position = half_smaller(half_larger(position, first), last);
-  if (nearest) position += 0.5;
+/* What is whole in positions that an int holds, and what is left. */
+static inline void split_half(simd_half position, bool nearest, int *low, float *fraction) {
+#if defined SIMD_ISA_AVX512
+  const __m512d p = (__m512d)position;
+  const __m512d floor = _mm512_roundscale_pd(p, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  _mm256_storeu_si256((__m256i *)(void *)low, _mm512_cvttpd_epi32(floor));
+  _mm256_storeu_ps(fraction, nearest ? _mm256_setzero_ps() : _mm512_cvtpd_ps(p - floor));
+#else
   half_int whole = __builtin_convertvector(position, half_int);
   simd_half floor = __builtin_convertvector(whole, simd_half);
   const half_mask above = position < floor; /* -1 where true */
@@ -103,6 +114,16 @@ static inline void find_half(simd_half position, bool nearest, bool clamps, int 
   if (nearest) floor = position;
   *(half_int *)low = whole;
   *(simd_half_float *)fraction = __builtin_convertvector(position - floor, simd_half_float);
+#endif
+}
+
+/* As affine_axis_find. */
+static inline void find_half(simd_half position, bool nearest, bool clamps, int first, int last,
+                             int *low, float *fraction) {
+  position = half_smaller(half_larger(position, -AFFINE_FAR), AFFINE_FAR);
+  if (clamps) position = half_smaller(half_larger(position, first), last);
+  if (nearest) position += 0.5;
+  split_half(position, nearest, low, fraction);
 }
 
 static void find_axis(const struct job *job, struct run *run, int k) {

@@ -41,6 +41,26 @@ static inline simd bits_where(const struct bits_piece *piece, int i, simd value)
 #endif
 }
 
+/* The value with the other sign where the class is there. */
+static inline simd bits_turned(const struct bits_piece *piece, int i, simd value) {
+#if defined SIMD_ISA_AVX512
+  return (simd)_mm512_mask_xor_ps((__m512)value, piece->truth[i / CHANNEL_BLOCK], (__m512)value,
+                                  _mm512_set1_ps(-0.0F));
+#else
+  return (simd)((simd_int)value ^ (bits_truth(piece, i) & (int)0x80000000));
+#endif
+}
+
+/* Where the class is there the sum, elsewhere the first. */
+static inline simd bits_add(const struct bits_piece *piece, int i, simd first, simd second) {
+#if defined SIMD_ISA_AVX512
+  return (simd)_mm512_mask_add_ps((__m512)first, piece->truth[i / CHANNEL_BLOCK], (__m512)first,
+                                  (__m512)second);
+#else
+  return first + bits_where(piece, i, second);
+#endif
+}
+
 static inline void bits_give(const struct bits_piece *piece, int i, simd slope) {
   if (piece->past)
     simd_stream(piece->slopes + i, slope);

@@ -16,44 +16,6 @@ struct logits_start {
   simd below[LOGITS_MOST_CLASSES], fraction[LOGITS_MOST_CLASSES];
 };
 
-enum { LOGITS_FEW = 5 }; /* classes whose vectors are registers */
-
-/* Fractions are from 0 to 1 where numbers can be scaled by what is whole below them, else from -1/2
- * to 1/2; the polynomials are the best of their degree there that are 1 at 0. */
-#if defined SIMD_ISA_AVX512
-static inline simd logits_fraction(simd below) {
-  return (simd)_mm512_reduce_ps((__m512)below, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-}
-static inline simd logits_scaled(simd p, simd below) {
-  return (simd)_mm512_scalef_ps((__m512)p, (__m512)below);
-}
-static const float logits_power[] = {6.93151312e-1F, 2.40164450e-1F, 5.57999133e-2F, 9.01703002e-3F,
-                                     1.86713021e-3F};
-#else
-static const float logits_magic = 12582912; /* 1.5 * 2^23: adding it rounds to a whole number */
-static inline simd logits_fraction(simd below) {
-  return below - (below + logits_magic - logits_magic);
-}
-static inline simd logits_scaled(simd p, simd below) {
-  simd_bits whole = (simd_bits)(below + logits_magic);
-  return (simd)((simd_int)(below > -126) & (simd_int)((simd_bits)p + (whole << 23)));
-}
-static const float logits_power[] = {6.93146974e-1F, 2.40222426e-1F, 5.55073408e-2F, 9.67152317e-3F,
-                                     1.32647128e-3F};
-#endif
-
-/* 2^below of `count` vectors, a constant of at most LOGITS_FEW. */
-static inline __attribute__((always_inline)) void logits_powers(const simd *below, const simd *f,
-                                                                int count, simd *power) {
-  simd p[LOGITS_FEW];
-  SIMD_EACH(k, count) p[k] = logits_power[4] * f[k] + logits_power[3];
-  SIMD_EACH(k, count) p[k] = p[k] * f[k] + logits_power[2];
-  SIMD_EACH(k, count) p[k] = p[k] * f[k] + logits_power[1];
-  SIMD_EACH(k, count) p[k] = p[k] * f[k] + logits_power[0];
-  SIMD_EACH(k, count) p[k] = p[k] * f[k] + 1;
-  SIMD_EACH(k, count) power[k] = logits_scaled(p[k], below[k]);
-}
-
 /* Where the label is k. */
 static inline simd logits_where(simd_int label, int k, simd yes, simd no) {
 #if defined SIMD_ISA_AVX512
@@ -80,7 +42,7 @@ static inline __attribute__((always_inline)) void logits_begin(const struct logi
   for (int k = 3; k < classes; k += 2) other = simd_max(other, z[k]);
   largest = simd_max(largest, other);
   for (int k = 0; k < classes; k++) z[k] -= largest;
-  for (int k = 0; k < classes; k++) start->fraction[k] = logits_fraction(z[k]);
+  for (int k = 0; k < classes; k++) start->fraction[k] = simd_fraction(z[k]);
 }
 
 /* together: a constant. */
@@ -91,9 +53,9 @@ static inline __attribute__((always_inline)) void logits_finish(const struct log
   simd *power = softmax->power, sum, rest = {0};
   if (classes < 1) __builtin_unreachable();
   for (int k = 0; k < whole; k += together)
-    logits_powers(start->below + k, start->fraction + k, together, power + k);
+    simd_powers(start->below + k, start->fraction + k, together, power + k);
   for (int k = whole; k < classes; k++)
-    logits_powers(start->below + k, start->fraction + k, 1, power + k);
+    simd_powers(start->below + k, start->fraction + k, 1, power + k);
   sum = power[0];
   if (classes > 1) rest = power[1];
   for (int k = 2; k < classes; k += 2) sum += power[k];

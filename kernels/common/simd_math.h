@@ -102,6 +102,45 @@ static inline simd simd_exp(simd x) {
   return x;
 }
 
+enum { SIMD_POWERS = 5 }; /* vectors of which powers are taken together, at most */
+
+/* Powers of 2 that are normal numbers. Fractions are from 0 to 1 where numbers can be scaled by
+ * what is whole below them, else from -1/2 to 1/2; the polynomials are the best of their degree
+ * there that are 1 at 0. */
+#if defined SIMD_ISA_AVX512
+static inline simd simd_fraction(simd below) {
+  return (simd)_mm512_reduce_ps((__m512)below, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+}
+static inline simd simd_scaled(simd p, simd below) {
+  return (simd)_mm512_scalef_ps((__m512)p, (__m512)below);
+}
+static const float simd_power[] = {6.93151312e-1F, 2.40164450e-1F, 5.57999133e-2F, 9.01703002e-3F,
+                                   1.86713021e-3F};
+#else
+static const float simd_magic = 12582912; /* 1.5 * 2^23: adding it rounds to a whole number */
+static inline simd simd_fraction(simd below) {
+  return below - (below + simd_magic - simd_magic);
+}
+static inline simd simd_scaled(simd p, simd below) {
+  simd_bits whole = (simd_bits)(below + simd_magic);
+  return (simd)((simd_int)(below > -126) & (simd_int)((simd_bits)p + (whole << 23)));
+}
+static const float simd_power[] = {6.93146974e-1F, 2.40222426e-1F, 5.55073408e-2F, 9.67152317e-3F,
+                                   1.32647128e-3F};
+#endif
+
+/* 2^below of `count` vectors, a constant of at most SIMD_POWERS. */
+static inline __attribute__((always_inline)) void simd_powers(const simd *below, const simd *f,
+                                                              int count, simd *power) {
+  simd p[SIMD_POWERS];
+  SIMD_EACH(k, count) p[k] = simd_power[4] * f[k] + simd_power[3];
+  SIMD_EACH(k, count) p[k] = p[k] * f[k] + simd_power[2];
+  SIMD_EACH(k, count) p[k] = p[k] * f[k] + simd_power[1];
+  SIMD_EACH(k, count) p[k] = p[k] * f[k] + simd_power[0];
+  SIMD_EACH(k, count) p[k] = p[k] * f[k] + 1;
+  SIMD_EACH(k, count) power[k] = simd_scaled(p[k], below[k]);
+}
+
 /* Of normal numbers above 0. Coefficients of S. Moshier's Cephes library (logf),
  * netlib.org/cephes. */
 static inline simd simd_log(simd x) {

@@ -5,6 +5,7 @@
  * voxel comes from the 27 around it, with the weights max(0, u), 1 - |u| and max(0, -u). */
 
 #define NEAR_INLINE inline __attribute__((always_inline))
+#define NEAR_APART __attribute__((noinline))
 
 enum { NEAR_ROWS = 9 }; /* around a row: three slices of three */
 
@@ -76,6 +77,13 @@ static NEAR_INLINE __m512 near_load(const float *row, const struct near_vector *
   return (__m512)near_load_lanes(row + at->w, at->lanes);
 }
 
+/* Of the middle row. */
+static NEAR_INLINE void near_load_moves(const struct near_rows *rows, int64_t width,
+                                        const struct near_vector *at, __m512 u[3]) {
+  SIMD_UNROLL
+  for (int k = 0; k < 3; k++) u[k] = near_load(rows->row[NEAR_ROWS / 2] + k * width, at);
+}
+
 /* Which way, and how far. */
 struct near_move {
   __mmask16 back[3];
@@ -91,53 +99,128 @@ static NEAR_INLINE struct near_move near_move_of(const __m512 u[3]) {
   return move;
 }
 
-/* Along a row: what is there, and the rise towards the neighbour. */
-static NEAR_INLINE __m512 near_rise(const float *row, int64_t i, const struct near_vector *at,
-                                    const struct near_move *move, __m512 *here) {
+/* Of voxels from i on of a row: what is there, and at the neighbours they move to. */
+static NEAR_INLINE void near_pair(const float *row, int64_t i, const struct near_vector *at,
+                                  const struct near_move *move, __m512 pair[2]) {
   const __m512i middle = near_load_lanes(row + i, at->lanes);
   const __m512i left = near_load_lanes(row + i - SIMD_WIDTH, at->left);
   const __m512i right = near_load_lanes(row + i + SIMD_WIDTH, at->right);
-  __m512i next = _mm512_alignr_epi32(right, middle, 1);
-  next = _mm512_mask_alignr_epi32(next, move->back[2], middle, left, SIMD_WIDTH - 1);
-  *here = (__m512)middle;
-  return _mm512_sub_ps((__m512)next, (__m512)middle);
+  const __m512i after = _mm512_alignr_epi32(right, middle, 1);
+  pair[0] = (__m512)middle;
+  pair[1] = (__m512)_mm512_mask_alignr_epi32(after, move->back[2], middle, left, SIMD_WIDTH - 1);
 }
 
-/* From the middle one of three towards the one before or behind. */
-static NEAR_INLINE __m512 near_towards(__mmask16 back, const __m512 x[3]) {
-  return _mm512_sub_ps(_mm512_mask_mov_ps(x[2], back, x[0]), x[1]);
+/* The corners of the voxels' cells: bit 0 tells which is the further one along w, 1: h, 2: d. */
+enum { NEAR_CORNERS = 8 };
+
+/* Where all voxels of a vector move to the same side along d and along h, as nearly all of a smooth
+ * field do, their cells lie in four of the nine rows. */
+static NEAR_INLINE bool near_alike(const struct near_move *move, __mmask16 lanes) {
+  return (move->back[0] == 0 || move->back[0] == lanes) &&
+         (move->back[1] == 0 || move->back[1] == lanes);
 }
 
-/* The component that lies `c` floats from the beginning of the rows, where they are moved to. */
-static NEAR_INLINE __m512 near_sample(const struct near_rows *rows, int64_t c,
-                                      const struct near_vector *at, const struct near_move *move) {
-  __m512 slice[3];
+static NEAR_INLINE void near_corners_alike(const struct near_rows *rows, int64_t c,
+                                           const struct near_vector *at,
+                                           const struct near_move *move,
+                                           __m512 corner[NEAR_CORNERS]) {
+  const int h = move->back[1] ? -1 : 1, d = move->back[0] ? -3 : 3;
+  const float *const *middle = &rows->row[NEAR_ROWS / 2];
+  near_pair(middle[0], at->w + c, at, move, corner);
+  near_pair(middle[h], at->w + c, at, move, corner + 2);
+  near_pair(middle[d], at->w + c, at, move, corner + 4);
+  near_pair(middle[d + h], at->w + c, at, move, corner + 6);
+}
+
+/* Of the rows h (0 to 2) of the three slices: what is in the middle one, and in the further one. */
+static NEAR_INLINE void near_pairs(const struct near_rows *rows, int h, int64_t i,
+                                   const struct near_vector *at, const struct near_move *move,
+                                   __m512 near[2], __m512 far[2]) {
+  __m512 before[2];
+  near_pair(rows->row[h], i, at, move, before);
+  near_pair(rows->row[6 + h], i, at, move, far);
+  near_pair(rows->row[3 + h], i, at, move, near);
   SIMD_UNROLL
-  for (int d = 0; d < 3; d++) {
-    __m512 x[3];
-    SIMD_UNROLL
-    for (int h = 0; h < 3; h++) {
-      __m512 here, rise = near_rise(rows->row[3 * d + h], at->w + c, at, move, &here);
-      x[h] = _mm512_fmadd_ps(move->by[2], rise, here);
-    }
-    slice[d] = _mm512_fmadd_ps(move->by[1], near_towards(move->back[1], x), x[1]);
+  for (int w = 0; w < 2; w++) far[w] = _mm512_mask_mov_ps(far[w], move->back[0], before[w]);
+}
+
+/* They are picked from all nine rows before anything is computed of them. */
+static NEAR_INLINE void near_corners_apart(const struct near_rows *rows, int64_t c,
+                                           const struct near_vector *at,
+                                           const struct near_move *move,
+                                           __m512 corner[NEAR_CORNERS]) {
+  __m512 near[2], far[2];
+  near_pairs(rows, 1, at->w + c, at, move, corner, corner + 4);
+  near_pairs(rows, 2, at->w + c, at, move, corner + 2, corner + 6);
+  near_pairs(rows, 0, at->w + c, at, move, near, far);
+  SIMD_UNROLL
+  for (int w = 0; w < 2; w++) {
+    corner[2 + w] = _mm512_mask_mov_ps(corner[2 + w], move->back[1], near[w]);
+    corner[6 + w] = _mm512_mask_mov_ps(corner[6 + w], move->back[1], far[w]);
   }
-  return _mm512_fmadd_ps(move->by[0], near_towards(move->back[0], slice), slice[1]);
+}
+
+/* Of the component that lies `c` floats from the beginning of the rows. */
+static NEAR_INLINE void near_corners(const struct near_rows *rows, int64_t c,
+                                     const struct near_vector *at, const struct near_move *move,
+                                     bool alike, __m512 corner[NEAR_CORNERS]) {
+  if (alike)
+    near_corners_alike(rows, c, at, move, corner);
+  else
+    near_corners_apart(rows, c, at, move, corner);
+}
+
+static NEAR_INLINE __m512 near_blend(__m512 low, __m512 high, __m512 by) {
+  return _mm512_fmadd_ps(by, _mm512_sub_ps(high, low), low);
+}
+
+/* Where the voxels are moved to. */
+static NEAR_INLINE __m512 near_sample(const __m512 corner[NEAR_CORNERS],
+                                      const struct near_move *move) {
+  __m512 row[NEAR_CORNERS / 2];
+  SIMD_UNROLL
+  for (int k = 0; k < NEAR_CORNERS / 2; k++)
+    row[k] = near_blend(corner[2 * k], corner[2 * k + 1], move->by[2]);
+  return near_blend(near_blend(row[0], row[1], move->by[1]),
+                    near_blend(row[2], row[3], move->by[1]), move->by[0]);
 }
 
 static NEAR_INLINE void near_square_vector(const struct near *job, const struct near_rows *rows,
-                                           struct near_vector at, float *to, __m512i *most) {
-  const int64_t width = job->extent[2];
-  __m512 u[3];
-  SIMD_UNROLL
-  for (int k = 0; k < 3; k++) u[k] = near_load(rows->row[NEAR_ROWS / 2] + k * width, &at);
-  const struct near_move move = near_move_of(u);
+                                           struct near_vector at, const __m512 u[3],
+                                           const struct near_move *move, bool alike, float *to,
+                                           __m512i *most) {
   SIMD_UNROLL
   for (int k = 0; k < 3; k++) {
-    __m512 sum = _mm512_add_ps(u[k], near_sample(rows, k * width, &at, &move));
+    __m512 corner[NEAR_CORNERS];
+    near_corners(rows, k * (int64_t)job->extent[2], &at, move, alike, corner);
+    const __m512 sum = _mm512_add_ps(u[k], near_sample(corner, move));
     *most = _mm512_max_epu32(*most, (__m512i)_mm512_abs_ps(sum));
     _mm512_mask_storeu_ps(to + k * job->component + at.w, at.lanes, sum);
   }
+}
+
+/* Not inlined: with it the other vectors' loop would lack registers. */
+static NEAR_APART __m512i near_square_apart(const struct near *job, const struct near_rows *rows,
+                                            const struct near_vector *vector, float *to,
+                                            __m512i most) {
+  __m512 u[3];
+  near_load_moves(rows, job->extent[2], vector, u);
+  const struct near_move move = near_move_of(u);
+#define SQUARE(at) near_square_vector(job, rows, at, u, &move, false, to, &most)
+  NEAR_CALL(*vector, SQUARE);
+#undef SQUARE
+  return most;
+}
+
+static NEAR_INLINE void near_square_alike(const struct near *job, const struct near_rows *rows,
+                                          struct near_vector at, float *to, __m512i *most) {
+  __m512 u[3];
+  near_load_moves(rows, job->extent[2], &at, u);
+  const struct near_move move = near_move_of(u);
+  if (__builtin_expect(near_alike(&move, at.lanes), 1))
+    near_square_vector(job, rows, at, u, &move, true, to, most);
+  else
+    *most = near_square_apart(job, rows, &at, to, *most);
 }
 
 static void near_square_slice(const struct near *shared, int d) {
@@ -150,7 +233,7 @@ static void near_square_slice(const struct near *shared, int d) {
     near_rows_find(&job, job.v, d, h, &rows);
     for (int w = 0; w < width; w += SIMD_WIDTH) {
       const struct near_vector vector = near_vector_at(w, width);
-#define SQUARE(at) near_square_vector(&job, &rows, at, to, &most)
+#define SQUARE(at) near_square_alike(&job, &rows, at, to, &most)
       NEAR_CALL(vector, SQUARE);
 #undef SQUARE
     }
@@ -158,33 +241,21 @@ static void near_square_slice(const struct near *shared, int d) {
   job.most[d] = (int)_mm512_reduce_max_epu32(most);
 }
 
-/* g times the derivatives of a component along the axes, added to `sum`: towards neighbours,
- * whichever way they are. */
-static NEAR_INLINE void near_slopes(const struct near_rows *rows, int64_t c,
-                                    const struct near_vector *at, const struct near_move *move,
-                                    __m512 g, __m512 sum[3]) {
-  __m512 slice[3], along_h[3], along_w[3];
+/* The derivatives along the axes: towards neighbours, whichever way they are. */
+static NEAR_INLINE void near_slopes(const __m512 corner[NEAR_CORNERS], const struct near_move *move,
+                                    __m512 slope[3]) {
+  __m512 rise[NEAR_CORNERS / 2], row[NEAR_CORNERS / 2];
   SIMD_UNROLL
-  for (int d = 0; d < 3; d++) {
-    __m512 x[3], rise[3];
-    SIMD_UNROLL
-    for (int h = 0; h < 3; h++) {
-      __m512 here;
-      rise[h] = near_rise(rows->row[3 * d + h], at->w + c, at, move, &here);
-      x[h] = _mm512_fmadd_ps(move->by[2], rise[h], here);
-    }
-    along_h[d] = near_towards(move->back[1], x);
-    slice[d] = _mm512_fmadd_ps(move->by[1], along_h[d], x[1]);
-    along_w[d] = _mm512_fmadd_ps(move->by[1], near_towards(move->back[1], rise), rise[1]);
+  for (int k = 0; k < NEAR_CORNERS / 2; k++) {
+    rise[k] = _mm512_sub_ps(corner[2 * k + 1], corner[2 * k]);
+    row[k] = _mm512_fmadd_ps(move->by[2], rise[k], corner[2 * k]);
   }
-  const __m512 by_d = near_towards(move->back[0], slice);
-  const __m512 by_h =
-      _mm512_fmadd_ps(move->by[0], near_towards(move->back[0], along_h), along_h[1]);
-  const __m512 by_w =
-      _mm512_fmadd_ps(move->by[0], near_towards(move->back[0], along_w), along_w[1]);
-  sum[0] = _mm512_fmadd_ps(g, by_d, sum[0]);
-  sum[1] = _mm512_fmadd_ps(g, by_h, sum[1]);
-  sum[2] = _mm512_fmadd_ps(g, by_w, sum[2]);
+  const __m512 near = _mm512_sub_ps(row[1], row[0]), far = _mm512_sub_ps(row[3], row[2]);
+  slope[0] = _mm512_sub_ps(_mm512_fmadd_ps(move->by[1], far, row[2]),
+                           _mm512_fmadd_ps(move->by[1], near, row[0]));
+  slope[1] = near_blend(near, far, move->by[0]);
+  slope[2] = near_blend(near_blend(rise[0], rise[1], move->by[1]),
+                        near_blend(rise[2], rise[3], move->by[1]), move->by[0]);
 }
 
 /* What the voxels of a vector and those above and below them scatter to it, by component: in all,
@@ -193,31 +264,39 @@ struct near_scatter {
   __m512 all[3], next[3], before[3];
 };
 
-/* The weight of what goes from slice or row `from` (0: before, 2: behind) to the middle one; that
- * of what is behind has the other sign, which takes one operation less. */
-static NEAR_INLINE __m512 near_weight(__m512 u, int from) {
-  if (from == 1) return _mm512_sub_ps(_mm512_set1_ps(1), _mm512_abs_ps(u));
-  return from == 0 ? _mm512_max_ps(u, _mm512_setzero_ps()) : _mm512_min_ps(u, _mm512_setzero_ps());
+/* The weights of what goes from the rows of a slice and row `from` (0: before, 2: behind) to the
+ * middle ones, and the lanes where there is any; those of what is behind have the other sign, which
+ * takes an operation less. */
+static NEAR_INLINE __mmask16 near_weigh(__m512 u, int from, __mmask16 lanes, __m512 *weight) {
+  *weight = from == 1 ? _mm512_sub_ps(_mm512_set1_ps(1), _mm512_abs_ps(u)) : u;
+  if (from == 1) return lanes;
+  return from == 0 ? _mm512_mask_cmp_ps_mask(lanes, u, _mm512_setzero_ps(), _CMP_GT_OQ)
+                   : _mm512_mask_cmp_ps_mask(lanes, u, _mm512_setzero_ps(), _CMP_LT_OQ);
 }
 
 static NEAR_INLINE void near_scatter_sum(const struct near_rows *v,
                                          const struct near_rows *gradient, int64_t width,
                                          struct near_vector at, struct near_scatter *to) {
+  const __m512 none = _mm512_setzero_ps();
   __m512 all[3], next[3], before[3];
   SIMD_UNROLL
-  for (int c = 0; c < 3; c++) all[c] = next[c] = before[c] = _mm512_setzero_ps();
+  for (int c = 0; c < 3; c++) all[c] = next[c] = before[c] = none;
   SIMD_UNROLL
   for (int i = 0; i < NEAR_ROWS; i++) {
     const bool turned = (i / 3 == 2) != (i % 3 == 2);
     const float *row = v->row[i];
-    const __m512 d = near_weight(near_load(row, &at), i / 3);
-    const __m512 weight = _mm512_mul_ps(d, near_weight(near_load(row + width, &at), i % 3));
+    __m512 d, h;
+    __mmask16 some = near_weigh(near_load(row, &at), i / 3, at.lanes, &d);
+    some = near_weigh(near_load(row + width, &at), i % 3, some, &h);
+    if (some == 0) continue; /* a smooth field comes to a voxel from four rows */
+    const __m512 weight = _mm512_maskz_mul_ps(some, d, h);
     const __m512 along_w = near_load(row + 2 * width, &at);
-    const __m512 high = near_weight(along_w, 0), low = near_weight(along_w, 2);
+    const __m512 high = _mm512_mul_ps(weight, _mm512_max_ps(along_w, none));
+    const __m512 low = _mm512_mul_ps(weight, _mm512_min_ps(along_w, none));
     SIMD_UNROLL
     for (int c = 0; c < 3; c++) {
-      const __m512 g = _mm512_mul_ps(weight, near_load(gradient->row[i] + c * width, &at));
-      all[c] = turned ? _mm512_sub_ps(all[c], g) : _mm512_add_ps(all[c], g);
+      const __m512 g = near_load(gradient->row[i] + c * width, &at);
+      all[c] = turned ? _mm512_fnmadd_ps(weight, g, all[c]) : _mm512_fmadd_ps(weight, g, all[c]);
       next[c] = turned ? _mm512_fnmadd_ps(high, g, next[c]) : _mm512_fmadd_ps(high, g, next[c]);
       before[c] = turned ? _mm512_fmadd_ps(low, g, before[c]) : _mm512_fnmadd_ps(low, g, before[c]);
     }
@@ -251,24 +330,54 @@ static NEAR_INLINE __m512 near_arriving(const struct near_scatter *const from[3]
                        _mm512_add_ps((__m512)from_left, (__m512)from_right));
 }
 
+/* The derivatives of what the components are where voxels are moved to, each times its gradient:
+ * components are added up at the cells' corners. */
+static NEAR_INLINE void near_slopes_sum(int64_t width, const struct near_rows *v,
+                                        const float *gradient, struct near_vector at,
+                                        const struct near_move *move, bool alike, __m512 slope[3]) {
+  __m512 sum[NEAR_CORNERS], corner[NEAR_CORNERS];
+  SIMD_UNROLL
+  for (int c = 0; c < 3; c++) {
+    const __m512 g = near_load(gradient + c * width, &at);
+    near_corners(v, c * width, &at, move, alike, corner);
+    SIMD_UNROLL
+    for (int k = 0; k < NEAR_CORNERS; k++)
+      sum[k] = c > 0 ? _mm512_fmadd_ps(g, corner[k], sum[k]) : _mm512_mul_ps(g, corner[k]);
+  }
+  near_slopes(sum, move, slope);
+}
+
+static NEAR_APART void near_slopes_apart(int64_t width, const struct near_rows *v,
+                                         const float *gradient, const struct near_vector *vector,
+                                         __m512 slope[3]) {
+  __m512 u[3];
+  near_load_moves(v, width, vector, u);
+  const struct near_move move = near_move_of(u);
+#define SLOPES(at) near_slopes_sum(width, v, gradient, at, &move, false, slope)
+  NEAR_CALL(*vector, SLOPES);
+#undef SLOPES
+}
+
 static NEAR_INLINE void near_gradient_vector(int64_t width, const struct near_rows *v,
                                              const float *gradient, struct near_vector at,
                                              const struct near_scatter *const from[3], float *to) {
-  __m512 u[3], g[3], sum[3];
-  SIMD_UNROLL
-  for (int k = 0; k < 3; k++) {
-    u[k] = near_load(v->row[NEAR_ROWS / 2] + k * width, &at);
-    g[k] = near_load(gradient + k * width, &at);
-    sum[k] = _mm512_setzero_ps();
-  }
+  __m512 u[3], slope[3];
+  near_load_moves(v, width, &at, u);
   const struct near_move move = near_move_of(u);
-  SIMD_UNROLL
-  for (int c = 0; c < 3; c++) near_slopes(v, c * width, &at, &move, g[c], sum);
+  if (__builtin_expect(near_alike(&move, at.lanes), 1)) {
+    near_slopes_sum(width, v, gradient, at, &move, true, slope);
+  } else {
+    __m512 apart[3];
+    near_slopes_apart(width, v, gradient, &at, apart);
+    SIMD_UNROLL
+    for (int k = 0; k < 3; k++) slope[k] = apart[k];
+  }
   SIMD_UNROLL
   for (int k = 0; k < 3; k++) {
-    const __m512 other = _mm512_add_ps(g[k], near_arriving(from, k));
+    const __m512 g = near_load(gradient + k * width, &at);
+    const __m512 other = _mm512_add_ps(g, near_arriving(from, k));
     const __m512 value =
-        _mm512_mask_sub_ps(_mm512_add_ps(other, sum[k]), move.back[k], other, sum[k]);
+        _mm512_mask_sub_ps(_mm512_add_ps(other, slope[k]), move.back[k], other, slope[k]);
     _mm512_mask_storeu_ps(to + k * width + at.w, at.lanes, value);
   }
 }

@@ -45,15 +45,22 @@ struct logarithms {
   simd linear, product;
 };
 
-/* -log p is max(-s, 0) + log(1 + e^-|s|), s the logit of what is true. */
-static inline __attribute__((always_inline)) void add_logit(simd linear, simd small,
-                                                            struct logarithms *sum) {
-  sum->linear += linear;
-  sum->product = sum->product + small + sum->product * small;
-}
+/* Sums beside each other, so that none waits for the one before; and logits whose products float32
+ * holds: each factor is at most 2. */
+enum { SUMS = 2, PART = 64 * SUMS * SIMD_WIDTH };
 
-/* Logits whose products float32 holds: each factor is at most 2. */
-enum { PART = 64 * SIMD_TOGETHER * SIMD_WIDTH };
+static const float per_unit = 1.44269504F; /* 1 / log(2) */
+
+/* -|x| in units of log(2), but not below what has a power of 2 that is a normal number. */
+static inline simd minus_magnitude(simd x) {
+#if defined SIMD_ISA_AVX512
+  enum { SMALLER_MAGNITUDE = 2, NEGATIVE = 3 << 2 };
+  const __m512 most = _mm512_set1_ps(87);
+  return per_unit * (simd)_mm512_range_ps((__m512)x, most, SMALLER_MAGNITUDE | NEGATIVE);
+#else
+  return per_unit * simd_max(simd_all(-87), simd_minus_abs(x));
+#endif
+}
 
 static simd logarithm_of(simd product) {
   simd u = 1 + product;
@@ -68,35 +75,38 @@ static inline __attribute__((always_inline)) void fetch(const struct bits_piece 
 }
 
 /* Of `count` vectors: one sum of all logits, and one more of those of classes that are there, which
- * weigh more. */
+ * weigh more. -log p is max(-s, 0) + log(1 + e^-|s|), s the logit of what is true. */
 static inline __attribute__((always_inline)) void add_logits(const struct bits_piece *piece, int at,
                                                              int count, bool weighted,
                                                              struct logarithms *all,
                                                              struct logarithms *there) {
-  simd z[SIMD_TOGETHER], small[SIMD_TOGETHER], power[SIMD_TOGETHER], none = {0};
+  simd z[SIMD_TOGETHER], below[SIMD_TOGETHER], f[SIMD_TOGETHER], small[SIMD_TOGETHER];
   fetch(piece, at, count);
   SIMD_EACH(k, count) z[k] = simd_load(piece->z + at + k * SIMD_WIDTH);
-  SIMD_EACH(k, count) small[k] = simd_max(simd_all(-88), simd_minus_abs(z[k]));
-  simd_exp_factors(small, power, count);
-  SIMD_EACH(k, count) small[k] *= power[k];
+  SIMD_EACH(k, count) below[k] = minus_magnitude(z[k]);
+  SIMD_EACH(k, count) f[k] = simd_fraction(below[k]);
+  simd_powers(below, f, count, small);
   SIMD_EACH(k, count) {
-    int i = at + k * SIMD_WIDTH;
-    add_logit(simd_max(z[k], none) - bits_where(piece, i, z[k]), small[k], &all[k]);
-    if (weighted)
-      add_logit(bits_where(piece, i, simd_max(-z[k], none)), bits_where(piece, i, small[k]),
-                &there[k]);
+    const int i = at + k * SIMD_WIDTH;
+    struct logarithms *sum = &all[k % SUMS], *more = &there[k % SUMS];
+    const simd linear = simd_max((simd){0}, bits_turned(piece, i, z[k])); /* no number stays none */
+    sum->linear += linear;
+    sum->product = sum->product + small[k] + sum->product * small[k];
+    if (!weighted) continue;
+    more->linear = bits_add(piece, i, more->linear, linear);
+    more->product = bits_add(piece, i, more->product, small[k] + more->product * small[k]);
   }
 }
 
-static simd total_of(const struct logarithms sum[SIMD_TOGETHER]) {
+static simd total_of(const struct logarithms sum[SUMS]) {
   simd total = {0};
-  for (int k = 0; k < SIMD_TOGETHER; k++) total += sum[k].linear + logarithm_of(sum[k].product);
+  for (int k = 0; k < SUMS; k++) total += sum[k].linear + logarithm_of(sum[k].product);
   return total;
 }
 
 static inline __attribute__((always_inline)) simd sum_part(const struct bits_piece *piece, int from,
                                                            int to, float more, bool weighted) {
-  struct logarithms all[SIMD_TOGETHER] = {{{0}, {0}}}, there[SIMD_TOGETHER] = {{{0}, {0}}};
+  struct logarithms all[SUMS] = {{{0}, {0}}}, there[SUMS] = {{{0}, {0}}};
   int i = from, step = SIMD_TOGETHER * SIMD_WIDTH;
   for (; i + step <= to; i += step) add_logits(piece, i, SIMD_TOGETHER, weighted, all, there);
   for (; i < to; i += SIMD_WIDTH) add_logits(piece, i, 1, weighted, all, there);

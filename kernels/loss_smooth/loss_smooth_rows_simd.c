@@ -4,29 +4,21 @@
 #include <string.h>
 #include "kernels/common/fold.h"
 #include "kernels/common/simd_cells.h"
-#include "kernels/loss_smooth/bending.h"
+#include "kernels/loss_smooth/bending_slopes.h"
 
-enum { TERMS = SMOOTH_MOST_TERMS, TAPS = SMOOTH_MOST_TAPS, REACH = 2 /* of a tap */ };
+/* Bending energies, of 6 terms, have loops of their own; the others have a term of 2 taps for each
+ * axis. */
+enum { TERMS = 3, TAPS = 2, REACH = 1 /* of a tap */ };
 
-/* A penalty as the loops below want it. A term's taps are in the ratio 1 -1, 1 -2 1, or 1 -1 -1 1,
- * as products of differences are; their first coefficient is in `scale`. */
+/* A penalty as the loops below want it. A term's taps are in the ratio 1 -1, those of bending
+ * energies 1 -2 1 or 1 -1 -1 1, as products of differences are; their first coefficient is in
+ * `scale`. */
 struct stencil {
   const struct smooth_penalty *penalty;
   const struct shape *shape;
-  int64_t at[TERMS][TAPS]; /* floats to the taps */
-  float scale[TERMS];      /* of the terms' energies, in units of the first term's scale */
+  int64_t at[TERMS][TAPS];        /* floats to the taps */
+  float scale[SMOOTH_MOST_TERMS]; /* of the terms' energies, in units of the first term's scale */
 };
-
-/* What kinds differ in that a compiler should know: the wide ones have terms along the axes of 3
- * taps, then mixed ones of 4; the others have 2 taps. */
-struct form {
-  int terms;
-  bool absolute;
-};
-
-static inline __attribute__((always_inline)) int taps_of(struct form form, int term) {
-  return form.terms == 3 ? 2 : term < 3 ? 3 : 4;
-}
 
 static struct stencil stencil_make(const struct smooth_penalty *penalty,
                                    const struct shape *shape) {
@@ -35,7 +27,7 @@ static struct stencil stencil_make(const struct smooth_penalty *penalty,
     const struct smooth_term *term = &penalty->term[t];
     double unit = term->tap[0].coefficient, ratio = term->scale / penalty->term[0].scale;
     stencil.scale[t] = (float)((penalty->absolute ? unit : unit * unit) * ratio);
-    for (int k = 0; k < term->taps; k++) {
+    for (int k = 0; k < TAPS && t < TERMS; k++) {
       const int *offset = term->tap[k].offset;
       stencil.at[t][k] = ((int64_t)offset[0] * shape->h + offset[1]) * shape->w + offset[2];
     }
@@ -51,20 +43,11 @@ static unsigned columns(int begin, int first, int end) {
 }
 
 /* easy: all of it may be read. */
-static inline __attribute__((always_inline)) simd difference(const float *u, const int64_t *at,
-                                                             int taps, bool easy, unsigned lanes) {
-  simd x[TAPS], value;
-  if (!easy && !lanes) return (simd){0};
-  SIMD_UNROLL
-  for (int k = 0; k < taps; k++)
-    x[k] = easy ? simd_load(u + at[k]) : simd_load_lanes(u + at[k], lanes);
-  if (taps == 2)
-    value = x[0] - x[1];
-  else if (taps == 3)
-    value = (x[0] + x[2]) - 2 * x[1];
-  else
-    value = (x[0] - x[1]) - (x[2] - x[3]);
-  return easy ? simd_pick(lanes, value, (simd){0}) : value;
+static inline __attribute__((always_inline)) simd difference(const float *u, const int64_t at[TAPS],
+                                                             bool easy, unsigned lanes) {
+  if (easy) return simd_pick(lanes, simd_load(u + at[0]) - simd_load(u + at[1]), (simd){0});
+  if (!lanes) return (simd){0};
+  return simd_load_lanes(u + at[0], lanes) - simd_load_lanes(u + at[1], lanes);
 }
 
 static bool within(const struct smooth_term *term, int axis, int at) {
@@ -79,7 +62,7 @@ struct rows {
 static struct rows rows_inside(const struct stencil *stencil, int reach, int d) {
   const struct shape *s = stencil->shape;
   struct rows rows = {0, s->h};
-  for (int t = 0; t < stencil->penalty->terms; t++) {
+  for (int t = 0; t < TERMS; t++) {
     const struct smooth_term *term = &stencil->penalty->term[t];
     if (!within(term, 0, d - reach) || !within(term, 0, d + reach)) return (struct rows){0, 0};
     if (rows.first < term->first[1] + reach) rows.first = term->first[1] + reach;
@@ -96,15 +79,15 @@ static bool readable(const struct stencil *stencil) {
 /* --- forward --- */
 
 static inline __attribute__((always_inline)) simd energy_row(const struct stencil *stencil,
-                                                             struct form form, bool easy,
+                                                             bool absolute, bool easy,
                                                              const unsigned lanes[TERMS], int h,
                                                              const float *u) {
   simd energy = {0};
   SIMD_UNROLL
-  for (int t = 0; t < form.terms; t++) {
+  for (int t = 0; t < TERMS; t++) {
     unsigned here = easy || within(&stencil->penalty->term[t], 1, h) ? lanes[t] : 0;
-    simd value = difference(u, stencil->at[t], taps_of(form, t), easy, here);
-    if (form.absolute)
+    simd value = difference(u, stencil->at[t], easy, here);
+    if (absolute)
       value = simd_abs(value);
     else
       value *= value;
@@ -115,48 +98,46 @@ static inline __attribute__((always_inline)) simd energy_row(const struct stenci
 
 /* Adds the energies of columns from w on of slice d. */
 static inline __attribute__((always_inline)) void energy_columns(const struct stencil *stencil,
-                                                                 struct form form, const float *u,
+                                                                 bool absolute, const float *u,
                                                                  int d, int w, double *sum) {
   const struct shape *s = stencil->shape;
   const struct rows rows = rows_inside(stencil, 0, d);
   const bool easy = readable(stencil);
   struct simd_sum energy = {{{0}}};
   unsigned lanes[TERMS] = {0};
-  for (int t = 0; t < form.terms; t++) {
+  for (int t = 0; t < TERMS; t++) {
     const struct smooth_term *term = &stencil->penalty->term[t];
     if (within(term, 0, d)) lanes[t] = columns(w, term->first[2], term->end[2]);
   }
   for (int h = 0; h < s->h; h++) {
     const float *at = u + ((int64_t)d * s->h + h) * s->w + w;
     if (easy && h >= rows.first && h < rows.end)
-      simd_sum_add(&energy, energy_row(stencil, form, true, lanes, h, at));
+      simd_sum_add(&energy, energy_row(stencil, absolute, true, lanes, h, at));
     else
-      simd_sum_add(&energy, energy_row(stencil, form, false, lanes, h, at));
+      simd_sum_add(&energy, energy_row(stencil, absolute, false, lanes, h, at));
   }
   memcpy(sum, &energy, sizeof energy);
 }
 
 static inline __attribute__((always_inline)) double slice_energy(const struct stencil *stencil,
-                                                                 struct form form, const float *u,
+                                                                 bool absolute, const float *u,
                                                                  int d) {
   double total = 0;
   for (int w = 0; w < stencil->shape->w; w += SIMD_WIDTH) {
     double sum[SIMD_WIDTH] = {0};
-    energy_columns(stencil, form, u, d, w, sum);
+    energy_columns(stencil, absolute, u, d, w, sum);
     for (int i = 0; i < SIMD_WIDTH; i++) total += sum[i];
   }
   return total * stencil->penalty->term[0].scale;
 }
-
-static const struct form wide = {6, false}, squares = {3, false}, sizes = {3, true};
 
 static double energy_of(const struct stencil *stencil, const float *u, int d) {
   if (stencil->penalty->terms == BENDING_TERMS) {
     const struct bending bending = bending_make(stencil->penalty, stencil->shape, stencil->scale);
     return bending_slice(&bending, u, d) * stencil->penalty->term[0].scale;
   }
-  return stencil->penalty->absolute ? slice_energy(stencil, sizes, u, d)
-                                    : slice_energy(stencil, squares, u, d);
+  return stencil->penalty->absolute ? slice_energy(stencil, true, u, d)
+                                    : slice_energy(stencil, false, u, d);
 }
 
 static bool loss_smooth_applies(const struct node *node) {
@@ -170,6 +151,8 @@ static int slice_count(const struct node *node) {
 
 static void loss_smooth_prepare(struct node *node) {
   node->forward_workspace = (size_t)slice_count(node) * sizeof(double);
+  node->backward_workspace =
+      (size_t)(BENDING_TABLES * bending_columns(node->x[0].shape.w)) * sizeof(float);
 }
 
 static enum status loss_smooth_forward(const struct node *node, const struct io *io,
@@ -197,11 +180,10 @@ struct reach {
 };
 
 static inline __attribute__((always_inline)) struct reach reach_slice(const struct stencil *stencil,
-                                                                      struct form form, int d,
-                                                                      int w) {
+                                                                      int d, int w) {
   struct reach reach;
-  for (int t = 0; t < form.terms; t++)
-    for (int k = 0; k < taps_of(form, t); k++) {
+  for (int t = 0; t < TERMS; t++)
+    for (int k = 0; k < TAPS; k++) {
       const struct smooth_term *term = &stencil->penalty->term[t];
       const int *offset = term->tap[k].offset;
       reach.lanes[t][k] =
@@ -218,49 +200,46 @@ static inline simd sign(simd value) {
 
 /* The gradient of a term in row h: differences in the ratio of the taps that lead to them. */
 static inline __attribute__((always_inline)) simd term_slope(const struct stencil *stencil,
-                                                             struct form form, bool easy,
+                                                             bool absolute, bool easy,
                                                              const struct reach *reach, int t,
                                                              int h, const float *u) {
   const struct smooth_term *term = &stencil->penalty->term[t];
-  const int taps = taps_of(form, t);
   simd value[TAPS];
   SIMD_UNROLL
-  for (int k = 0; k < taps; k++) {
+  for (int k = 0; k < TAPS; k++) {
     unsigned lanes = easy || within(term, 1, h - term->tap[k].offset[1]) ? reach->lanes[t][k] : 0;
-    value[k] = difference(u - stencil->at[t][k], stencil->at[t], taps, easy, lanes);
-    if (form.absolute) value[k] = sign(value[k]);
+    value[k] = difference(u - stencil->at[t][k], stencil->at[t], easy, lanes);
+    if (absolute) value[k] = sign(value[k]);
   }
-  if (taps == 2) return value[0] - value[1];
-  if (taps == 3) return (value[0] + value[2]) - 2 * value[1];
-  return (value[0] - value[1]) - (value[2] - value[3]);
+  return value[0] - value[1];
 }
 
 static inline __attribute__((always_inline)) simd slope_row(const struct stencil *stencil,
-                                                            struct form form, bool easy,
+                                                            bool absolute, bool easy,
                                                             const struct reach *reach, int h,
                                                             const float *u) {
   simd sum = {0};
   SIMD_UNROLL
-  for (int t = 0; t < form.terms; t++)
-    sum += stencil->scale[t] * term_slope(stencil, form, easy, reach, t, h, u);
+  for (int t = 0; t < TERMS; t++)
+    sum += stencil->scale[t] * term_slope(stencil, absolute, easy, reach, t, h, u);
   return sum;
 }
 
 static inline __attribute__((always_inline)) void slope_columns(const struct stencil *stencil,
-                                                                struct form form, const float *u,
+                                                                bool absolute, const float *u,
                                                                 float *dx, bool add, float scale,
                                                                 int d, int w) {
   const struct shape *s = stencil->shape;
   const struct rows rows = rows_inside(stencil, REACH, d);
-  const struct reach reach = reach_slice(stencil, form, d, w);
+  const struct reach reach = reach_slice(stencil, d, w);
   const unsigned lanes = simd_lanes_until(s->w - w);
   for (int h = 0; h < s->h; h++) {
     int64_t at = ((int64_t)d * s->h + h) * s->w + w;
     simd sum;
     if (h >= rows.first && h < rows.end && readable(stencil))
-      sum = slope_row(stencil, form, true, &reach, h, u + at);
+      sum = slope_row(stencil, absolute, true, &reach, h, u + at);
     else
-      sum = slope_row(stencil, form, false, &reach, h, u + at);
+      sum = slope_row(stencil, absolute, false, &reach, h, u + at);
     sum *= scale;
     if (add) sum += simd_load_lanes(dx + at, lanes);
     simd_store_lanes(dx + at, sum, lanes);
@@ -268,21 +247,35 @@ static inline __attribute__((always_inline)) void slope_columns(const struct ste
 }
 
 static inline __attribute__((always_inline)) void slice_gradient(const struct stencil *stencil,
-                                                                 struct form form, const float *u,
+                                                                 bool absolute, const float *u,
                                                                  float *dx, bool add, float scale,
                                                                  int d) {
   for (int w = 0; w < stencil->shape->w; w += SIMD_WIDTH)
-    slope_columns(stencil, form, u, dx, add, scale, d, w);
+    slope_columns(stencil, absolute, u, dx, add, scale, d, w);
 }
 
-static void gradient_of(const struct stencil *stencil, const float *u, float *dx, bool add,
-                        float scale, int d) {
-  if (stencil->penalty->terms == wide.terms)
-    slice_gradient(stencil, wide, u, dx, add, scale, d);
-  else if (stencil->penalty->absolute)
-    slice_gradient(stencil, sizes, u, dx, add, scale, d);
-  else
-    slice_gradient(stencil, squares, u, dx, add, scale, d);
+/* What slices' gradients are made of; table: of bending energies. */
+struct gradient {
+  struct stencil stencil;
+  const float *x, *table;
+  float *dx, scale;
+  bool add;
+};
+
+static void gradient_of(const struct gradient *gradient, int slice) {
+  const struct stencil *stencil = &gradient->stencil;
+  const int d = slice % stencil->shape->d;
+  const int64_t start = slice / stencil->shape->d * shape_voxels(*stencil->shape);
+  const float *u = gradient->x + start, scale = gradient->scale;
+  float *dx = gradient->dx + start;
+  if (stencil->penalty->terms == BENDING_TERMS) {
+    const struct bending bending = bending_make(stencil->penalty, stencil->shape, stencil->scale);
+    bending_gradient(&bending, gradient->table, u, d, scale, gradient->add, dx);
+  } else if (stencil->penalty->absolute) {
+    slice_gradient(stencil, true, u, dx, gradient->add, scale, d);
+  } else {
+    slice_gradient(stencil, false, u, dx, gradient->add, scale, d);
+  }
 }
 
 static enum status loss_smooth_backward(const struct node *node, const struct io *io,
@@ -290,15 +283,20 @@ static enum status loss_smooth_backward(const struct node *node, const struct io
   (void)stream;
   const struct shape *shape = &node->x[0].shape;
   const struct smooth_penalty penalty = smooth_penalty_make(node);
-  const struct stencil stencil = stencil_make(&penalty, shape);
-  double slope = (penalty.absolute ? 1 : 2) * penalty.term[0].scale * *(const double *)io->dy;
-  int slices = io->dx[0] ? slice_count(node) : 0;
-#pragma omp parallel for schedule(static)
-  for (int i = 0; i < slices; i++) {
-    int64_t start = i / shape->d * shape_voxels(*shape);
-    gradient_of(&stencil, (const float *)io->x[0] + start, (float *)io->dx[0] + start,
-                io->dx_add[0], (float)slope, i % shape->d);
+  const double slope = (penalty.absolute ? 1 : 2) * penalty.term[0].scale * *(const double *)io->dy;
+  const struct gradient gradient = {.stencil = stencil_make(&penalty, shape),
+                                    .x = io->x[0],
+                                    .table = io->workspace,
+                                    .dx = io->dx[0],
+                                    .scale = (float)slope,
+                                    .add = io->dx_add[0]};
+  const int slices = io->dx[0] ? slice_count(node) : 0;
+  if (penalty.terms == BENDING_TERMS) {
+    const struct bending bending = bending_make(&penalty, shape, gradient.stencil.scale);
+    bending_fill_tables(&bending, io->workspace);
   }
+#pragma omp parallel for schedule(static)
+  for (int i = 0; i < slices; i++) gradient_of(&gradient, i);
   return STATUS_OK;
 }
 

@@ -23,6 +23,17 @@ static void fill_small(int input, const struct shape *s, double *values) {
   for (int64_t i = 0; i < logical_count(s); i++) values[i] *= 0.15;
 }
 
+/* Less than a voxel, all voxels of a row to one side along d and h. */
+static void fill_rows(int input, const struct shape *s, double *values) {
+  (void)input;
+  for (int64_t i = 0; i < logical_count(s); i++) {
+    int64_t w = i % s->w, h = i / s->w % s->h, d = i / s->w / s->h % s->d, c = i / shape_voxels(*s);
+    int64_t side = c == 0 ? d + h / 2 : c == 1 ? d / 2 + h : d + h + w / 5;
+    values[i] =
+        (0.3 + 0.07 * sin(0.4 * (double)(w + c) + 0.9 * (double)(h - d))) * (side % 2 ? -1 : 1);
+  }
+}
+
 /* Far out of the volume, and back. */
 static void fill_large(int input, const struct shape *s, double *values) {
   fill_waves(input, s, values);
@@ -59,6 +70,8 @@ static const struct op_case cases[] = {
     INTEGRATE("one slice", seven, fill_waves, {1, 3, 1, 8, 9}),
     INTEGRATE("less than a voxel, long rows", seven, fill_small, {2, 3, 4, 5, 53}),
     INTEGRATE("less than a voxel, whole vectors", seven_back, fill_small, {1, 3, 3, 4, 48}),
+    INTEGRATE("rows to one side", seven, fill_rows, {2, 3, 6, 7, 53}),
+    INTEGRATE("rows to one side, whole vectors", seven_back, fill_rows, {1, 3, 5, 4, 64}),
 };
 
 TEST(kernels_agree) {
