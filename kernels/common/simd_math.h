@@ -111,8 +111,9 @@ enum { SIMD_POWERS = 5 }; /* vectors of which powers are taken together, at most
 static inline simd simd_fraction(simd below) {
   return (simd)_mm512_reduce_ps((__m512)below, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 }
+/* A power that is no normal number takes processors hundreds of times as long. */
 static inline simd simd_scaled(simd p, simd below) {
-  return (simd)_mm512_scalef_ps((__m512)p, (__m512)below);
+  return (simd)_mm512_scalef_ps((__m512)p, (__m512)simd_max(simd_all(-126), below));
 }
 static const float simd_power[] = {6.93151312e-1F, 2.40164450e-1F, 5.57999133e-2F, 9.01703002e-3F,
                                    1.86713021e-3F};
