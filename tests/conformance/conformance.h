@@ -144,7 +144,7 @@ static void check_slope(struct trial *trial, int t, const double *direction, con
 static int sample_count(const struct trial *trial) {
   const struct op *op = trial->test->op;
   bool much = op->forward_flops && op->forward_flops(&trial->node) > 1e6;
-  return much ? CONFORMANCE_FEW_SAMPLES : CONFORMANCE_SAMPLES;
+  return much || CHECK_WATCHED ? CONFORMANCE_FEW_SAMPLES : CONFORMANCE_SAMPLES;
 }
 
 /* Whether a tensor's gradient is one. */
@@ -260,17 +260,13 @@ static uint64_t check_attempt(const struct trial *trial, const struct attempt *a
   return bits;
 }
 
-/* The same bits from run to run and, on the CPU, for any number of threads. Under AddressSanitizer
- * fewer are tried: what it looks for is the same in all, and the other builds compare them. */
+/* The same bits from run to run and, on the CPU, for any number of threads. */
 static void check_bits(const struct trial *trial, struct attempt attempt,
                        const struct outcome *reference) {
-#if defined __SANITIZE_ADDRESS__
-  static const int threads[] = {1, 3};
-#else
-  static const int threads[] = {1, 2, 2, 3};
-#endif
-  enum { MOST_RUNS = sizeof threads / sizeof *threads };
-  int runs = attempt.kernel->device == DEVICE_CPU ? MOST_RUNS : 2;
+  static const int all_threads[] = {1, 2, 2, 3}, few_threads[] = {1, 3};
+  enum { MOST_RUNS = sizeof all_threads / sizeof *all_threads };
+  const int *threads = CHECK_WATCHED ? few_threads : all_threads;
+  int runs = attempt.kernel->device == DEVICE_CPU && !CHECK_WATCHED ? MOST_RUNS : 2;
   uint64_t bits[MOST_RUNS];
   for (int r = 0; r < runs; r++) {
     attempt.threads = threads[r];
@@ -278,6 +274,19 @@ static void check_bits(const struct trial *trial, struct attempt attempt,
     CHECK_SAY(bits[r] == bits[0], " (%s: %s gives other bits with %d threads)", trial->test->label,
               attempt_text(&attempt), threads[r]);
   }
+}
+
+/* Gradients added to what is there. What a kernel does differently then is its last write. */
+static void check_adding(const struct trial *trial, struct attempt attempt,
+                         const struct outcome *reference) {
+  attempt.add = attempt.backward;
+  if (!attempt.add) return;
+  if (!CHECK_WATCHED) {
+    check_bits(trial, attempt, reference);
+    return;
+  }
+  if (attempt.kernel->device == DEVICE_CPU) attempt.threads = 3;
+  check_attempt(trial, &attempt, reference);
 }
 
 /* A kernel writing, adding and in place; each gradient also alone. On CUDA for one of the variants
@@ -294,9 +303,7 @@ static void check_variant(struct trial *trial, struct attempt attempt,
     return;
   }
   check_bits(trial, attempt, reference);
-  attempt.add = attempt.backward;
-  if (attempt.add) check_bits(trial, attempt, reference);
-  attempt.add = false;
+  check_adding(trial, attempt, reference);
   if (trial->test->op->in_place) {
     attempt.in_place = true;
     check_attempt(trial, &attempt, reference);

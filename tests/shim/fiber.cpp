@@ -152,8 +152,8 @@ static int thread_count, returned, waiting; /* waiting: at the barrier */
 static int order[MOST_THREADS], cursor;
 static fiber *idle[MOST_THREADS];
 static int idle_count, fiber_count;
-static int votes, votes_before; /* of the barrier that fills, and the last one */
-static std::function<void()> body;
+static int votes, votes_before;           /* of the barrier that fills, and the last one */
+static const std::function<void()> *body; /* of a thread of the running kernel */
 alignas(4096) static unsigned char shared[SHARED_MOST + SHARED_MARGIN];
 
 std::string shim_position() {
@@ -244,7 +244,7 @@ static void leave_warp();
 static void thread_main() {
   arrived();
   for (;;) {
-    body();
+    (*body)();
     current->state = RETURNED;
     returned++;
     if (waiting > 0)
@@ -446,7 +446,7 @@ void shim_run_blocks(const cuda_shim_launch &started) {
   static const order_kind kind = order_of_environment();
   const dim3 g = started.grid, b = started.block;
   launch = &started;
-  body = started.thread;
+  body = &started.thread;
   gridDim = g, blockDim = b;
   thread_count = (int)(b.x * b.y * b.z);
   for (unsigned i = 0; i < (unsigned)thread_count; i++)

@@ -27,7 +27,7 @@ static counts launches;
 
 /* "warp<T, 3> [with T = float]": the kernel as written and what the template around it was given.
  */
-static std::string full_name(const cuda_shim_launch &launch) {
+static std::string compose_name(const cuda_shim_launch &launch) {
   std::string_view name = launch.name;
   size_t bracket = launch.within.rfind('[');
   if (name.starts_with('(') && name.ends_with(')')) name = name.substr(1, name.size() - 2);
@@ -36,12 +36,20 @@ static std::string full_name(const cuda_shim_launch &launch) {
   return full;
 }
 
+/* Composed once for each place of a launch: most launches are no more work than their names. */
+static const std::string &full_name(const cuda_shim_launch &launch) {
+  static std::map<std::pair<const char *, const char *>, std::string> composed;
+  auto [found, is_new] = composed.try_emplace({launch.name.data(), launch.within.data()});
+  if (is_new) found->second = compose_name(launch);
+  return found->second;
+}
+
 static std::string text(const dim3 &e) {
   return std::to_string(e.x) + " x " + std::to_string(e.y) + " x " + std::to_string(e.z);
 }
 
 static void check_configuration(const cuda_shim_launch &launch) {
-  std::string name = full_name(launch);
+  const std::string &name = full_name(launch);
   const dim3 &g = launch.grid, &b = launch.block;
   if (!g.x || !g.y || !g.z || g.x > 0x7fffffff || g.y > 65535 || g.z > 65535)
     shim_fail("%s: a grid of %s blocks", name.c_str(), text(g).c_str());
@@ -82,5 +90,5 @@ void cuda_shim_queue(cudaStream_t stream, cuda_shim_launch launch) {
     shim_run_blocks(launch);
     shim_check_margins();
   };
-  shim_issue(stream, {run, nullptr, 0});
+  shim_issue(stream, {std::move(run), nullptr, 0});
 }
