@@ -5,7 +5,11 @@ static const enum winograd_kind kinds[WINOGRAD_FAMILIES][3] = {
     [WINOGRAD_FULL_3D] = {WINOGRAD_FULL, WINOGRAD_FULL, WINOGRAD_FULL},
     [WINOGRAD_UP_3D] = {WINOGRAD_UP, WINOGRAD_UP, WINOGRAD_UP},
     [WINOGRAD_DOWN_3D] = {WINOGRAD_DOWN, WINOGRAD_DOWN, WINOGRAD_DOWN},
+    [WINOGRAD_WIDE_3D] = {WINOGRAD_FULL, WINOGRAD_FULL, WINOGRAD_WIDE},
+    [WINOGRAD_WIDE_UP_3D] = {WINOGRAD_UP, WINOGRAD_UP, WINOGRAD_WIDE_UP},
+    [WINOGRAD_WIDE_DOWN_3D] = {WINOGRAD_DOWN, WINOGRAD_DOWN, WINOGRAD_WIDE_DOWN},
     [WINOGRAD_FULL_HW] = {WINOGRAD_ONE, WINOGRAD_FULL, WINOGRAD_FULL},
+    [WINOGRAD_WIDE_HW] = {WINOGRAD_ONE, WINOGRAD_FULL, WINOGRAD_WIDE},
     [WINOGRAD_FULL_DH] = {WINOGRAD_FULL, WINOGRAD_FULL, WINOGRAD_ONE},
     [WINOGRAD_PPP] = {WINOGRAD_PAIR, WINOGRAD_PAIR, WINOGRAD_PAIR},
     [WINOGRAD_PPL] = {WINOGRAD_PAIR, WINOGRAD_PAIR, WINOGRAD_LONE},
@@ -17,7 +21,11 @@ static const enum winograd_kind kinds[WINOGRAD_FAMILIES][3] = {
     [WINOGRAD_LLL] = {WINOGRAD_LONE, WINOGRAD_LONE, WINOGRAD_LONE},
     [WINOGRAD_SPREAD_3D] = {WINOGRAD_SPREAD, WINOGRAD_SPREAD, WINOGRAD_SPREAD},
     [WINOGRAD_SPREAD_UP_3D] = {WINOGRAD_SPREAD_UP, WINOGRAD_SPREAD_UP, WINOGRAD_SPREAD_UP},
+    [WINOGRAD_SPREAD_WIDE_3D] = {WINOGRAD_SPREAD, WINOGRAD_SPREAD, WINOGRAD_SPREAD_WIDE},
+    [WINOGRAD_SPREAD_WIDE_UP_3D] = {WINOGRAD_SPREAD_UP, WINOGRAD_SPREAD_UP,
+                                    WINOGRAD_SPREAD_WIDE_UP},
     [WINOGRAD_SPREAD_HW] = {WINOGRAD_ONE, WINOGRAD_SPREAD, WINOGRAD_SPREAD},
+    [WINOGRAD_SPREAD_WIDE_HW] = {WINOGRAD_ONE, WINOGRAD_SPREAD, WINOGRAD_SPREAD_WIDE},
     [WINOGRAD_SPREAD_DH] = {WINOGRAD_SPREAD, WINOGRAD_SPREAD, WINOGRAD_ONE},
 };
 
@@ -28,6 +36,18 @@ enum winograd_kind winograd_axis_kind(enum winograd_family family, int axis) {
 int winograd_family_points(enum winograd_family family) {
   int points = 1;
   for (int i = 0; i < 3; i++) points *= winograd_points(kinds[family][i]);
+  return points;
+}
+
+int winograd_family_entered(enum winograd_family family) {
+  int points = 1;
+  for (int i = 0; i < 3; i++) points *= winograd_entered(kinds[family][i]);
+  return points;
+}
+
+int winograd_family_returned(enum winograd_family target) {
+  int points = 1;
+  for (int i = 0; i < 3; i++) points *= winograd_returned(kinds[target][i]);
   return points;
 }
 
@@ -79,43 +99,84 @@ size_t winograd_weights_size(const struct conv_packing *packing, enum winograd_f
   return winograd_phase_start(packing, conv_packing_phases(packing), family);
 }
 
-static bool is_part(enum winograd_family family) {
+bool winograd_is_part(enum winograd_family family) {
   return family >= WINOGRAD_PPP && family <= WINOGRAD_LLL;
 }
 
 enum winograd_family winograd_target_family(enum winograd_family family) {
-  if (is_part(family)) return WINOGRAD_PPP;
+  if (winograd_is_part(family)) return WINOGRAD_PPP;
+  if (family == WINOGRAD_WIDE_UP_3D) return WINOGRAD_WIDE_3D;
   return family == WINOGRAD_UP_3D ? WINOGRAD_FULL_3D : family;
 }
 
-int winograd_target_points(enum winograd_family target) {
-  return target == WINOGRAD_DOWN_3D ? 1 : winograd_family_points(target);
+/* Along one axis: the target's point that a source's point counts in, and the window's it is of. */
+static int target_point(enum winograd_kind target, enum winograd_kind kind, int point) {
+  static const int of_up[] = {0, 1, 3}, of_wide_up[] = {0, 1, 3, 4, 5}, of_down[] = {0, 1, 2, 2, 3};
+  if (target == WINOGRAD_DOWN) return 0;
+  if (target == WINOGRAD_WIDE_DOWN) return of_down[point];
+  if (target == WINOGRAD_FULL && kind == WINOGRAD_UP) return of_up[point];
+  if (target == WINOGRAD_WIDE && kind == WINOGRAD_WIDE_UP) return of_wide_up[point];
+  return point;
+}
+static int window_point(enum winograd_kind kind, int point) {
+  static const int of_wide_up[] = {0, 1, 2, 2, 3};
+  return kind == WINOGRAD_WIDE_UP ? of_wide_up[point] : point;
 }
 
-static int own_point(enum winograd_family target, enum winograd_family family, int point) {
-  static const int of_up[] = {0, 1, -1, 2};
-  int own = 0, pitch = 1;
+/* The same of all axes together. */
+static void find_points(enum winograd_family target, enum winograd_family family,
+                        enum winograd_family windows, int point, int *to, int *window) {
+  int pitch = 1, window_pitch = 1;
+  *to = *window = 0;
   for (int i = 2; i >= 0; i--) {
-    int all = winograd_points(kinds[target][i]), points = winograd_points(kinds[family][i]);
-    int at = point % all;
-    if (target == WINOGRAD_FULL_3D && family == WINOGRAD_UP_3D) at = of_up[at];
-    if (at < 0 || at >= points) return -1;
-    own += at * pitch, pitch *= points, point /= all;
+    const enum winograd_kind kind = kinds[family][i];
+    int at = point % winograd_points(kind);
+    *to += pitch * target_point(kinds[target][i], kind, at);
+    *window += window_pitch * window_point(kind, at);
+    point /= winograd_points(kind);
+    pitch *= winograd_returned(kinds[target][i]);
+    window_pitch *= winograd_entered(kinds[windows][i]);
   }
-  return own;
 }
 
-void winograd_find_own(enum winograd_family target, enum winograd_family family,
-                       struct winograd_own *own) {
-  for (int point = 0; point < winograd_target_points(target); point++)
-    own->point[point] = (signed char)own_point(target, family, point);
+void winograd_find_products(enum winograd_family target, enum winograd_family family,
+                            enum winograd_family windows, struct winograd_products *products) {
+  const int points = winograd_family_points(family), returned = winograd_family_returned(target);
+  int to[WINOGRAD_MOST_POINTS], window[WINOGRAD_MOST_POINTS], end[WINOGRAD_MOST_POINTS] = {0};
+  for (int i = 0; i < points; i++) {
+    find_points(target, family, windows, i, &to[i], &window[i]);
+    end[to[i]]++;
+  }
+  products->start[0] = 0;
+  for (int i = 0; i < returned; i++) {
+    products->start[i + 1] = (unsigned char)(products->start[i] + end[i]);
+    end[i] = products->start[i];
+  }
+  for (int i = 0; i < points; i++) {
+    int at = end[to[i]]++;
+    products->weights[at] = (unsigned char)i;
+    products->window[at] = (unsigned char)window[i];
+  }
 }
 
 enum winograd_family winograd_spread_family(enum winograd_family target) {
-  return target == WINOGRAD_FULL_HW                           ? WINOGRAD_SPREAD_HW
-         : target == WINOGRAD_FULL_DH                         ? WINOGRAD_SPREAD_DH
-         : target == WINOGRAD_UP_3D || target == WINOGRAD_PPP ? WINOGRAD_SPREAD_UP_3D
-                                                              : WINOGRAD_SPREAD_3D;
+  switch (target) {
+    case WINOGRAD_FULL_HW:
+      return WINOGRAD_SPREAD_HW;
+    case WINOGRAD_WIDE_HW:
+      return WINOGRAD_SPREAD_WIDE_HW;
+    case WINOGRAD_FULL_DH:
+      return WINOGRAD_SPREAD_DH;
+    case WINOGRAD_WIDE_3D:
+      return WINOGRAD_SPREAD_WIDE_3D;
+    case WINOGRAD_WIDE_UP_3D:
+      return WINOGRAD_SPREAD_WIDE_UP_3D;
+    case WINOGRAD_UP_3D:
+    case WINOGRAD_PPP:
+      return WINOGRAD_SPREAD_UP_3D;
+    default:
+      return WINOGRAD_SPREAD_3D;
+  }
 }
 
 /* Multiply-adds of vectors that other work takes the time of (measured on AVX-512). */
@@ -153,26 +214,48 @@ static double count_points(const struct node *node, enum winograd_family family)
   return points;
 }
 
-bool winograd_pays(const struct node *node, enum winograd_family family) {
+static double count_tiles(const struct node *node, enum winograd_family family) {
   const struct shape s = node->y.shape;
-  const int extent[] = {s.d, s.h, s.w}, *kernel = conv_arguments_of(node)->kernel;
-  const double blocks = tensor_stored_channels(&node->y) / CHANNEL_BLOCK;
-  double seen = s.n, taps = 1, tiles = s.n, direct = 0, transformed = 0;
+  const int extent[] = {s.d, s.h, s.w};
+  int64_t tiles = s.n;
   for (int i = 0; i < 3; i++) {
     int outputs = winograd_outputs(winograd_axis_kind(family, i));
-    seen *= count_taps(node, i), taps *= kernel[i];
     tiles *= (extent[i] + outputs - 1) / outputs;
   }
-  tiles = (double)(((int64_t)tiles + TILES_TOGETHER - 1) / TILES_TOGETHER * TILES_TOGETHER);
+  return (double)((tiles + TILES_TOGETHER - 1) / TILES_TOGETHER * TILES_TOGETHER);
+}
+
+double winograd_cost(const struct node *node, enum winograd_family family) {
+  const double blocks = tensor_stored_channels(&node->y) / CHANNEL_BLOCK;
+  const double tiles = count_tiles(node, family);
+  double cost = tiles * winograd_family_returned(family) * COST_OF_LEAVING * blocks;
   for (int i = 0; i < node->input_count; i++) {
-    bool upsampled = conv_arguments_of(node)->upsample[i];
-    double points = count_points(node, upsampled ? WINOGRAD_UP_3D : family);
+    enum winograd_family own =
+        conv_arguments_of(node)->upsample[i] ? winograd_up_family(family) : family;
+    double points = count_points(node, own), entered = points;
+    if (own != WINOGRAD_PPP) entered = winograd_family_entered(own);
     double groups = tensor_stored_channels(&node->x[i]) / CHANNEL_BLOCK, pairs = groups * blocks;
-    double products = upsampled ? (double)shape_voxels(s) * s.n * 8 : seen;
-    direct += (products * CHANNEL_BLOCK + taps * COST_OF_TAPS) * pairs;
-    transformed += tiles * points * (CHANNEL_BLOCK * pairs + COST_OF_ENTERING * groups);
-    transformed += points * COST_OF_POINTS * pairs;
+    cost += tiles * (points * CHANNEL_BLOCK * pairs + entered * COST_OF_ENTERING * groups);
+    cost += points * COST_OF_POINTS * pairs;
   }
-  transformed += tiles * winograd_target_points(family) * COST_OF_LEAVING * blocks;
-  return transformed < direct;
+  return cost;
+}
+
+static double direct_cost(const struct node *node) {
+  const struct shape s = node->y.shape;
+  const int *kernel = conv_arguments_of(node)->kernel;
+  const double blocks = tensor_stored_channels(&node->y) / CHANNEL_BLOCK;
+  double seen = s.n, taps = 1, cost = 0;
+  for (int i = 0; i < 3; i++) seen *= count_taps(node, i), taps *= kernel[i];
+  for (int i = 0; i < node->input_count; i++) {
+    double pairs = tensor_stored_channels(&node->x[i]) / CHANNEL_BLOCK * blocks;
+    bool upsampled = conv_arguments_of(node)->upsample[i];
+    double products = upsampled ? (double)shape_voxels(s) * s.n * 8 : seen;
+    cost += (products * CHANNEL_BLOCK + taps * COST_OF_TAPS) * pairs;
+  }
+  return cost;
+}
+
+bool winograd_pays(const struct node *node, enum winograd_family family) {
+  return winograd_cost(node, family) < direct_cost(node);
 }

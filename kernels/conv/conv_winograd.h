@@ -30,24 +30,38 @@ enum winograd_kind {
   WINOGRAD_DOWN,
   WINOGRAD_PAIR,
   WINOGRAD_LONE,
+  WINOGRAD_WIDE,
+  WINOGRAD_WIDE_UP,
+  WINOGRAD_WIDE_DOWN,
   WINOGRAD_SPREAD,
-  WINOGRAD_SPREAD_UP
+  WINOGRAD_SPREAD_UP,
+  WINOGRAD_SPREAD_WIDE,
+  WINOGRAD_SPREAD_WIDE_UP
 };
 
-/* Along one axis: voxels of a tile's window, distance of two windows, points, target voxels. */
+/* Along one axis: voxels of a tile's window, distance of two windows, points, how many of them
+ * differ in the transformed window and how many in the target's transform back, target voxels. */
 static inline int winograd_window(enum winograd_kind kind) {
-  static const int windows[] = {1, 4, 3, 4, 3, 2, 2, 2};
+  static const int windows[] = {1, 4, 3, 4, 3, 2, 6, 4, 6, 2, 2, 4, 4};
   return windows[kind];
 }
 static inline int winograd_step(enum winograd_kind kind) {
-  return kind == WINOGRAD_ONE || kind == WINOGRAD_UP ? 1 : 2;
+  static const int steps[] = {1, 2, 1, 2, 2, 2, 4, 2, 4, 2, 2, 4, 4};
+  return steps[kind];
 }
 static inline int winograd_points(enum winograd_kind kind) {
-  static const int points[] = {1, 4, 3, 3, 3, 2, 4, 3};
+  static const int points[] = {1, 4, 3, 3, 3, 2, 6, 5, 5, 4, 3, 6, 5};
   return points[kind];
 }
+static inline int winograd_entered(enum winograd_kind kind) {
+  return kind == WINOGRAD_WIDE_UP ? 4 : winograd_points(kind);
+}
+static inline int winograd_returned(enum winograd_kind kind) {
+  if (kind == WINOGRAD_WIDE_DOWN) return 4;
+  return kind == WINOGRAD_DOWN ? 1 : winograd_points(kind);
+}
 static inline int winograd_outputs(enum winograd_kind kind) {
-  static const int outputs[] = {1, 2, 2, 1, 2, 2, 1, 1};
+  static const int outputs[] = {1, 2, 2, 1, 2, 2, 4, 4, 2, 1, 1, 1, 1};
   return outputs[kind];
 }
 
@@ -56,7 +70,11 @@ enum winograd_family {
   WINOGRAD_FULL_3D,
   WINOGRAD_UP_3D,
   WINOGRAD_DOWN_3D,
+  WINOGRAD_WIDE_3D, /* 4 target voxels along w, 2 along the others */
+  WINOGRAD_WIDE_UP_3D,
+  WINOGRAD_WIDE_DOWN_3D,
   WINOGRAD_FULL_HW, /* a kernel of 1 x 3 x 3 */
+  WINOGRAD_WIDE_HW,
   WINOGRAD_FULL_DH, /* of 3 x 3 x 1 */
   /* A part of a kernel of stride 2: P a PAIR, L a LONE tap along d h w. */
   WINOGRAD_PPP,
@@ -69,23 +87,41 @@ enum winograd_family {
   WINOGRAD_LLL,
   WINOGRAD_SPREAD_3D,
   WINOGRAD_SPREAD_UP_3D,
+  WINOGRAD_SPREAD_WIDE_3D,
+  WINOGRAD_SPREAD_WIDE_UP_3D,
   WINOGRAD_SPREAD_HW,
+  WINOGRAD_SPREAD_WIDE_HW,
   WINOGRAD_SPREAD_DH,
   WINOGRAD_FAMILIES
 };
 enum winograd_kind winograd_axis_kind(enum winograd_family family, int axis);
+bool winograd_is_part(enum winograd_family family);
+/* Where inputs at full resolution are of a family: that of an upsampled input, and of the target's
+ * gradient on the way to the gradient of such an input. */
+static inline enum winograd_family winograd_up_family(enum winograd_family family) {
+  return family == WINOGRAD_WIDE_3D ? WINOGRAD_WIDE_UP_3D : WINOGRAD_UP_3D;
+}
+static inline enum winograd_family winograd_down_family(enum winograd_family family) {
+  return family == WINOGRAD_WIDE_3D ? WINOGRAD_WIDE_DOWN_3D : WINOGRAD_DOWN_3D;
+}
+/* The products of all axes together, and the transformed windows they are made from. */
 int winograd_family_points(enum winograd_family family);
-/* The family whose points a target has that gets sources of family `family`. */
+int winograd_family_entered(enum winograd_family family);
+/* The family whose points a target has that gets sources of family `family`, and how many of its
+ * points are transformed back. */
 enum winograd_family winograd_target_family(enum winograd_family family);
-/* Its points, 1 where it is the sum over them. */
-int winograd_target_points(enum winograd_family target);
-/* point[i]: its point i among those of a source of family `family`; -1: there it is always zero. */
-enum { WINOGRAD_MOST_POINTS = 64 };
-struct winograd_own {
-  signed char point[WINOGRAD_MOST_POINTS];
+int winograd_family_returned(enum winograd_family target);
+
+/* The products that make up a target's point p: number start[p] to start[p + 1] - 1, each of one
+ * point of the weights and one of the transformed windows. */
+enum { WINOGRAD_MOST_POINTS = 96 };
+struct winograd_products {
+  unsigned char start[WINOGRAD_MOST_POINTS + 1];
+  unsigned char weights[WINOGRAD_MOST_POINTS], window[WINOGRAD_MOST_POINTS];
 };
-void winograd_find_own(enum winograd_family target, enum winograd_family family,
-                       struct winograd_own *own);
+/* Those of sources of family `family`, whose windows were transformed as of family `windows`. */
+void winograd_find_products(enum winograd_family target, enum winograd_family family,
+                            enum winograd_family windows, struct winograd_products *products);
 
 /* The family of the gradient of a target of family `target`. */
 enum winograd_family winograd_spread_family(enum winograd_family target);
@@ -130,9 +166,10 @@ static inline int64_t winograd_grid_tiles(const struct winograd_grid *grid) {
   return (int64_t)grid->tiles[0] * grid->tiles[1] * grid->tiles[2];
 }
 
-/* Whether a node whose inputs at full resolution are of a family is computed faster in the
- * transformed domain: what it saves in products must pay for the transforms, of the weights above
- * all where there are few tiles. */
+/* What it costs to compute a node whose inputs at full resolution are of a family, in multiply-adds
+ * of vectors, and whether that is less than the direct kernel: what is saved in products must pay
+ * for the transforms, of the weights above all where there are few tiles. */
+double winograd_cost(const struct node *node, enum winograd_family family);
 bool winograd_pays(const struct node *node, enum winograd_family family);
 
 /* Floats of zeros that stand for rows outside a source. */

@@ -37,7 +37,11 @@ typedef void enter_function(float *v, size_t pitch, const struct winograd_window
 ENTER(enter_full_3d, FULL, FULL, FULL)
 ENTER(enter_up_3d, UP, UP, UP)
 ENTER(enter_down_3d, DOWN, DOWN, DOWN)
+ENTER(enter_wide_3d, FULL, FULL, WIDE)
+ENTER(enter_wide_up_3d, UP, UP, WIDE_UP)
+ENTER(enter_wide_down_3d, DOWN, DOWN, WIDE_DOWN)
 ENTER(enter_full_hw, ONE, FULL, FULL)
+ENTER(enter_wide_hw, ONE, FULL, WIDE)
 ENTER(enter_full_dh, FULL, FULL, ONE)
 ENTER(enter_ppp, PAIR, PAIR, PAIR)
 ENTER(enter_ppl, PAIR, PAIR, LONE)
@@ -49,26 +53,38 @@ ENTER(enter_llp, LONE, LONE, PAIR)
 ENTER(enter_lll, LONE, LONE, LONE)
 ENTER(spread_3d, SPREAD, SPREAD, SPREAD)
 ENTER(spread_up_3d, SPREAD_UP, SPREAD_UP, SPREAD_UP)
+ENTER(spread_wide_3d, SPREAD, SPREAD, SPREAD_WIDE)
+ENTER(spread_wide_up_3d, SPREAD_UP, SPREAD_UP, SPREAD_WIDE_UP)
 ENTER(spread_hw, ONE, SPREAD, SPREAD)
+ENTER(spread_wide_hw, ONE, SPREAD, SPREAD_WIDE)
 ENTER(spread_dh, SPREAD, SPREAD, ONE)
 
-static enter_function *const enters[WINOGRAD_FAMILIES] = {[WINOGRAD_FULL_3D] = enter_full_3d,
-                                                          [WINOGRAD_UP_3D] = enter_up_3d,
-                                                          [WINOGRAD_DOWN_3D] = enter_down_3d,
-                                                          [WINOGRAD_FULL_HW] = enter_full_hw,
-                                                          [WINOGRAD_FULL_DH] = enter_full_dh,
-                                                          [WINOGRAD_SPREAD_3D] = spread_3d,
-                                                          [WINOGRAD_PPP] = enter_ppp,
-                                                          [WINOGRAD_PPL] = enter_ppl,
-                                                          [WINOGRAD_PLP] = enter_plp,
-                                                          [WINOGRAD_PLL] = enter_pll,
-                                                          [WINOGRAD_LPP] = enter_lpp,
-                                                          [WINOGRAD_LPL] = enter_lpl,
-                                                          [WINOGRAD_LLP] = enter_llp,
-                                                          [WINOGRAD_LLL] = enter_lll,
-                                                          [WINOGRAD_SPREAD_UP_3D] = spread_up_3d,
-                                                          [WINOGRAD_SPREAD_HW] = spread_hw,
-                                                          [WINOGRAD_SPREAD_DH] = spread_dh};
+static enter_function *const enters[WINOGRAD_FAMILIES] = {
+    [WINOGRAD_FULL_3D] = enter_full_3d,
+    [WINOGRAD_UP_3D] = enter_up_3d,
+    [WINOGRAD_DOWN_3D] = enter_down_3d,
+    [WINOGRAD_WIDE_3D] = enter_wide_3d,
+    [WINOGRAD_WIDE_UP_3D] = enter_wide_up_3d,
+    [WINOGRAD_WIDE_DOWN_3D] = enter_wide_down_3d,
+    [WINOGRAD_FULL_HW] = enter_full_hw,
+    [WINOGRAD_WIDE_HW] = enter_wide_hw,
+    [WINOGRAD_FULL_DH] = enter_full_dh,
+    [WINOGRAD_PPP] = enter_ppp,
+    [WINOGRAD_PPL] = enter_ppl,
+    [WINOGRAD_PLP] = enter_plp,
+    [WINOGRAD_PLL] = enter_pll,
+    [WINOGRAD_LPP] = enter_lpp,
+    [WINOGRAD_LPL] = enter_lpl,
+    [WINOGRAD_LLP] = enter_llp,
+    [WINOGRAD_LLL] = enter_lll,
+    [WINOGRAD_SPREAD_3D] = spread_3d,
+    [WINOGRAD_SPREAD_UP_3D] = spread_up_3d,
+    [WINOGRAD_SPREAD_WIDE_3D] = spread_wide_3d,
+    [WINOGRAD_SPREAD_WIDE_UP_3D] = spread_wide_up_3d,
+    [WINOGRAD_SPREAD_HW] = spread_hw,
+    [WINOGRAD_SPREAD_WIDE_HW] = spread_wide_hw,
+    [WINOGRAD_SPREAD_DH] = spread_dh,
+};
 
 void SIMD_NAME(winograd_enter)(float *v, size_t pitch, const struct winograd_source *source,
                                int group, const struct winograd_runs *runs, const float *zeros) {

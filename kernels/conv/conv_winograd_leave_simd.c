@@ -1,7 +1,7 @@
 /* The third stage: products transformed back, with bias, activation and what the target holds. */
 #include "kernels/conv/conv_winograd_transform.h"
 
-enum { MOST_OUTPUTS = 2 };
+enum { MOST_OUTPUTS = 2, MOST_OUTPUTS_W = 4 };
 
 /* Rows of the target under a run of tiles; NULL outside. */
 struct rows {
@@ -10,18 +10,30 @@ struct rows {
   int64_t pitch;                          /* floats from column to column */
 };
 
+WINOGRAD_INLINE simd wide_output_of(const simd m[], const int output) {
+  const simd of_one = output % 2 == 0 ? m[1] + m[2] : m[1] - m[2];
+  const simd of_point = output % 2 == 0 ? m[3] + m[4] : m[3] - m[4];
+  if (output == 0) return m[0] + of_one + of_point;
+  if (output == 1) return of_one + WINOGRAD_POINT * of_point;
+  if (output == 2) return of_one + WINOGRAD_SQUARED * of_point;
+  return of_one + WINOGRAD_POINT * WINOGRAD_SQUARED * of_point + m[5];
+}
+
 WINOGRAD_INLINE simd output_of(const simd m[], const enum winograd_kind kind, const int output) {
-  if (kind == WINOGRAD_ONE) return m[0];
+  if (kind == WINOGRAD_ONE || kind == WINOGRAD_DOWN) return m[0];
+  if (kind == WINOGRAD_WIDE) return wide_output_of(m, output);
+  if (kind == WINOGRAD_WIDE_DOWN)
+    return output == 0 ? m[0] + m[1] + m[2] : m[1] + WINOGRAD_SQUARED * m[2] + m[3];
   if (kind != WINOGRAD_FULL && output == 0) return m[0] + m[1];
   if (kind == WINOGRAD_PAIR) return m[1] - m[2];
   if (kind == WINOGRAD_LONE) return m[1];
   return output == 0 ? m[0] + m[1] + m[2] : m[1] - m[2] - m[3];
 }
 
-/* What point `point` counts in target voxel `output` of a tile. */
+/* What point `point` counts in target voxel `output` of a tile, along d. */
 static inline int share_of(const enum winograd_kind kind, const int output, const int point) {
   static const int shares[MOST_OUTPUTS][4] = {{1, 1, 1, 0}, {0, 1, -1, -1}};
-  if (kind == WINOGRAD_ONE) return 1;
+  if (kind == WINOGRAD_ONE || kind == WINOGRAD_DOWN) return 1;
   if (kind != WINOGRAD_FULL && output == 0 && point == 2) return 0;
   return shares[output][point];
 }
@@ -32,11 +44,11 @@ WINOGRAD_INLINE void add_share(simd *sum, simd value, const int share) {
 }
 
 /* The points of one d of a tile, transformed along h and w, added to its outputs. */
-WINOGRAD_INLINE void leave_plane(simd y[MOST_OUTPUTS][MOST_OUTPUTS][MOST_OUTPUTS], const float *m,
+WINOGRAD_INLINE void leave_plane(simd y[MOST_OUTPUTS][MOST_OUTPUTS][MOST_OUTPUTS_W], const float *m,
                                  size_t pitch, const int kd, const int kh, const int kw,
                                  const int pd) {
-  const int pw_count = winograd_points(kw), ph_count = winograd_points(kh);
-  simd line[MOST_OUTPUTS][WINOGRAD_MOST_WINDOW];
+  const int pw_count = winograd_returned(kw), ph_count = winograd_returned(kh);
+  simd line[MOST_OUTPUTS_W][WINOGRAD_MOST_WINDOW];
   SIMD_UNROLL
   for (int ph = 0; ph < ph_count; ph++) {
     simd points[WINOGRAD_MOST_WINDOW];
@@ -70,9 +82,9 @@ WINOGRAD_INLINE void leave(const struct conv_target *target, const struct rows *
   const simd start = bias ? simd_load(bias + part) : (simd){0};
   for (int t = 0, column = rows->column; t < tiles;
        t++, m += CHANNEL_BLOCK, column += winograd_outputs(kw)) {
-    simd y[MOST_OUTPUTS][MOST_OUTPUTS][MOST_OUTPUTS] = {0};
+    simd y[MOST_OUTPUTS][MOST_OUTPUTS][MOST_OUTPUTS_W] = {0};
     SIMD_UNROLL
-    for (int pd = 0; pd < winograd_points(kd); pd++)
+    for (int pd = 0; pd < winograd_returned(kd); pd++)
       leave_plane(y, m + part, pitch, kd, kh, kw, pd);
     SIMD_UNROLL
     for (int d = 0; d < winograd_outputs(kd); d++) {
@@ -100,8 +112,11 @@ typedef void leave_function(const struct conv_target *target, const struct rows 
             WINOGRAD_##kw);                                                                      \
   }
 LEAVE(leave_full_3d, FULL, FULL, FULL)
-LEAVE(leave_sum, ONE, ONE, ONE)
+LEAVE(leave_down_3d, DOWN, DOWN, DOWN)
+LEAVE(leave_wide_3d, FULL, FULL, WIDE)
+LEAVE(leave_wide_down_3d, DOWN, DOWN, WIDE_DOWN)
 LEAVE(leave_full_hw, ONE, FULL, FULL)
+LEAVE(leave_wide_hw, ONE, FULL, WIDE)
 LEAVE(leave_full_dh, FULL, FULL, ONE)
 LEAVE(leave_ppp, PAIR, PAIR, PAIR)
 LEAVE(leave_ppl, PAIR, PAIR, LONE)
@@ -113,12 +128,15 @@ LEAVE(leave_llp, LONE, LONE, PAIR)
 LEAVE(leave_lll, LONE, LONE, LONE)
 
 static leave_function *const leaves[WINOGRAD_FAMILIES] = {
-    [WINOGRAD_FULL_3D] = leave_full_3d, [WINOGRAD_DOWN_3D] = leave_sum,
-    [WINOGRAD_FULL_HW] = leave_full_hw, [WINOGRAD_FULL_DH] = leave_full_dh,
-    [WINOGRAD_PPP] = leave_ppp,         [WINOGRAD_PPL] = leave_ppl,
-    [WINOGRAD_PLP] = leave_plp,         [WINOGRAD_PLL] = leave_pll,
-    [WINOGRAD_LPP] = leave_lpp,         [WINOGRAD_LPL] = leave_lpl,
-    [WINOGRAD_LLP] = leave_llp,         [WINOGRAD_LLL] = leave_lll};
+    [WINOGRAD_FULL_3D] = leave_full_3d, [WINOGRAD_DOWN_3D] = leave_down_3d,
+    [WINOGRAD_WIDE_3D] = leave_wide_3d, [WINOGRAD_WIDE_DOWN_3D] = leave_wide_down_3d,
+    [WINOGRAD_FULL_HW] = leave_full_hw, [WINOGRAD_WIDE_HW] = leave_wide_hw,
+    [WINOGRAD_FULL_DH] = leave_full_dh, [WINOGRAD_PPP] = leave_ppp,
+    [WINOGRAD_PPL] = leave_ppl,         [WINOGRAD_PLP] = leave_plp,
+    [WINOGRAD_PLL] = leave_pll,         [WINOGRAD_LPP] = leave_lpp,
+    [WINOGRAD_LPL] = leave_lpl,         [WINOGRAD_LLP] = leave_llp,
+    [WINOGRAD_LLL] = leave_lll,
+};
 
 static void find_rows(const struct winograd_target *target, const struct winograd_grid *grid,
                       int block, const struct winograd_run *run, struct rows *rows) {

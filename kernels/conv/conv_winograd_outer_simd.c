@@ -37,9 +37,9 @@ struct pass {
   const float *zeros;
   int phases, batch, points;
   size_t pitch;
-  int64_t tiles, batches;                    /* of all samples */
-  struct winograd_own own[CONV_MOST_COPIES]; /* of the phases */
-  int before[CONV_MOST_COPIES + 1];          /* points of all phases before one */
+  int64_t tiles, batches;                              /* of all samples */
+  struct winograd_products products[CONV_MOST_COPIES]; /* of the phases */
+  int before[CONV_MOST_COPIES + 1];                    /* points of all phases before one */
 };
 
 /* How the work is cut: depends on shapes alone. */
@@ -92,10 +92,12 @@ static void add_products(const struct pass *pass, const struct task *task, struc
   const size_t pair_pitch =
       (size_t)(pass->before[phase + 1] - pass->before[phase]) * WINOGRAD_SQUARE;
   const size_t block_pitch = pass->pitch * (size_t)pass->points;
+  const struct winograd_products *products = &pass->products[phase];
   for (int point = 0; point < pass->points; point++) {
-    int own = pass->own[phase].point[point];
-    if (own < 0) continue;
-    const float *x = scratch->v + pass->pitch * (size_t)own;
+    const int product = products->start[point];
+    if (product == products->start[point + 1]) continue;
+    const int own = products->weights[product];
+    const float *x = scratch->v + pass->pitch * (size_t)products->window[product];
     for (int block = 0, together; block < task->blocks; block += together) {
       together = task->blocks - block < OUTER_BLOCKS ? 1 : OUTER_BLOCKS;
       outer_function *outer_of = together > 1 ? outer_two : outer_one;
@@ -181,8 +183,10 @@ static struct cut cut_work(const struct pass *pass) {
     cut.together = 1;
     if (pass->before[pass->phases] <= WIDE_POINTS) cut.wide = WIDE_BLOCKS;
   }
+  const int blocks = conv_packing_lane_blocks(pass->packing);
+  cut.wide = conv_at_most(blocks, cut.wide);
   cut.groups = (conv_packing_groups(pass->packing) + cut.together - 1) / cut.together;
-  cut.blocks = (conv_packing_lane_blocks(pass->packing) + cut.wide - 1) / cut.wide;
+  cut.blocks = (blocks + cut.wide - 1) / cut.wide;
   cut.chunks = WANTED_TASKS / (cut.blocks * cut.groups);
   if (cut.chunks > MOST_CHUNKS) cut.chunks = MOST_CHUNKS;
   if (cut.chunks > pass->batches) cut.chunks = (int)pass->batches;
@@ -204,7 +208,8 @@ void SIMD_NAME(winograd_outer)(const struct tensor *target, const float *dy,
                                float *partial) {
   struct pass pass = make_pass(target, grid, family, packing);
   pass.sources = sources, pass.zeros = zeros;
-  for (int i = 0; i < pass.phases; i++) winograd_find_own(family, sources[i].family, &pass.own[i]);
+  for (int i = 0; i < pass.phases; i++)
+    winograd_find_products(family, sources[i].family, sources[i].family, &pass.products[i]);
   pass.gradient = (struct winograd_source){.tensor = target,
                                            .data = dy,
                                            .family = winograd_spread_family(family),

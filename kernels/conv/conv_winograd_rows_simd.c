@@ -28,8 +28,7 @@ struct pass {
   /* all parts see the same windows, and v holds them: they are transformed once, as PPP, whose
    * points are all that the other families have */
   bool shared;
-  /* of a target's points those in weights and in v, by the source's family */
-  struct winograd_own own[WINOGRAD_FAMILIES], seen[WINOGRAD_FAMILIES];
+  struct winograd_products products[WINOGRAD_FAMILIES]; /* by the source's */
 };
 
 /* Tiles and blocks of channels of a part of the target. */
@@ -58,60 +57,36 @@ static struct entered entered_at(const struct pass *pass, const struct portion *
                                  const struct winograd_source *source, int group, const float *v) {
   size_t channels = (size_t)tensor_stored_channels(source->tensor);
   size_t points = (size_t)winograd_family_points(source->family);
-  size_t seen = (size_t)winograd_family_points(windows_of(pass, source));
+  size_t entered_points = (size_t)winograd_family_entered(windows_of(pass, source));
   struct entered entered = {.source = source, .w_pitch = channels * CHANNEL_BLOCK};
   entered.product.x = v;
   entered.product.ahead = entered.w_pitch;
-  entered.product.group_pitch = pass->pitch * seen;
+  entered.product.group_pitch = pass->pitch * entered_points;
   entered.product.block_pitch = entered.w_pitch * points;
   entered.product.w = source->weights + entered.product.block_pitch * (size_t)portion->block +
                       (size_t)(group * WINOGRAD_SQUARE);
   return entered;
 }
 
-static struct conv_product product_at(const struct pass *pass, const struct entered *entered,
-                                      int seen, int own) {
-  struct conv_product product = entered->product;
-  product.x += pass->pitch * (size_t)seen;
-  product.w += entered->w_pitch * (size_t)own;
-  return product;
-}
-
-static void multiply_points(const struct pass *pass, const struct portion *portion,
-                            const struct entered *entered, int count, bool add, float *m) {
-  const int points = winograd_target_points(portion->target->family);
+/* Of what has been entered so far. */
+static void multiply_entered(const struct pass *pass, const struct portion *portion,
+                             const struct entered *entered, int count, bool add, float *m) {
+  const int points = winograd_family_returned(portion->target->family);
   for (int point = 0; point < points; point++, m += pass->pitch) {
-    struct conv_product products[MOST_ENTERED];
+    struct conv_product products[MOST_PRODUCTS];
     int used = 0;
     for (int i = 0; i < count; i++) {
-      const enum winograd_family family = entered[i].source->family;
-      int own = pass->own[family].point[point], seen = pass->seen[family].point[point];
-      if (own >= 0) products[used++] = product_at(pass, &entered[i], seen, own);
+      const struct winograd_products *of = &pass->products[entered[i].source->family];
+      for (int j = of->start[point]; j < of->start[point + 1]; j++, used++) {
+        products[used] = entered[i].product;
+        products[used].x += pass->pitch * (size_t)of->window[j];
+        products[used].w += entered[i].w_pitch * (size_t)of->weights[j];
+      }
     }
     if (used == 0 && add) continue;
     SIMD_NAME(conv_multiply)
     (m, WINOGRAD_BATCH_FLOATS, products, used, portion->tiles, portion->blocks, add);
   }
-}
-
-/* Of a DOWN source the target is the sum over all points. */
-static void multiply_down(const struct pass *pass, const struct portion *portion,
-                          const struct entered *entered, bool add, float *m) {
-  struct conv_product products[MOST_PRODUCTS];
-  int points = winograd_family_points(entered->source->family);
-  for (int point = 0; point < points; point++)
-    products[point] = product_at(pass, entered, point, point);
-  SIMD_NAME(conv_multiply)
-  (m, WINOGRAD_BATCH_FLOATS, products, points, portion->tiles, portion->blocks, add);
-}
-
-/* What has been entered so far. */
-static void multiply_entered(const struct pass *pass, const struct portion *portion,
-                             const struct entered *entered, int count, bool add, float *m) {
-  if (portion->target->family == WINOGRAD_DOWN_3D)
-    multiply_down(pass, portion, entered, add, m);
-  else
-    multiply_points(pass, portion, entered, count, add, m);
 }
 
 /* The sums of all sources at all points, as many groups at a time as v holds. */
@@ -126,7 +101,7 @@ static void compute(const struct pass *pass, const struct portion *portion,
     const struct winograd_source *source = &portion->sources[i];
     struct winograd_source windows = *source;
     windows.family = windows_of(pass, source);
-    size_t size = pass->pitch * (size_t)winograd_family_points(windows.family);
+    size_t size = pass->pitch * (size_t)winograd_family_entered(windows.family);
     int groups = tensor_stored_channels(source->tensor) / CHANNEL_BLOCK;
     for (int group = 0; group < groups; group++, used += size) {
       bool known = count > 0 && entered[count - 1].source == source;
@@ -191,21 +166,15 @@ static bool share_windows(const struct pass *pass) {
   bool same = pass->parts > 1 && pass->count == 1;
   for (int i = 0; i < pass->parts; i++)
     same = same && memcmp(pass->sources[i].first, first->first, sizeof first->first) == 0;
-  return same && pass->pitch * (size_t)(winograd_family_points(WINOGRAD_PPP) * groups) <=
+  return same && pass->pitch * (size_t)(winograd_family_entered(WINOGRAD_PPP) * groups) <=
                      MOST_GROUPS * WINOGRAD_BATCH_FLOATS;
 }
 
-static void find_points(struct pass *pass) {
+static void find_products(struct pass *pass) {
   for (int i = 0; i < pass->parts * pass->count; i++) {
-    const enum winograd_family family = pass->sources[i].family;
-    struct winograd_own all;
-    winograd_find_own(pass->targets[i / pass->count].family, family, &pass->own[family]);
-    pass->seen[family] = pass->own[family];
-    if (!pass->shared) continue;
-    winograd_find_own(WINOGRAD_PPP, family, &all);
-    for (int point = 0; point < winograd_family_points(WINOGRAD_PPP); point++)
-      if (all.point[point] >= 0)
-        pass->seen[family].point[(int)all.point[point]] = (signed char)point;
+    const struct winograd_source *source = &pass->sources[i];
+    winograd_find_products(pass->targets[i / pass->count].family, source->family,
+                           windows_of(pass, source), &pass->products[source->family]);
   }
 }
 
@@ -222,7 +191,7 @@ void SIMD_NAME(winograd_rows)(const struct winograd_target *targets, int parts,
   pass.batches = (pass.tiles + pass.batch - 1) / pass.batch;
   const bool by_weights = weights_are_more(&pass);
   pass.shared = share_windows(&pass);
-  find_points(&pass);
+  find_products(&pass);
   const int64_t total = pass.batches * parts * chunks_of(&pass);
 #pragma omp parallel
   {

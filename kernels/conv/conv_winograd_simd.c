@@ -1,6 +1,7 @@
 /* The convolution whose passes go through the transformed domain where that is faster, and are the
  * direct ones where it is not: decided by shape alone. */
 #include "kernels/conv/conv_winograd.h"
+#include <math.h>
 
 extern const struct kernel SIMD_NAME(conv_winograd);
 
@@ -12,7 +13,11 @@ enum { MOST_PADDING = 2 };
 static const struct axis_fit {
   int stride, least_kernel, most_kernel;
 } axis_fits[] = {
-    [WINOGRAD_ONE] = {1, 1, 1}, [WINOGRAD_FULL] = {1, 3, 3}, [WINOGRAD_PAIR] = {2, 3, 4}};
+    [WINOGRAD_ONE] = {1, 1, 1},
+    [WINOGRAD_FULL] = {1, 3, 3},
+    [WINOGRAD_PAIR] = {2, 3, 4},
+    [WINOGRAD_WIDE] = {1, 3, 3},
+};
 
 static bool all_blocked(const struct node *node) {
   for (int i = 0; i < node->input_count; i++)
@@ -20,32 +25,37 @@ static bool all_blocked(const struct node *node) {
   return node->y.layout == LAYOUT_BLOCKED;
 }
 
-/* The family of inputs that are read at full resolution, of stride 1; of their parts where the
- * stride is 2. */
-static bool find_family(const struct node *node, enum winograd_family *family) {
+static bool fits(const struct node *node, enum winograd_family family) {
   const struct conv_arguments *a = conv_arguments_of(node);
-  const enum winograd_family families[] = {WINOGRAD_FULL_3D, WINOGRAD_FULL_HW, WINOGRAD_FULL_DH,
-                                           WINOGRAD_PPP};
-  for (int i = 0; i < 3; i++)
-    if (a->padding[i] > MOST_PADDING) return false;
-  for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
-    bool fits = families[f] == WINOGRAD_FULL_3D || !conv_any_upsampled(node);
-    for (int i = 0; i < 3; i++) {
-      const struct axis_fit fit = axis_fits[winograd_axis_kind(families[f], i)];
-      fits = fits && a->stride[i] == fit.stride && a->kernel[i] >= fit.least_kernel &&
-             a->kernel[i] <= fit.most_kernel;
-    }
-    *family = families[f];
-    if (fits) return all_blocked(node);
+  if (conv_any_upsampled(node) && family != WINOGRAD_FULL_3D && family != WINOGRAD_WIDE_3D)
+    return false;
+  for (int i = 0; i < 3; i++) {
+    const struct axis_fit fit = axis_fits[winograd_axis_kind(family, i)];
+    if (a->padding[i] > MOST_PADDING || a->stride[i] != fit.stride ||
+        a->kernel[i] < fit.least_kernel || a->kernel[i] > fit.most_kernel)
+      return false;
   }
-  return false;
+  return true;
 }
 
-static enum winograd_family family_of(const struct node *node, bool upsampled,
-                                      enum winograd_family otherwise) {
+/* The family of inputs that are read at full resolution, of stride 1; of their parts where the
+ * stride is 2: of those that fit, the one that costs least. */
+static bool find_family(const struct node *node, enum winograd_family *family) {
+  const enum winograd_family families[] = {WINOGRAD_FULL_3D, WINOGRAD_WIDE_3D, WINOGRAD_FULL_HW,
+                                           WINOGRAD_WIDE_HW, WINOGRAD_FULL_DH, WINOGRAD_PPP};
+  double least = INFINITY;
+  for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
+    if (!fits(node, families[f])) continue;
+    double cost = winograd_cost(node, families[f]);
+    if (cost < least) least = cost, *family = families[f];
+  }
+  return least < INFINITY && all_blocked(node);
+}
+
+static enum winograd_family family_of(const struct node *node) {
   enum winograd_family family = WINOGRAD_FULL_3D;
   find_family(node, &family);
-  return upsampled ? otherwise : family;
+  return family;
 }
 
 /* --- geometry --- */
@@ -85,7 +95,7 @@ static struct winograd_grid forward_grid(const struct node *node) {
   const struct winograd_view view = winograd_view_all(&node->y);
   int first[3];
   for (int i = 0; i < 3; i++) first[i] = first_target(node, i);
-  return grid_of(&view, family_of(node, false, WINOGRAD_FULL_3D), first);
+  return grid_of(&view, family_of(node), first);
 }
 
 static struct conv_extent plain_extent(const struct node *node, int axis) {
@@ -109,10 +119,12 @@ static struct conv_packing gradient_packing(const struct node *node, int input) 
 
 /* The family of the target that an input's gradient passes through. */
 static enum winograd_family forward_family(const struct node *node, int input) {
-  return family_of(node, conv_arguments_of(node)->upsample[input], WINOGRAD_UP_3D);
+  const enum winograd_family family = family_of(node);
+  return conv_arguments_of(node)->upsample[input] ? winograd_up_family(family) : family;
 }
 static enum winograd_family gradient_family(const struct node *node, int input) {
-  return family_of(node, conv_arguments_of(node)->upsample[input], WINOGRAD_DOWN_3D);
+  const enum winograd_family family = family_of(node);
+  return conv_arguments_of(node)->upsample[input] ? winograd_down_family(family) : family;
 }
 
 static struct winograd_source forward_source(const struct node *node, const struct io *io,
@@ -193,8 +205,7 @@ static void output_pass(const struct node *node, const struct io *io,
     workspace += winograd_weights_size(&packing, family);
   }
   struct winograd_grid grid = forward_grid(node);
-  struct winograd_target whole = {target, winograd_view_all(target->tensor),
-                                  family_of(node, false, WINOGRAD_FULL_3D)};
+  struct winograd_target whole = {target, winograd_view_all(target->tensor), family_of(node)};
   SIMD_NAME(winograd_rows)(&whole, 1, &grid, sources, count, zeros);
 }
 

@@ -6,17 +6,16 @@
 #include "kernels/conv/conv_winograd.h"
 
 enum {
-  /* floats of a batch of tiles of one block of channels: 64 points of 24 tiles, 27 of 48, 16 of 96
-   */
-  WINOGRAD_BATCH_FLOATS = 64 * 25 * CHANNEL_BLOCK,
-  WINOGRAD_MOST_WINDOW = 4,
+  /* floats of a batch of tiles of one block of channels: 96 points of 24 tiles, 64 of 24, 27 of 48,
+   * 16 of 96 */
+  WINOGRAD_BATCH_FLOATS = 96 * 25 * CHANNEL_BLOCK,
+  WINOGRAD_MOST_WINDOW = 6,
 };
 
-/* How many tiles are computed together on the way to a target. */
+/* How many tiles are computed together on the way to a target; as many of all its parts. */
 static inline int winograd_batch(enum winograd_family target) {
-  return target == WINOGRAD_FULL_HW || target == WINOGRAD_FULL_DH ? 96
-         : target == WINOGRAD_FULL_3D                             ? 24
-                                                                  : 48;
+  const int points = winograd_family_points(winograd_is_part(target) ? WINOGRAD_PPP : target);
+  return points <= 24 ? 96 : points <= 48 ? 48 : 24;
 }
 /* Floats from point to point. */
 static inline size_t winograd_pitch(int batch) {
@@ -66,8 +65,12 @@ struct winograd_window {
 
 #define WINOGRAD_INLINE static inline __attribute__((always_inline))
 
+/* The point of WIDE kinds besides 0, 1, -1 and infinity, with its negative; and its square. */
+#define WINOGRAD_POINT 1.5F
+#define WINOGRAD_SQUARED 2.25F
+
 /* One point of a window along one axis: the sum or difference of two voxels. */
-WINOGRAD_INLINE simd winograd_input(const simd x[], const enum winograd_kind kind,
+WINOGRAD_INLINE simd winograd_terms(const simd x[], const enum winograd_kind kind,
                                     const int point) {
   static const struct terms {
     int plus, other, sign; /* x[plus] + sign x[other]; plus < 0: 0 */
@@ -88,6 +91,75 @@ WINOGRAD_INLINE simd winograd_input(const simd x[], const enum winograd_kind kin
   return x[terms.plus] - x[terms.other];
 }
 
+/* The points of a WIDE window: 0, 1, -1, 3/2, -3/2 and infinity. */
+WINOGRAD_INLINE simd winograd_wide(const simd x[], const int point) {
+  const simd even = x[4] - x[2], odd = x[3] - x[1];
+  const simd even_of_one = x[4] - WINOGRAD_SQUARED * x[2],
+             odd_of_one = x[3] - WINOGRAD_SQUARED * x[1];
+  switch (point) {
+    case 0:
+      return even + WINOGRAD_SQUARED * (x[0] - x[2]);
+    case 1:
+      return even_of_one + odd_of_one;
+    case 2:
+      return even_of_one - odd_of_one;
+    case 3:
+      return even + WINOGRAD_POINT * odd;
+    case 4:
+      return even - WINOGRAD_POINT * odd;
+    default:
+      return (x[5] - x[3]) - WINOGRAD_SQUARED * odd;
+  }
+}
+
+/* The same of a window read through an upsampling: (x0, x1, x1, x2, x2, x3). */
+WINOGRAD_INLINE simd winograd_wide_up(const simd x[], const int point) {
+  const simd middle = x[2] - x[1];
+  switch (point) {
+    case 0:
+      return middle + WINOGRAD_SQUARED * (x[0] - x[1]);
+    case 1:
+      return x[2] - WINOGRAD_SQUARED * x[1];
+    case 2:
+      return middle;
+    default:
+      return (x[3] - x[2]) - WINOGRAD_SQUARED * middle;
+  }
+}
+
+/* What the gradients of 4 target voxels are to the products at those points. */
+WINOGRAD_INLINE simd winograd_spread_wide(const simd x[], const int point) {
+  const simd even = x[0] + x[2], odd = x[1] + x[3];
+  const simd even_wide = x[0] + WINOGRAD_SQUARED * x[2];
+  const simd odd_wide = x[1] + WINOGRAD_SQUARED * x[3];
+  switch (point) {
+    case 0:
+      return x[0];
+    case 1:
+      return even + odd;
+    case 2:
+      return even - odd;
+    case 3:
+      return even_wide + WINOGRAD_POINT * odd_wide;
+    case 4:
+      return even_wide - WINOGRAD_POINT * odd_wide;
+    default:
+      return x[3];
+  }
+}
+
+/* One point of a window along one axis. */
+WINOGRAD_INLINE simd winograd_input(const simd x[], const enum winograd_kind kind,
+                                    const int point) {
+  const int but_second = point + (point >= 2);
+  if (kind == WINOGRAD_WIDE) return winograd_wide(x, point);
+  if (kind == WINOGRAD_WIDE_DOWN) return winograd_wide(x, but_second);
+  if (kind == WINOGRAD_WIDE_UP) return winograd_wide_up(x, point);
+  if (kind == WINOGRAD_SPREAD_WIDE) return winograd_spread_wide(x, point);
+  if (kind == WINOGRAD_SPREAD_WIDE_UP) return winograd_spread_wide(x, but_second);
+  return winograd_terms(x, kind, point);
+}
+
 /* Points (pd, all ph) of the window's column `at`. */
 WINOGRAD_INLINE void winograd_load_column(simd points[], const struct winograd_window *window,
                                           int at, int part, const int kd, const int kh,
@@ -104,7 +176,7 @@ WINOGRAD_INLINE void winograd_load_column(simd points[], const struct winograd_w
     h[j] = winograd_input(d, kd, pd);
   }
   SIMD_UNROLL
-  for (int ph = 0; ph < winograd_points(kh); ph++) points[ph] = winograd_input(h, kh, ph);
+  for (int ph = 0; ph < winograd_entered(kh); ph++) points[ph] = winograd_input(h, kh, ph);
 }
 
 /* Asks for what the tile below will be the first to read of column `at`: rows of window slice `pd`,
@@ -122,7 +194,7 @@ WINOGRAD_INLINE void winograd_enter_plane(float *v, size_t pitch,
                                           const struct winograd_window *window, int tiles, int part,
                                           const int kd, const int kh, const int kw, const int pd) {
   const int length = winograd_window(kw), step = winograd_step(kw), kept = length - step;
-  const int ph_count = winograd_points(kh), pw_count = winograd_points(kw);
+  const int ph_count = winograd_entered(kh), pw_count = winograd_entered(kw);
   simd column[WINOGRAD_MOST_WINDOW][WINOGRAD_MOST_WINDOW];
   SIMD_UNROLL
   for (int i = 0; i < kept; i++)
@@ -150,25 +222,24 @@ WINOGRAD_INLINE void winograd_enter_plane(float *v, size_t pitch,
   }
 }
 
-/* v[point][tile][16] of a run, from its first tile on. */
+/* v[entered point][tile][16] of a run, from its first tile on. */
 WINOGRAD_INLINE void winograd_enter_windows(float *v, size_t pitch,
                                             const struct winograd_window *window, int tiles,
                                             const int kd, const int kh, const int kw) {
-  const size_t plane = pitch * (size_t)(winograd_points(kh) * winograd_points(kw));
+  const size_t plane = pitch * (size_t)(winograd_entered(kh) * winograd_entered(kw));
   for (int part = 0; part < CHANNEL_BLOCK; part += SIMD_WIDTH) {
     SIMD_UNROLL
-    for (int pd = 0; pd < winograd_points(kd); pd++)
+    for (int pd = 0; pd < winograd_entered(kd); pd++)
       winograd_enter_plane(v + plane * (size_t)pd + part, pitch, window, tiles, part, kd, kh, kw,
                            pd);
   }
 }
 
-/* v[point][tile][16] of one block of channels of a source. */
+/* v[entered point][tile][16] of one block of channels of a source. */
 void SIMD_NAME(winograd_enter)(float *v, size_t pitch, const struct winograd_source *source,
                                int group, const struct winograd_runs *runs, const float *zeros);
 
-/* Target voxels of a batch from their products m[point][tile][16]; of DOWN sources their sum
- * m[tile][16]. */
+/* Target voxels of a batch from their products m[returned point][tile][16]. */
 void SIMD_NAME(winograd_leave)(const struct winograd_target *target,
                                const struct winograd_grid *grid, int block,
                                const struct winograd_runs *runs, const float *m, size_t pitch);

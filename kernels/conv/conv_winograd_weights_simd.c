@@ -3,15 +3,36 @@
 #include "kernels/conv/conv_winograd_weights.h"
 #include "kernels/conv/conv_winograd_transform.h"
 
-enum { MOST_POINTS = 4, MOST_CELLS = MOST_POINTS * MOST_POINTS * MOST_POINTS };
+enum { MOST_POINTS = 6, MOST_CELLS = WINOGRAD_MOST_POINTS };
 
 WINOGRAD_INLINE int taps_of(const enum winograd_kind kind) {
-  static const int taps[] = {1, 3, 3, 3, 2, 1};
+  static const int taps[] = {1, 3, 3, 3, 2, 1, 3, 3, 3};
   return taps[kind];
+}
+
+/* How much of each tap is in each point of a WIDE kind: Lagrange's polynomials, of points that an
+ * upsampling leaves the same window for, and of those whose products are added up, as well. */
+static const float wide_shares[6][3] = {
+    {1 / 2.25F, 0, 0},           {-0.4F, -0.4F, -0.4F},        {-0.4F, 0.4F, -0.4F},
+    {8 / 45.F, 12 / 45.F, 0.4F}, {8 / 45.F, -12 / 45.F, 0.4F}, {0, 0, 1},
+};
+static const float wide_up_shares[5][3] = {
+    {1 / 2.25F, 0, 0}, {-0.8F, -0.8F, -0.8F}, {4 / 9.F, 6 / 9.F, 1}, {-4 / 45.F, 6 / 45.F, -0.2F},
+    {0, 0, 1},
+};
+
+WINOGRAD_INLINE bool is_wide(const enum winograd_kind kind) {
+  return kind == WINOGRAD_WIDE || kind == WINOGRAD_WIDE_UP || kind == WINOGRAD_WIDE_DOWN;
+}
+WINOGRAD_INLINE float wide_share(const enum winograd_kind kind, const int point, const int tap) {
+  return kind == WINOGRAD_WIDE ? wide_shares[point][tap] : wide_up_shares[point][tap];
 }
 
 /* One point from the taps along an axis. */
 WINOGRAD_INLINE simd point_of(const simd k[], const enum winograd_kind kind, const int point) {
+  if (is_wide(kind))
+    return wide_share(kind, point, 0) * k[0] + wide_share(kind, point, 1) * k[1] +
+           wide_share(kind, point, 2) * k[2];
   if (point == 0) return k[0];
   if (point == winograd_points(kind) - 1) return k[taps_of(kind) - 1];
   if (kind == WINOGRAD_PAIR) return k[0] + k[1];
@@ -22,6 +43,13 @@ WINOGRAD_INLINE simd point_of(const simd k[], const enum winograd_kind kind, con
 
 /* One tap's gradient from those of the points: the adjoint. */
 WINOGRAD_INLINE simd tap_of(const simd u[], const enum winograd_kind kind, const int tap) {
+  if (is_wide(kind)) {
+    simd sum = {0};
+    SIMD_UNROLL
+    for (int point = 0; point < winograd_points(kind); point++)
+      sum += wide_share(kind, point, tap) * u[point];
+    return sum;
+  }
   if (kind == WINOGRAD_ONE) return u[0];
   if (kind == WINOGRAD_FULL) {
     if (tap == 1) return (u[1] - u[2]) * 0.5F;
@@ -103,19 +131,23 @@ WINOGRAD_INLINE void to_taps(const float *points, float *packed, bool add,
     to_taps(points, packed, add, WINOGRAD_##kd, WINOGRAD_##kh, WINOGRAD_##kw);                   \
   }
 #define ENTRY(family, kd, kh, kw) [WINOGRAD_##family] = {to_points_##family, to_taps_##family},
-#define FAMILIES(DO)            \
-  DO(FULL_3D, FULL, FULL, FULL) \
-  DO(UP_3D, UP, UP, UP)         \
-  DO(DOWN_3D, DOWN, DOWN, DOWN) \
-  DO(FULL_HW, ONE, FULL, FULL)  \
-  DO(FULL_DH, FULL, FULL, ONE)  \
-  DO(PPP, PAIR, PAIR, PAIR)     \
-  DO(PPL, PAIR, PAIR, LONE)     \
-  DO(PLP, PAIR, LONE, PAIR)     \
-  DO(PLL, PAIR, LONE, LONE)     \
-  DO(LPP, LONE, PAIR, PAIR)     \
-  DO(LPL, LONE, PAIR, LONE)     \
-  DO(LLP, LONE, LONE, PAIR)     \
+#define FAMILIES(DO)                      \
+  DO(FULL_3D, FULL, FULL, FULL)           \
+  DO(UP_3D, UP, UP, UP)                   \
+  DO(DOWN_3D, DOWN, DOWN, DOWN)           \
+  DO(WIDE_3D, FULL, FULL, WIDE)           \
+  DO(WIDE_UP_3D, UP, UP, WIDE_UP)         \
+  DO(WIDE_DOWN_3D, DOWN, DOWN, WIDE_DOWN) \
+  DO(FULL_HW, ONE, FULL, FULL)            \
+  DO(WIDE_HW, ONE, FULL, WIDE)            \
+  DO(FULL_DH, FULL, FULL, ONE)            \
+  DO(PPP, PAIR, PAIR, PAIR)               \
+  DO(PPL, PAIR, PAIR, LONE)               \
+  DO(PLP, PAIR, LONE, PAIR)               \
+  DO(PLL, PAIR, LONE, LONE)               \
+  DO(LPP, LONE, PAIR, PAIR)               \
+  DO(LPL, LONE, PAIR, LONE)               \
+  DO(LLP, LONE, LONE, PAIR)               \
   DO(LLL, LONE, LONE, LONE)
 FAMILIES(FAMILY)
 static const struct {
