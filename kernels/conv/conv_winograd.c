@@ -91,7 +91,7 @@ size_t winograd_phase_start(const struct conv_packing *packing, int phase,
   size_t points = 0;
   for (int i = 0; i < phase; i++)
     points += (size_t)winograd_family_points(winograd_phase_family(packing, i, family));
-  return points * (size_t)conv_packing_groups(packing) * WINOGRAD_SQUARE *
+  return points * winograd_weights_pitch(conv_packing_groups(packing)) *
          (size_t)conv_packing_lane_blocks(packing);
 }
 
@@ -183,7 +183,7 @@ enum winograd_family winograd_spread_family(enum winograd_family target) {
 enum {
   COST_OF_ENTERING = 3, /* of a point of a tile and a block of channels */
   COST_OF_LEAVING = 4,  /* likewise */
-  COST_OF_POINTS = 150, /* of the weights of a point of 16 x 16 channels: bound by memory */
+  COST_OF_POINTS = 300, /* of the weights of a point of 16 x 16 channels: bound by memory */
   COST_OF_TAPS = 500,   /* of those of a tap of the direct kernel */
   TILES_TOGETHER = 8,   /* what tiles are rounded up to */
 };

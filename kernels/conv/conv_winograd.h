@@ -128,6 +128,15 @@ enum winograd_family winograd_spread_family(enum winograd_family target);
 
 /* Floats of 16 source channels by 16 target channels. */
 enum { WINOGRAD_SQUARE = CHANNEL_BLOCK * CHANNEL_BLOCK };
+/* Of their gradients at one point, and a line more, so that points do not fall into the same lines
+ * of a cache. */
+enum { WINOGRAD_SUMS = WINOGRAD_SQUARE + CHANNEL_BLOCK };
+
+/* Floats from one point of the weights of a block of target channels to the next, for the same
+ * reason. */
+static inline size_t winograd_weights_pitch(int groups) {
+  return (size_t)WINOGRAD_SQUARE * (size_t)groups + CHANNEL_BLOCK;
+}
 
 /* The voxels phases*j + phase of a blocked tensor along each axis, all of them where phases is 1:
  * how many there are, where the first is, and how far it is from voxel to voxel, from one block of
@@ -147,7 +156,8 @@ struct winograd_source {
   enum winograd_family family;
   struct winograd_view view;
   int first[3]; /* the voxel of the view at the start of tile 0's window */
-  /* of a target computed: [block of 16 target channels][point][stored source channel][16] */
+  /* of a target computed: [block of 16 target channels][point][stored source channel][16], points
+   * winograd_weights_pitch() apart */
   const float *weights;
 };
 

@@ -18,7 +18,7 @@ enum {
   TILES_TOGETHER = 48 * 24,
   /* Of all there is in a thread's memory: WIDE_BLOCKS + 1 blocks of 27 points of 48 tiles, and the
    * sums of WIDE_POINTS. */
-  MOST_FLOATS = 5 * 27 * 49 * CHANNEL_BLOCK + WIDE_BLOCKS * WIDE_POINTS * WINOGRAD_SQUARE,
+  MOST_FLOATS = 5 * 27 * 49 * CHANNEL_BLOCK + WIDE_BLOCKS * WIDE_POINTS * WINOGRAD_SUMS,
 };
 
 /* A thread's own memory: windows of one block of channels, behind them the gradients of a task's
@@ -83,14 +83,13 @@ static float *sums_at(const struct pass *pass, const struct task *task, struct s
                       int phase, int group, int block) {
   int before = pass->before[phase], points = pass->before[phase + 1] - before;
   int squares = before * task->groups * task->blocks + (group * task->blocks + block) * points;
-  return scratch->sums + (size_t)squares * WINOGRAD_SQUARE;
+  return scratch->sums + (size_t)squares * WINOGRAD_SUMS;
 }
 
 /* All products of a batch with one block of channels of a source. */
 static void add_products(const struct pass *pass, const struct task *task, struct scratch *scratch,
                          int phase, int group, int tiles, bool add) {
-  const size_t pair_pitch =
-      (size_t)(pass->before[phase + 1] - pass->before[phase]) * WINOGRAD_SQUARE;
+  const size_t pair_pitch = (size_t)(pass->before[phase + 1] - pass->before[phase]) * WINOGRAD_SUMS;
   const size_t block_pitch = pass->pitch * (size_t)pass->points;
   const struct winograd_products *products = &pass->products[phase];
   for (int point = 0; point < pass->points; point++) {
@@ -102,7 +101,7 @@ static void add_products(const struct pass *pass, const struct task *task, struc
       together = task->blocks - block < OUTER_BLOCKS ? 1 : OUTER_BLOCKS;
       outer_function *outer_of = together > 1 ? outer_two : outer_one;
       int values = together > 1 ? OUTER_VALUES_OF_ALL : OUTER_VALUES_OF_ONE;
-      float *sums = sums_at(pass, task, scratch, phase, group, block) + own * WINOGRAD_SQUARE;
+      float *sums = sums_at(pass, task, scratch, phase, group, block) + own * WINOGRAD_SUMS;
       const float *dy = scratch->m + block_pitch * (size_t)block + pass->pitch * (size_t)point;
       for (int i = 0; i < CHANNEL_BLOCK; i += values)
         outer_of(sums + i * CHANNEL_BLOCK, pair_pitch, x + i, dy, block_pitch, tiles, add);

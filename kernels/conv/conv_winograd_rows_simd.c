@@ -55,10 +55,10 @@ static enum winograd_family windows_of(const struct pass *pass,
 
 static struct entered entered_at(const struct pass *pass, const struct portion *portion,
                                  const struct winograd_source *source, int group, const float *v) {
-  size_t channels = (size_t)tensor_stored_channels(source->tensor);
+  const int groups = tensor_stored_channels(source->tensor) / CHANNEL_BLOCK;
   size_t points = (size_t)winograd_family_points(source->family);
   size_t entered_points = (size_t)winograd_family_entered(windows_of(pass, source));
-  struct entered entered = {.source = source, .w_pitch = channels * CHANNEL_BLOCK};
+  struct entered entered = {.source = source, .w_pitch = winograd_weights_pitch(groups)};
   entered.product.x = v;
   entered.product.ahead = entered.w_pitch;
   entered.product.group_pitch = pass->pitch * entered_points;

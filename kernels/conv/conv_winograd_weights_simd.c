@@ -109,8 +109,7 @@ WINOGRAD_INLINE void to_taps(const float *points, float *packed, bool add,
   const int pd = winograd_points(kd), ph = winograd_points(kh), pw = winograd_points(kw);
   for (int lane = 0; lane < WINOGRAD_SQUARE; lane += SIMD_WIDTH) {
     simd cells[MOST_CELLS], other[MOST_CELLS];
-    for (int i = 0; i < pd * ph * pw; i++)
-      cells[i] = simd_load(points + WINOGRAD_SQUARE * i + lane);
+    for (int i = 0; i < pd * ph * pw; i++) cells[i] = simd_load(points + WINOGRAD_SUMS * i + lane);
     along(false, kd, cells, other, 1, ph * pw);
     along(false, kh, other, cells, td, pw);
     along(false, kw, cells, other, td * th, 1);
@@ -157,13 +156,13 @@ static const struct {
 
 enum {
   MOST_TAPS = 64,         /* of all phases */
-  STREAM_BYTES = 1 << 20, /* what no second-level cache holds until it is multiplied */
+  STREAM_BYTES = 8 << 20, /* what no second-level cache holds until it is multiplied */
 };
 
 void SIMD_NAME(winograd_weights)(const struct conv_packing *packing, enum winograd_family family,
                                  const float *w, float *weights) {
   int blocks = conv_packing_lane_blocks(packing), groups = conv_packing_groups(packing);
-  const size_t point_pitch = (size_t)WINOGRAD_SQUARE * (size_t)groups;
+  const size_t point_pitch = winograd_weights_pitch(groups);
   const bool stream = sizeof(float) * winograd_weights_size(packing, family) >= STREAM_BYTES;
 #pragma omp parallel for schedule(static)
   for (int unit = 0; unit < blocks * groups; unit++) {
