@@ -149,14 +149,11 @@ void winograd_find_products(enum winograd_family target, enum winograd_family fa
   }
   products->start[0] = 0;
   for (int i = 0; i < returned; i++) {
-    products->start[i + 1] = (unsigned char)(products->start[i] + end[i]);
+    products->start[i + 1] = products->start[i] + end[i];
     end[i] = products->start[i];
   }
-  for (int i = 0; i < points; i++) {
-    int at = end[to[i]]++;
-    products->weights[at] = (unsigned char)i;
-    products->window[at] = (unsigned char)window[i];
-  }
+  for (int i = 0; i < points; i++)
+    products->factors[end[to[i]]++] = (struct winograd_factors){i, window[i]};
 }
 
 enum winograd_family winograd_spread_family(enum winograd_family target) {

@@ -116,8 +116,10 @@ int winograd_family_returned(enum winograd_family target);
  * point of the weights and one of the transformed windows. */
 enum { WINOGRAD_MOST_POINTS = 96 };
 struct winograd_products {
-  unsigned char start[WINOGRAD_MOST_POINTS + 1];
-  unsigned char weights[WINOGRAD_MOST_POINTS], window[WINOGRAD_MOST_POINTS];
+  int start[WINOGRAD_MOST_POINTS + 1];
+  struct winograd_factors {
+    int weights, window;
+  } factors[WINOGRAD_MOST_POINTS];
 };
 /* Those of sources of family `family`, whose windows were transformed as of family `windows`. */
 void winograd_find_products(enum winograd_family target, enum winograd_family family,

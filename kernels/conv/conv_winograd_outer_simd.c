@@ -95,8 +95,8 @@ static void add_products(const struct pass *pass, const struct task *task, struc
   for (int point = 0; point < pass->points; point++) {
     const int product = products->start[point];
     if (product == products->start[point + 1]) continue;
-    const int own = products->weights[product];
-    const float *x = scratch->v + pass->pitch * (size_t)products->window[product];
+    const int own = products->factors[product].weights;
+    const float *x = scratch->v + pass->pitch * (size_t)products->factors[product].window;
     for (int block = 0, together; block < task->blocks; block += together) {
       together = task->blocks - block < OUTER_BLOCKS ? 1 : OUTER_BLOCKS;
       outer_function *outer_of = together > 1 ? outer_two : outer_one;

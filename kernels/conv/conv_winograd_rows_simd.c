@@ -79,8 +79,8 @@ static void multiply_entered(const struct pass *pass, const struct portion *port
       const struct winograd_products *of = &pass->products[entered[i].source->family];
       for (int j = of->start[point]; j < of->start[point + 1]; j++, used++) {
         products[used] = entered[i].product;
-        products[used].x += pass->pitch * (size_t)of->window[j];
-        products[used].w += entered[i].w_pitch * (size_t)of->weights[j];
+        products[used].x += pass->pitch * (size_t)of->factors[j].window;
+        products[used].w += entered[i].w_pitch * (size_t)of->factors[j].weights;
       }
     }
     if (used == 0 && add) continue;
