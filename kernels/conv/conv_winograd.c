@@ -211,10 +211,10 @@ static double count_points(const struct node *node, enum winograd_family family)
   return points;
 }
 
-static double count_tiles(const struct node *node, enum winograd_family family) {
+static double count_tiles(const struct node *node, enum winograd_family family, int samples) {
   const struct shape s = node->y.shape;
   const int extent[] = {s.d, s.h, s.w};
-  int64_t tiles = s.n;
+  int64_t tiles = samples;
   for (int i = 0; i < 3; i++) {
     int outputs = winograd_outputs(winograd_axis_kind(family, i));
     tiles *= (extent[i] + outputs - 1) / outputs;
@@ -222,9 +222,9 @@ static double count_tiles(const struct node *node, enum winograd_family family) 
   return (double)((tiles + TILES_TOGETHER - 1) / TILES_TOGETHER * TILES_TOGETHER);
 }
 
-double winograd_cost(const struct node *node, enum winograd_family family) {
+double winograd_cost(const struct node *node, enum winograd_family family, int samples) {
   const double blocks = tensor_stored_channels(&node->y) / CHANNEL_BLOCK;
-  const double tiles = count_tiles(node, family);
+  const double tiles = count_tiles(node, family, samples);
   double cost = tiles * winograd_family_returned(family) * COST_OF_LEAVING * blocks;
   for (int i = 0; i < node->input_count; i++) {
     enum winograd_family own =
@@ -254,5 +254,5 @@ static double direct_cost(const struct node *node) {
 }
 
 bool winograd_pays(const struct node *node, enum winograd_family family) {
-  return winograd_cost(node, family) < direct_cost(node);
+  return winograd_cost(node, family, node->y.shape.n) < direct_cost(node);
 }

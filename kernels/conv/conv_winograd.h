@@ -1,10 +1,10 @@
-/* Winograd's minimal filtering F(2,3) along two or three axes (A. Lavin, S. Gray, "Fast Algorithms
- * for Convolutional Neural Networks", 2016): a tile of 2 target voxels along each axis is computed
- * from 4 products instead of 6; and F(2,2), 3 products instead of 4, where a stride of 2 makes two
- * parts of a kernel of 3 or 4, one for each parity of the voxels of what is larger. Between blocked
- * float tensors only. Errors of values in +-1 through 16 channels, over the
- * root mean square: at most 1e-6, 2e-6 where the stride is 2 (the direct kernels': 2e-6), of weight
- * gradients over 10^5 voxels at most 2e-6.
+/* Winograd's minimal filtering along two or three axes (A. Lavin, S. Gray, "Fast Algorithms for
+ * Convolutional Neural Networks", 2016): F(2,3), a tile of 2 target voxels along an axis from 4
+ * products instead of 6, along w where that costs less F(4,3), 4 voxels from 6 products instead of
+ * 12; and F(2,2), 3 products instead of 4, where a stride of 2 makes two parts of a kernel of 3 or
+ * 4, one for each parity of the voxels of what is larger. Between blocked float tensors only.
+ * Errors of values in +-1 through 16 channels, over the root mean square: at most 2.5e-6 (F(2,3)
+ * alone 1e-6, the direct kernels 2e-6), of weight gradients over 10^5 voxels at most 4e-6.
  *
  * Tiles go through three stages: windows of the sources are transformed, each point of the
  * transform is a matrix product of its own over channels, and the products are transformed back.
@@ -15,11 +15,22 @@
  *         three stored voxels v = (x0-x1, x1, x1-x2), u = (k0, k0+k1+k2, k2), as m0, m1 and m3
  *   DOWN: the adjoint of UP, one target voxel y = m0+m1+m2 from four source voxels:
  *         v = (x0-x2, x1+x2, x3-x1), u = (k0, k0+k1+k2, k2)
+ *   WIDE: F(4,3), from polynomials' values at 0, 1, -1, p, -p and infinity, where p = 3/2 errs
+ *         least of p from 1/2 to 2. With q = p p, a = x4-q x2, b = x3-q x1, c = x4-x2, d = x3-x1:
+ *         v = (c+q(x0-x2), a+b, a-b, c+p d, c-p d, x5-x3-q d), u = (k0/q, -2/5 (k0+k1+k2),
+ *         -2/5 (k0-k1+k2), 8/45 (k0+p k1+q k2), 8/45 (k0-p k1+q k2), k2),
+ *         y_i = [i=0] m0 + m1 + (-1)^i m2 + p^i m3 + (-p)^i m4 + [i=3] m5
+ *   WIDE_UP: x1 = x2 and x3 = x4, so that m2 = 0, and m3 and m4 have the same v: from the four
+ *         stored voxels v = (x2-x1+q(x0-x1), x2-q x1, x2-x1, x3-x2-q(x2-x1)); what else v1, v3
+ *         and v4 are multiplied by is in u = (k0/q, -4/5 (k0+k1+k2), 4/9 (k0+p k1+q k2),
+ *         -4/45 (k0-p k1+q k2), k2)
+ *   WIDE_DOWN: its adjoint, two target voxels from six source voxels: the v of WIDE but for v2, the
+ *         u of WIDE_UP, y0 = m0+m1+(m3+m4), y1 = m1+q(m3+m4)+m5
  *   PAIR: two taps: v = (x0-x1, x1, x1-x2), u = (k0, k0+k1, k1), y0 = m0+m1, y1 = m1-m2
  *   LONE: one tap to the same targets as a PAIR whose k1 is 0, so that there is no third point
  *   ONE: a kernel of one voxel; nothing to transform
- *   SPREAD, SPREAD_UP: what the target's gradient is to the products of FULL, of UP and PAIR:
- *         dm = (dy0, dy0+dy1, dy0-dy1, -dy1), and without the third */
+ *   SPREAD, SPREAD_UP, ...: what the target's gradient is to the products of FULL, of UP and PAIR,
+ *         of WIDE and WIDE_UP: dm = (dy0, dy0+dy1, dy0-dy1, -dy1), and without the third, ... */
 #pragma once
 #include "kernels/conv/conv_direct.h"
 
@@ -178,10 +189,11 @@ static inline int64_t winograd_grid_tiles(const struct winograd_grid *grid) {
   return (int64_t)grid->tiles[0] * grid->tiles[1] * grid->tiles[2];
 }
 
-/* What it costs to compute a node whose inputs at full resolution are of a family, in multiply-adds
- * of vectors, and whether that is less than the direct kernel: what is saved in products must pay
- * for the transforms, of the weights above all where there are few tiles. */
-double winograd_cost(const struct node *node, enum winograd_family family);
+/* What it costs to compute so many samples of a node whose inputs at full resolution are of a
+ * family, in multiply-adds of vectors, and whether all cost less than by the direct kernel: what is
+ * saved in products must pay for the transforms, of the weights above all where there are few
+ * tiles. */
+double winograd_cost(const struct node *node, enum winograd_family family, int samples);
 bool winograd_pays(const struct node *node, enum winograd_family family);
 
 /* Floats of zeros that stand for rows outside a source. */

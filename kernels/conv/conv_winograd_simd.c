@@ -39,14 +39,15 @@ static bool fits(const struct node *node, enum winograd_family family) {
 }
 
 /* The family of inputs that are read at full resolution, of stride 1; of their parts where the
- * stride is 2: of those that fit, the one that costs least. */
+ * stride is 2: of those that fit, the one that costs least, for one sample, whose numbers shall not
+ * depend on how many there are. */
 static bool find_family(const struct node *node, enum winograd_family *family) {
   const enum winograd_family families[] = {WINOGRAD_FULL_3D, WINOGRAD_WIDE_3D, WINOGRAD_FULL_HW,
                                            WINOGRAD_WIDE_HW, WINOGRAD_FULL_DH, WINOGRAD_PPP};
   double least = INFINITY;
   for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
     if (!fits(node, families[f])) continue;
-    double cost = winograd_cost(node, families[f]);
+    double cost = winograd_cost(node, families[f], 1);
     if (cost < least) least = cost, *family = families[f];
   }
   return least < INFINITY && all_blocked(node);
