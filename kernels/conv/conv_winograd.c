@@ -19,11 +19,21 @@ static const enum winograd_kind kinds[WINOGRAD_FAMILIES][3] = {
     [WINOGRAD_LPL] = {WINOGRAD_LONE, WINOGRAD_PAIR, WINOGRAD_LONE},
     [WINOGRAD_LLP] = {WINOGRAD_LONE, WINOGRAD_LONE, WINOGRAD_PAIR},
     [WINOGRAD_LLL] = {WINOGRAD_LONE, WINOGRAD_LONE, WINOGRAD_LONE},
+    [WINOGRAD_WIDE_PPP] = {WINOGRAD_PAIR, WINOGRAD_PAIR, WINOGRAD_WIDE_PAIR},
+    [WINOGRAD_WIDE_PPL] = {WINOGRAD_PAIR, WINOGRAD_PAIR, WINOGRAD_WIDE_LONE},
+    [WINOGRAD_WIDE_PLP] = {WINOGRAD_PAIR, WINOGRAD_LONE, WINOGRAD_WIDE_PAIR},
+    [WINOGRAD_WIDE_PLL] = {WINOGRAD_PAIR, WINOGRAD_LONE, WINOGRAD_WIDE_LONE},
+    [WINOGRAD_WIDE_LPP] = {WINOGRAD_LONE, WINOGRAD_PAIR, WINOGRAD_WIDE_PAIR},
+    [WINOGRAD_WIDE_LPL] = {WINOGRAD_LONE, WINOGRAD_PAIR, WINOGRAD_WIDE_LONE},
+    [WINOGRAD_WIDE_LLP] = {WINOGRAD_LONE, WINOGRAD_LONE, WINOGRAD_WIDE_PAIR},
+    [WINOGRAD_WIDE_LLL] = {WINOGRAD_LONE, WINOGRAD_LONE, WINOGRAD_WIDE_LONE},
     [WINOGRAD_SPREAD_3D] = {WINOGRAD_SPREAD, WINOGRAD_SPREAD, WINOGRAD_SPREAD},
     [WINOGRAD_SPREAD_UP_3D] = {WINOGRAD_SPREAD_UP, WINOGRAD_SPREAD_UP, WINOGRAD_SPREAD_UP},
     [WINOGRAD_SPREAD_WIDE_3D] = {WINOGRAD_SPREAD, WINOGRAD_SPREAD, WINOGRAD_SPREAD_WIDE},
     [WINOGRAD_SPREAD_WIDE_UP_3D] = {WINOGRAD_SPREAD_UP, WINOGRAD_SPREAD_UP,
                                     WINOGRAD_SPREAD_WIDE_UP},
+    [WINOGRAD_SPREAD_WIDE_PPP] = {WINOGRAD_SPREAD_UP, WINOGRAD_SPREAD_UP,
+                                  WINOGRAD_SPREAD_WIDE_PAIR},
     [WINOGRAD_SPREAD_HW] = {WINOGRAD_ONE, WINOGRAD_SPREAD, WINOGRAD_SPREAD},
     [WINOGRAD_SPREAD_WIDE_HW] = {WINOGRAD_ONE, WINOGRAD_SPREAD, WINOGRAD_SPREAD_WIDE},
     [WINOGRAD_SPREAD_DH] = {WINOGRAD_SPREAD, WINOGRAD_SPREAD, WINOGRAD_ONE},
@@ -79,11 +89,11 @@ struct winograd_view winograd_view_all(const struct tensor *tensor) {
 enum winograd_family winograd_phase_family(const struct conv_packing *packing, int phase,
                                            enum winograd_family family) {
   int along[3], lone = 0;
-  if (family != WINOGRAD_PPP) return family;
+  if (!winograd_is_part(family)) return family;
   conv_packing_split_phase(packing, phase, along);
   for (int i = 0; i < 3; i++)
     if (packing->axis[i].taps[along[i]] == 1) lone += 4 >> i;
-  return (enum winograd_family)(WINOGRAD_PPP + lone);
+  return (enum winograd_family)((int)family + lone);
 }
 
 size_t winograd_phase_start(const struct conv_packing *packing, int phase,
@@ -100,11 +110,12 @@ size_t winograd_weights_size(const struct conv_packing *packing, enum winograd_f
 }
 
 bool winograd_is_part(enum winograd_family family) {
-  return family >= WINOGRAD_PPP && family <= WINOGRAD_LLL;
+  return family >= WINOGRAD_PPP && family <= WINOGRAD_WIDE_LLL;
 }
 
 enum winograd_family winograd_target_family(enum winograd_family family) {
-  if (winograd_is_part(family)) return WINOGRAD_PPP;
+  if (winograd_is_part(family))
+    return family >= WINOGRAD_WIDE_PPP ? WINOGRAD_WIDE_PPP : WINOGRAD_PPP;
   if (family == WINOGRAD_WIDE_UP_3D) return WINOGRAD_WIDE_3D;
   return family == WINOGRAD_UP_3D ? WINOGRAD_FULL_3D : family;
 }
@@ -168,6 +179,8 @@ enum winograd_family winograd_spread_family(enum winograd_family target) {
       return WINOGRAD_SPREAD_WIDE_3D;
     case WINOGRAD_WIDE_UP_3D:
       return WINOGRAD_SPREAD_WIDE_UP_3D;
+    case WINOGRAD_WIDE_PPP:
+      return WINOGRAD_SPREAD_WIDE_PPP;
     case WINOGRAD_UP_3D:
     case WINOGRAD_PPP:
       return WINOGRAD_SPREAD_UP_3D;
@@ -204,10 +217,11 @@ static int count_taps(const struct node *node, int axis) {
 static double count_points(const struct node *node, enum winograd_family family) {
   const int *kernel = conv_arguments_of(node)->kernel;
   double points = 1;
-  if (family != WINOGRAD_PPP) return winograd_family_points(family);
-  for (int i = 0; i < 3; i++)
-    points *= winograd_points(WINOGRAD_PAIR) +
-              winograd_points(kernel[i] == 3 ? WINOGRAD_LONE : WINOGRAD_PAIR);
+  if (!winograd_is_part(family)) return winograd_family_points(family);
+  for (int i = 0; i < 3; i++) {
+    const int pair = winograd_points(kinds[family][i]);
+    points *= kernel[i] == 3 ? 2 * pair - 1 : 2 * pair;
+  }
   return points;
 }
 
@@ -230,7 +244,7 @@ double winograd_cost(const struct node *node, enum winograd_family family, int s
     enum winograd_family own =
         conv_arguments_of(node)->upsample[i] ? winograd_up_family(family) : family;
     double points = count_points(node, own), entered = points;
-    if (own != WINOGRAD_PPP) entered = winograd_family_entered(own);
+    if (!winograd_is_part(own)) entered = winograd_family_entered(own);
     double groups = tensor_stored_channels(&node->x[i]) / CHANNEL_BLOCK, pairs = groups * blocks;
     cost += tiles * (points * CHANNEL_BLOCK * pairs + entered * COST_OF_ENTERING * groups);
     cost += points * COST_OF_POINTS * pairs;

@@ -28,9 +28,15 @@
  *         u of WIDE_UP, y0 = m0+m1+(m3+m4), y1 = m1+q(m3+m4)+m5
  *   PAIR: two taps: v = (x0-x1, x1, x1-x2), u = (k0, k0+k1, k1), y0 = m0+m1, y1 = m1-m2
  *   LONE: one tap to the same targets as a PAIR whose k1 is 0, so that there is no third point
+ *   WIDE_PAIR: F(4,2), from values at 1/2, -1/2, 3/2, -3/2 and infinity:
+ *         v = (x3-9/4 x1 +- (x2-9/4 x0)/2, x3-x1/4 +- 3/2 (x2-x0/4), x4-5/2 x2+9/16 x0),
+ *         u = (-(k0+k1/2)/2, (k0-k1/2)/2, (k0+3/2 k1)/6, -(k0-3/2 k1)/6, k1),
+ *         y_i = m0/2^i + m1/(-2)^i + (3/2)^i m2 + (-3/2)^i m3 + [i=3] m4
+ *   WIDE_LONE: likewise one tap, without the last point
  *   ONE: a kernel of one voxel; nothing to transform
  *   SPREAD, SPREAD_UP, ...: what the target's gradient is to the products of FULL, of UP and PAIR,
- *         of WIDE and WIDE_UP: dm = (dy0, dy0+dy1, dy0-dy1, -dy1), and without the third, ... */
+ *         of WIDE, WIDE_UP and WIDE_PAIR: dm = (dy0, dy0+dy1, dy0-dy1, -dy1), and without the
+ * third, ... */
 #pragma once
 #include "kernels/conv/conv_direct.h"
 
@@ -44,24 +50,27 @@ enum winograd_kind {
   WINOGRAD_WIDE,
   WINOGRAD_WIDE_UP,
   WINOGRAD_WIDE_DOWN,
+  WINOGRAD_WIDE_PAIR,
+  WINOGRAD_WIDE_LONE,
   WINOGRAD_SPREAD,
   WINOGRAD_SPREAD_UP,
   WINOGRAD_SPREAD_WIDE,
-  WINOGRAD_SPREAD_WIDE_UP
+  WINOGRAD_SPREAD_WIDE_UP,
+  WINOGRAD_SPREAD_WIDE_PAIR
 };
 
 /* Along one axis: voxels of a tile's window, distance of two windows, points, how many of them
  * differ in the transformed window and how many in the target's transform back, target voxels. */
 static inline int winograd_window(enum winograd_kind kind) {
-  static const int windows[] = {1, 4, 3, 4, 3, 2, 6, 4, 6, 2, 2, 4, 4};
+  static const int windows[] = {1, 4, 3, 4, 3, 2, 6, 4, 6, 5, 4, 2, 2, 4, 4, 4};
   return windows[kind];
 }
 static inline int winograd_step(enum winograd_kind kind) {
-  static const int steps[] = {1, 2, 1, 2, 2, 2, 4, 2, 4, 2, 2, 4, 4};
+  static const int steps[] = {1, 2, 1, 2, 2, 2, 4, 2, 4, 4, 4, 2, 2, 4, 4, 4};
   return steps[kind];
 }
 static inline int winograd_points(enum winograd_kind kind) {
-  static const int points[] = {1, 4, 3, 3, 3, 2, 6, 5, 5, 4, 3, 6, 5};
+  static const int points[] = {1, 4, 3, 3, 3, 2, 6, 5, 5, 5, 4, 4, 3, 6, 5, 5};
   return points[kind];
 }
 static inline int winograd_entered(enum winograd_kind kind) {
@@ -72,7 +81,7 @@ static inline int winograd_returned(enum winograd_kind kind) {
   return kind == WINOGRAD_DOWN ? 1 : winograd_points(kind);
 }
 static inline int winograd_outputs(enum winograd_kind kind) {
-  static const int outputs[] = {1, 2, 2, 1, 2, 2, 4, 4, 2, 1, 1, 1, 1};
+  static const int outputs[] = {1, 2, 2, 1, 2, 2, 4, 4, 2, 4, 4, 1, 1, 1, 1, 1};
   return outputs[kind];
 }
 
@@ -96,12 +105,21 @@ enum winograd_family {
   WINOGRAD_LPL,
   WINOGRAD_LLP,
   WINOGRAD_LLL,
+  WINOGRAD_WIDE_PPP, /* the same with 4 target voxels along w */
+  WINOGRAD_WIDE_PPL,
+  WINOGRAD_WIDE_PLP,
+  WINOGRAD_WIDE_PLL,
+  WINOGRAD_WIDE_LPP,
+  WINOGRAD_WIDE_LPL,
+  WINOGRAD_WIDE_LLP,
+  WINOGRAD_WIDE_LLL,
   WINOGRAD_SPREAD_3D,
   WINOGRAD_SPREAD_UP_3D,
   WINOGRAD_SPREAD_WIDE_3D,
   WINOGRAD_SPREAD_WIDE_UP_3D,
   WINOGRAD_SPREAD_HW,
   WINOGRAD_SPREAD_WIDE_HW,
+  WINOGRAD_SPREAD_WIDE_PPP,
   WINOGRAD_SPREAD_DH,
   WINOGRAD_FAMILIES
 };
@@ -201,7 +219,7 @@ size_t winograd_zero_size(const struct tensor *source);
 
 /* Transforms the weights `w` of one input, for each phase of the packing, which is in groups of 16,
  * those of a part: where its `weights` begin, and its family. `family` is that of the only phase of
- * a packing that has but one. */
+ * a packing that has but one, else that of the part which is all pairs. */
 enum winograd_family winograd_phase_family(const struct conv_packing *packing, int phase,
                                            enum winograd_family family);
 size_t winograd_phase_start(const struct conv_packing *packing, int phase,

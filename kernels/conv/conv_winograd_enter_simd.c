@@ -51,10 +51,19 @@ ENTER(enter_lpp, LONE, PAIR, PAIR)
 ENTER(enter_lpl, LONE, PAIR, LONE)
 ENTER(enter_llp, LONE, LONE, PAIR)
 ENTER(enter_lll, LONE, LONE, LONE)
+ENTER(enter_wide_ppp, PAIR, PAIR, WIDE_PAIR)
+ENTER(enter_wide_ppl, PAIR, PAIR, WIDE_LONE)
+ENTER(enter_wide_plp, PAIR, LONE, WIDE_PAIR)
+ENTER(enter_wide_pll, PAIR, LONE, WIDE_LONE)
+ENTER(enter_wide_lpp, LONE, PAIR, WIDE_PAIR)
+ENTER(enter_wide_lpl, LONE, PAIR, WIDE_LONE)
+ENTER(enter_wide_llp, LONE, LONE, WIDE_PAIR)
+ENTER(enter_wide_lll, LONE, LONE, WIDE_LONE)
 ENTER(spread_3d, SPREAD, SPREAD, SPREAD)
 ENTER(spread_up_3d, SPREAD_UP, SPREAD_UP, SPREAD_UP)
 ENTER(spread_wide_3d, SPREAD, SPREAD, SPREAD_WIDE)
 ENTER(spread_wide_up_3d, SPREAD_UP, SPREAD_UP, SPREAD_WIDE_UP)
+ENTER(spread_wide_ppp, SPREAD_UP, SPREAD_UP, SPREAD_WIDE_PAIR)
 ENTER(spread_hw, ONE, SPREAD, SPREAD)
 ENTER(spread_wide_hw, ONE, SPREAD, SPREAD_WIDE)
 ENTER(spread_dh, SPREAD, SPREAD, ONE)
@@ -77,10 +86,19 @@ static enter_function *const enters[WINOGRAD_FAMILIES] = {
     [WINOGRAD_LPL] = enter_lpl,
     [WINOGRAD_LLP] = enter_llp,
     [WINOGRAD_LLL] = enter_lll,
+    [WINOGRAD_WIDE_PPP] = enter_wide_ppp,
+    [WINOGRAD_WIDE_PPL] = enter_wide_ppl,
+    [WINOGRAD_WIDE_PLP] = enter_wide_plp,
+    [WINOGRAD_WIDE_PLL] = enter_wide_pll,
+    [WINOGRAD_WIDE_LPP] = enter_wide_lpp,
+    [WINOGRAD_WIDE_LPL] = enter_wide_lpl,
+    [WINOGRAD_WIDE_LLP] = enter_wide_llp,
+    [WINOGRAD_WIDE_LLL] = enter_wide_lll,
     [WINOGRAD_SPREAD_3D] = spread_3d,
     [WINOGRAD_SPREAD_UP_3D] = spread_up_3d,
     [WINOGRAD_SPREAD_WIDE_3D] = spread_wide_3d,
     [WINOGRAD_SPREAD_WIDE_UP_3D] = spread_wide_up_3d,
+    [WINOGRAD_SPREAD_WIDE_PPP] = spread_wide_ppp,
     [WINOGRAD_SPREAD_HW] = spread_hw,
     [WINOGRAD_SPREAD_WIDE_HW] = spread_wide_hw,
     [WINOGRAD_SPREAD_DH] = spread_dh,

@@ -19,11 +19,24 @@ WINOGRAD_INLINE simd wide_output_of(const simd m[], const int output) {
   return of_one + WINOGRAD_POINT * WINOGRAD_SQUARED * of_point + m[5];
 }
 
+/* Of a WIDE_PAIR; of a WIDE_LONE tap there is no fifth point. */
+WINOGRAD_INLINE simd wide_pair_output_of(const simd m[], const bool pair, const int output) {
+  const simd of_half = output % 2 == 0 ? m[0] + m[1] : m[0] - m[1];
+  const simd of_more = output % 2 == 0 ? m[2] + m[3] : m[2] - m[3];
+  if (output == 0) return of_half + of_more;
+  if (output == 1) return 0.5F * of_half + 1.5F * of_more;
+  if (output == 2) return 0.25F * of_half + 2.25F * of_more;
+  if (pair) return 0.125F * of_half + 3.375F * of_more + m[4];
+  return 0.125F * of_half + 3.375F * of_more;
+}
+
 WINOGRAD_INLINE simd output_of(const simd m[], const enum winograd_kind kind, const int output) {
   if (kind == WINOGRAD_ONE || kind == WINOGRAD_DOWN) return m[0];
   if (kind == WINOGRAD_WIDE) return wide_output_of(m, output);
   if (kind == WINOGRAD_WIDE_DOWN)
     return output == 0 ? m[0] + m[1] + m[2] : m[1] + WINOGRAD_SQUARED * m[2] + m[3];
+  if (kind == WINOGRAD_WIDE_PAIR || kind == WINOGRAD_WIDE_LONE)
+    return wide_pair_output_of(m, kind == WINOGRAD_WIDE_PAIR, output);
   if (kind != WINOGRAD_FULL && output == 0) return m[0] + m[1];
   if (kind == WINOGRAD_PAIR) return m[1] - m[2];
   if (kind == WINOGRAD_LONE) return m[1];
@@ -126,16 +139,28 @@ LEAVE(leave_lpp, LONE, PAIR, PAIR)
 LEAVE(leave_lpl, LONE, PAIR, LONE)
 LEAVE(leave_llp, LONE, LONE, PAIR)
 LEAVE(leave_lll, LONE, LONE, LONE)
+LEAVE(leave_wide_ppp, PAIR, PAIR, WIDE_PAIR)
+LEAVE(leave_wide_ppl, PAIR, PAIR, WIDE_LONE)
+LEAVE(leave_wide_plp, PAIR, LONE, WIDE_PAIR)
+LEAVE(leave_wide_pll, PAIR, LONE, WIDE_LONE)
+LEAVE(leave_wide_lpp, LONE, PAIR, WIDE_PAIR)
+LEAVE(leave_wide_lpl, LONE, PAIR, WIDE_LONE)
+LEAVE(leave_wide_llp, LONE, LONE, WIDE_PAIR)
+LEAVE(leave_wide_lll, LONE, LONE, WIDE_LONE)
 
 static leave_function *const leaves[WINOGRAD_FAMILIES] = {
-    [WINOGRAD_FULL_3D] = leave_full_3d, [WINOGRAD_DOWN_3D] = leave_down_3d,
-    [WINOGRAD_WIDE_3D] = leave_wide_3d, [WINOGRAD_WIDE_DOWN_3D] = leave_wide_down_3d,
-    [WINOGRAD_FULL_HW] = leave_full_hw, [WINOGRAD_WIDE_HW] = leave_wide_hw,
-    [WINOGRAD_FULL_DH] = leave_full_dh, [WINOGRAD_PPP] = leave_ppp,
-    [WINOGRAD_PPL] = leave_ppl,         [WINOGRAD_PLP] = leave_plp,
-    [WINOGRAD_PLL] = leave_pll,         [WINOGRAD_LPP] = leave_lpp,
-    [WINOGRAD_LPL] = leave_lpl,         [WINOGRAD_LLP] = leave_llp,
-    [WINOGRAD_LLL] = leave_lll,
+    [WINOGRAD_FULL_3D] = leave_full_3d,   [WINOGRAD_DOWN_3D] = leave_down_3d,
+    [WINOGRAD_WIDE_3D] = leave_wide_3d,   [WINOGRAD_WIDE_DOWN_3D] = leave_wide_down_3d,
+    [WINOGRAD_FULL_HW] = leave_full_hw,   [WINOGRAD_WIDE_HW] = leave_wide_hw,
+    [WINOGRAD_FULL_DH] = leave_full_dh,   [WINOGRAD_PPP] = leave_ppp,
+    [WINOGRAD_PPL] = leave_ppl,           [WINOGRAD_PLP] = leave_plp,
+    [WINOGRAD_PLL] = leave_pll,           [WINOGRAD_LPP] = leave_lpp,
+    [WINOGRAD_LPL] = leave_lpl,           [WINOGRAD_LLP] = leave_llp,
+    [WINOGRAD_LLL] = leave_lll,           [WINOGRAD_WIDE_PPP] = leave_wide_ppp,
+    [WINOGRAD_WIDE_PPL] = leave_wide_ppl, [WINOGRAD_WIDE_PLP] = leave_wide_plp,
+    [WINOGRAD_WIDE_PLL] = leave_wide_pll, [WINOGRAD_WIDE_LPP] = leave_wide_lpp,
+    [WINOGRAD_WIDE_LPL] = leave_wide_lpl, [WINOGRAD_WIDE_LLP] = leave_wide_llp,
+    [WINOGRAD_WIDE_LLL] = leave_wide_lll,
 };
 
 static void find_rows(const struct winograd_target *target, const struct winograd_grid *grid,

@@ -10,15 +10,15 @@ enum {
   TASK_GROUPS = 2, /* of a source of one phase; 1 of one of 8 */
   TASK_BLOCKS = 2,
   WIDE_BLOCKS = 4, /* where all phases together have few points */
-  WIDE_POINTS = 125,
+  WIDE_POINTS = 225,
   WANTED_TASKS = 64,
   MOST_CHUNKS = 16,
   /* After so many tiles the sums of points are added to those of taps, lest small products get
    * lost in large sums. */
   TILES_TOGETHER = 48 * 24,
-  /* Of all there is in a thread's memory: WIDE_BLOCKS + 1 blocks of 27 points of 48 tiles, and the
-   * sums of WIDE_POINTS. */
-  MOST_FLOATS = 5 * 27 * 49 * CHANNEL_BLOCK + WIDE_BLOCKS * WIDE_POINTS * WINOGRAD_SUMS,
+  /* Of all there is in a thread's memory: WIDE_BLOCKS + 1 blocks of 45 points of 48 tiles, and the
+   * sums of WIDE_POINTS, more than there are of TASK_BLOCKS blocks otherwise. */
+  MOST_FLOATS = 5 * 45 * 49 * CHANNEL_BLOCK + WIDE_BLOCKS * WIDE_POINTS * WINOGRAD_SUMS,
 };
 
 /* A thread's own memory: windows of one block of channels, behind them the gradients of a task's

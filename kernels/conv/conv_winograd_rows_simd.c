@@ -25,8 +25,8 @@ struct pass {
   int batch, blocks; /* tiles together; of target channels in all */
   size_t pitch;
   int64_t tiles, batches; /* of all samples */
-  /* all parts see the same windows, and v holds them: they are transformed once, as PPP, whose
-   * points are all that the other families have */
+  /* all parts see the same windows, and v holds them: they are transformed once, as of the part
+   * that is all pairs, whose points are all that the others have */
   bool shared;
   struct winograd_products products[WINOGRAD_FAMILIES]; /* by the source's */
 };
@@ -50,7 +50,7 @@ struct entered {
 
 static enum winograd_family windows_of(const struct pass *pass,
                                        const struct winograd_source *source) {
-  return pass->shared ? WINOGRAD_PPP : source->family;
+  return pass->shared ? winograd_target_family(source->family) : source->family;
 }
 
 static struct entered entered_at(const struct pass *pass, const struct portion *portion,
@@ -166,8 +166,10 @@ static bool share_windows(const struct pass *pass) {
   bool same = pass->parts > 1 && pass->count == 1;
   for (int i = 0; i < pass->parts; i++)
     same = same && memcmp(pass->sources[i].first, first->first, sizeof first->first) == 0;
-  return same && pass->pitch * (size_t)(winograd_family_entered(WINOGRAD_PPP) * groups) <=
-                     MOST_GROUPS * WINOGRAD_BATCH_FLOATS;
+  return same &&
+         pass->pitch * (size_t)(winograd_family_entered(winograd_target_family(first->family)) *
+                                groups) <=
+             MOST_GROUPS * WINOGRAD_BATCH_FLOATS;
 }
 
 static void find_products(struct pass *pass) {

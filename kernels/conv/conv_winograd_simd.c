@@ -13,10 +13,8 @@ enum { MOST_PADDING = 2 };
 static const struct axis_fit {
   int stride, least_kernel, most_kernel;
 } axis_fits[] = {
-    [WINOGRAD_ONE] = {1, 1, 1},
-    [WINOGRAD_FULL] = {1, 3, 3},
-    [WINOGRAD_PAIR] = {2, 3, 4},
-    [WINOGRAD_WIDE] = {1, 3, 3},
+    [WINOGRAD_ONE] = {1, 1, 1},  [WINOGRAD_FULL] = {1, 3, 3},      [WINOGRAD_PAIR] = {2, 3, 4},
+    [WINOGRAD_WIDE] = {1, 3, 3}, [WINOGRAD_WIDE_PAIR] = {2, 3, 4},
 };
 
 static bool all_blocked(const struct node *node) {
@@ -43,7 +41,8 @@ static bool fits(const struct node *node, enum winograd_family family) {
  * depend on how many there are. */
 static bool find_family(const struct node *node, enum winograd_family *family) {
   const enum winograd_family families[] = {WINOGRAD_FULL_3D, WINOGRAD_WIDE_3D, WINOGRAD_FULL_HW,
-                                           WINOGRAD_WIDE_HW, WINOGRAD_FULL_DH, WINOGRAD_PPP};
+                                           WINOGRAD_WIDE_HW, WINOGRAD_FULL_DH, WINOGRAD_PPP,
+                                           WINOGRAD_WIDE_PPP};
   double least = INFINITY;
   for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
     if (!fits(node, families[f])) continue;

@@ -14,7 +14,8 @@ enum {
 
 /* How many tiles are computed together on the way to a target; as many of all its parts. */
 static inline int winograd_batch(enum winograd_family target) {
-  const int points = winograd_family_points(winograd_is_part(target) ? WINOGRAD_PPP : target);
+  const int points =
+      winograd_family_points(winograd_is_part(target) ? winograd_target_family(target) : target);
   return points <= 24 ? 96 : points <= 48 ? 48 : 24;
 }
 /* Floats from point to point. */
@@ -148,6 +149,42 @@ WINOGRAD_INLINE simd winograd_spread_wide(const simd x[], const int point) {
   }
 }
 
+/* The points of a WIDE_PAIR's window: 1/2, -1/2, 3/2, -3/2 and infinity. */
+WINOGRAD_INLINE simd winograd_wide_pair(const simd x[], const int point) {
+  const simd odd_of_half = x[3] - 2.25F * x[1], even_of_half = x[2] - 2.25F * x[0];
+  const simd odd = x[3] - 0.25F * x[1], even = x[2] - 0.25F * x[0];
+  switch (point) {
+    case 0:
+      return odd_of_half + 0.5F * even_of_half;
+    case 1:
+      return odd_of_half - 0.5F * even_of_half;
+    case 2:
+      return odd + 1.5F * even;
+    case 3:
+      return odd - 1.5F * even;
+    default:
+      return (x[4] - 0.25F * x[2]) - 2.25F * even;
+  }
+}
+
+/* What the gradients of 4 target voxels are to the products at those points. */
+WINOGRAD_INLINE simd winograd_spread_wide_pair(const simd x[], const int point) {
+  const simd even_of_half = x[0] + 0.25F * x[2], odd_of_half = x[1] + 0.25F * x[3];
+  const simd even = x[0] + 2.25F * x[2], odd = x[1] + 2.25F * x[3];
+  switch (point) {
+    case 0:
+      return even_of_half + 0.5F * odd_of_half;
+    case 1:
+      return even_of_half - 0.5F * odd_of_half;
+    case 2:
+      return even + 1.5F * odd;
+    case 3:
+      return even - 1.5F * odd;
+    default:
+      return x[3];
+  }
+}
+
 /* One point of a window along one axis. */
 WINOGRAD_INLINE simd winograd_input(const simd x[], const enum winograd_kind kind,
                                     const int point) {
@@ -157,6 +194,8 @@ WINOGRAD_INLINE simd winograd_input(const simd x[], const enum winograd_kind kin
   if (kind == WINOGRAD_WIDE_UP) return winograd_wide_up(x, point);
   if (kind == WINOGRAD_SPREAD_WIDE) return winograd_spread_wide(x, point);
   if (kind == WINOGRAD_SPREAD_WIDE_UP) return winograd_spread_wide(x, but_second);
+  if (kind == WINOGRAD_WIDE_PAIR || kind == WINOGRAD_WIDE_LONE) return winograd_wide_pair(x, point);
+  if (kind == WINOGRAD_SPREAD_WIDE_PAIR) return winograd_spread_wide_pair(x, point);
   return winograd_terms(x, kind, point);
 }
 

@@ -6,7 +6,7 @@
 enum { MOST_POINTS = 6, MOST_CELLS = WINOGRAD_MOST_POINTS };
 
 WINOGRAD_INLINE int taps_of(const enum winograd_kind kind) {
-  static const int taps[] = {1, 3, 3, 3, 2, 1, 3, 3, 3};
+  static const int taps[] = {1, 3, 3, 3, 2, 1, 3, 3, 3, 2, 1};
   return taps[kind];
 }
 
@@ -21,18 +21,26 @@ static const float wide_up_shares[5][3] = {
     {0, 0, 1},
 };
 
+static const float wide_pair_shares[5][2] = {
+    {-1 / 2.F, -1 / 4.F}, {1 / 2.F, -1 / 4.F}, {1 / 6.F, 1 / 4.F}, {-1 / 6.F, 1 / 4.F}, {0, 1},
+};
+
 WINOGRAD_INLINE bool is_wide(const enum winograd_kind kind) {
-  return kind == WINOGRAD_WIDE || kind == WINOGRAD_WIDE_UP || kind == WINOGRAD_WIDE_DOWN;
+  return kind >= WINOGRAD_WIDE && kind <= WINOGRAD_WIDE_LONE;
 }
 WINOGRAD_INLINE float wide_share(const enum winograd_kind kind, const int point, const int tap) {
-  return kind == WINOGRAD_WIDE ? wide_shares[point][tap] : wide_up_shares[point][tap];
+  if (kind == WINOGRAD_WIDE) return wide_shares[point][tap];
+  return kind < WINOGRAD_WIDE_PAIR ? wide_up_shares[point][tap] : wide_pair_shares[point][tap];
 }
 
 /* One point from the taps along an axis. */
 WINOGRAD_INLINE simd point_of(const simd k[], const enum winograd_kind kind, const int point) {
-  if (is_wide(kind))
-    return wide_share(kind, point, 0) * k[0] + wide_share(kind, point, 1) * k[1] +
-           wide_share(kind, point, 2) * k[2];
+  if (is_wide(kind)) {
+    simd sum = wide_share(kind, point, 0) * k[0];
+    SIMD_UNROLL
+    for (int tap = 1; tap < taps_of(kind); tap++) sum += wide_share(kind, point, tap) * k[tap];
+    return sum;
+  }
   if (point == 0) return k[0];
   if (point == winograd_points(kind) - 1) return k[taps_of(kind) - 1];
   if (kind == WINOGRAD_PAIR) return k[0] + k[1];
@@ -147,7 +155,15 @@ WINOGRAD_INLINE void to_taps(const float *points, float *packed, bool add,
   DO(LPP, LONE, PAIR, PAIR)               \
   DO(LPL, LONE, PAIR, LONE)               \
   DO(LLP, LONE, LONE, PAIR)               \
-  DO(LLL, LONE, LONE, LONE)
+  DO(LLL, LONE, LONE, LONE)               \
+  DO(WIDE_PPP, PAIR, PAIR, WIDE_PAIR)     \
+  DO(WIDE_PPL, PAIR, PAIR, WIDE_LONE)     \
+  DO(WIDE_PLP, PAIR, LONE, WIDE_PAIR)     \
+  DO(WIDE_PLL, PAIR, LONE, WIDE_LONE)     \
+  DO(WIDE_LPP, LONE, PAIR, WIDE_PAIR)     \
+  DO(WIDE_LPL, LONE, PAIR, WIDE_LONE)     \
+  DO(WIDE_LLP, LONE, LONE, WIDE_PAIR)     \
+  DO(WIDE_LLL, LONE, LONE, WIDE_LONE)
 FAMILIES(FAMILY)
 static const struct {
   void (*to_points)(const float *packed, float *points, size_t point_pitch, bool stream);
