@@ -16,7 +16,7 @@ enum {
 static inline int winograd_batch(enum winograd_family target) {
   const int points =
       winograd_family_points(winograd_is_part(target) ? winograd_target_family(target) : target);
-  return points <= 24 ? 96 : points <= 48 ? 48 : 24;
+  return points <= 24 ? 96 : points <= 32 ? 72 : points <= 48 ? 48 : 24;
 }
 /* Floats from point to point. */
 static inline size_t winograd_pitch(int batch) {
