@@ -13,6 +13,8 @@ enum {
   WIDE_POINTS = 225,
   WANTED_TASKS = 64,
   MOST_CHUNKS = 16,
+  /* Tasks enough without chunks of a single batch, which hardly pay for their sums' way back. */
+  ENOUGH_TASKS = 16,
   /* After so many tiles the sums of points are added to those of taps, lest small products get
    * lost in large sums. */
   TILES_TOGETHER = 48 * 24,
@@ -188,7 +190,8 @@ static struct cut cut_work(const struct pass *pass) {
   cut.blocks = (blocks + cut.wide - 1) / cut.wide;
   cut.chunks = WANTED_TASKS / (cut.blocks * cut.groups);
   if (cut.chunks > MOST_CHUNKS) cut.chunks = MOST_CHUNKS;
-  if (cut.chunks > pass->batches) cut.chunks = (int)pass->batches;
+  const int64_t most = cut.blocks * cut.groups < ENOUGH_TASKS ? pass->batches : pass->batches / 2;
+  if (cut.chunks > most) cut.chunks = (int)most;
   if (cut.chunks < 1) cut.chunks = 1;
   return cut;
 }
