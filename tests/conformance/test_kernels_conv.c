@@ -168,6 +168,18 @@ static const struct op_case cases[] = {
     CONV("head, 16 to 4, 5x3x3, bands of 6 rows", 1, PLAIN(5, 3, 3, 1, 1, 1, 2, 0, 1, 4),
          {1, 16, 2, 21, 133}),
     CONV("first layer, 3 to 24, pairs of rows", 1, SAME(24, 0.2F, 0), {2, 3, 3, 7, 11}),
+    CONV("up(16)+8 to 16, padded unevenly, longer rows", 2,
+         SET(.kernel = {3, 3, 3}, .stride = {1, 1, 1}, .padding = {0, 1, 2}, .out_channels = 16,
+             .bias = true, .slope = 0.2F, .upsample = {1, 0}),
+         {1, 16, 3, 4, 9}, {1, 8, 6, 8, 18}),
+    CONV("4x4x4, stride 2, padded unevenly, longer rows", 1,
+         SET(.kernel = {4, 4, 4}, .stride = {2, 2, 2}, .padding = {2, 0, 1}, .out_channels = 16,
+             .bias = true, .slope = 0),
+         {1, 16, 7, 9, 27}),
+    CONV("stride 2, 8 to 20, padded unevenly, longer rows", 1,
+         SET(.kernel = {3, 4, 3}, .stride = {2, 2, 2}, .padding = {0, 1, 2}, .out_channels = 20,
+             .bias = true, .slope = 1),
+         {2, 8, 7, 8, 30}),
 };
 
 TEST(kernels_agree) {

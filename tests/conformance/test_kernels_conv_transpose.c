@@ -57,6 +57,8 @@ static const struct op_case cases[] = {
                   .out_channels = 16, .bias = true),
               {1, 16, 1, 3, 11}),
     TRANSPOSE("kernel 1, 32 to 21", CUBE(1, 1, 0, 0, 21), {1, 32, 2, 3, 17}),
+    TRANSPOSE("kernel 4, 16 to 8, long rows", CUBE(4, 2, 1, 0, 8), {1, 16, 3, 4, 26}),
+    TRANSPOSE("kernel 3, 8 to 20, long rows", CUBE(3, 2, 1, 1, 20), {2, 8, 4, 3, 27}),
 };
 
 TEST(kernels_agree) {
