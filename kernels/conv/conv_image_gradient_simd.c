@@ -1,8 +1,8 @@
 /* The weight gradient of planar sources: the outer products of 16 lanes of the target's gradient
  * with the values of several rows of taps, so that each vector is loaded once for all of them. The
- * derivative of the target's activation can be taken on the way. Where there are 3 taps along h,
- * two target rows give the sums of 3 taps by 4 products instead of 6: F(3, 2) of Lavin and Gray,
- * "Fast Algorithms for Convolutional Neural Networks", CVPR 2016. */
+ * derivative of the target's activation can be taken on the way. Where there are triples of taps
+ * along h, two target rows give the sums of 3 taps by 4 products instead of 6: F(3, 2) of Lavin and
+ * Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016. */
 #include "kernels/conv/conv_image.h"
 
 enum {
@@ -276,20 +276,23 @@ static void add_pairs(const float *vectors, int rows, int64_t length, float *cop
 static void add_products(const struct pass *pass, const struct conv_image_row *rows,
                          struct sweep *sweep, int block, const float *const ahead[2], float *sums) {
   float copy[PAIR_VOXELS * CHANNEL_BLOCK];
+  const struct conv_image *image = &pass->image;
   const struct sweep whole = *sweep;
   const int64_t length = (int64_t)whole.voxels * CHANNEL_BLOCK;
-  const float *vectors[CONV_IMAGE_PRODUCTS] = {whole.vectors, copy, copy + length,
-                                               whole.vectors + length};
+  const float *vectors[CONV_IMAGE_PARTS] = {whole.vectors, copy, copy + length,
+                                            whole.vectors + length};
   add_pairs(whole.vectors, whole.rows, length, copy);
   sweep->gap = length;
-  for (int i = 0; i < CONV_IMAGE_PRODUCTS; i++) {
-    const float *next[2] = {NULL, NULL};
-    for (int j = 0; i < 2 && j < 2; j++) next[j] = ahead[j] ? ahead[j] + i * length : NULL;
-    sweep->vectors = vectors[i];
-    sweep->x = whole.x + (int64_t)i * pass->image.width;
-    sweep->rows = (whole.rows + (i < CONV_IMAGE_PRODUCTS - 1)) / 2;
-    add_rows(pass, rows, sweep, block, next, sums + i * pass->image.taps[2] * CHANNEL_BLOCK);
-  }
+  for (int part = 0, product = 0; part < CONV_IMAGE_PARTS; part++)
+    for (int i = 0; i < conv_image_part_count(image, part); i++, product++) {
+      const float *next[2] = {NULL, NULL};
+      for (int j = 0; product < 2 && j < 2; j++)
+        next[j] = ahead[j] ? ahead[j] + product * length : NULL;
+      sweep->vectors = vectors[part];
+      sweep->x = whole.x + (int64_t)product * image->pitch;
+      sweep->rows = (whole.rows + (part != CONV_IMAGE_SECOND)) / 2;
+      add_rows(pass, rows, sweep, block, next, sums + product * image->taps[2] * CHANNEL_BLOCK);
+    }
   *sweep = whole;
 }
 
@@ -323,11 +326,11 @@ static void add_part(const struct pass *pass, const struct conv_image_row *rows,
   struct sweep sweep = {.x = x,
                         .rows = part->rows,
                         .voxels = part->voxels,
-                        .pitch = (int64_t)image->step[1] * image->width,
+                        .pitch = (int64_t)image->step[1] * image->pitch,
                         .line = (int64_t)image->taps[2] * CHANNEL_BLOCK};
   if (image->pairs) {
-    sweep.pitch *= CONV_IMAGE_PRODUCTS;
-    sweep.line *= CONV_IMAGE_PRODUCTS;
+    sweep.pitch = (int64_t)image->products * image->pitch;
+    sweep.line *= image->products;
   }
   for (int block = 0; block < pass->blocks; block++) {
     int64_t at = tensor_at(pass->target, part->n, block * CHANNEL_BLOCK, part->d, part->h, part->w);
@@ -358,7 +361,8 @@ static void add_band(const struct pass *pass, const float *slab, int n, int d, i
   struct conv_image_row rows[CONV_IMAGE_ROWS];
   int extent = image->target.w, height = conv_image_band_rows(image, band);
   int most = MOST_VOXELS / extent > 1 ? MOST_VOXELS / extent : 1;
-  int64_t pitch = (int64_t)(image->pairs ? CONV_IMAGE_PRODUCTS / 2 : image->step[1]) * image->width;
+  int height_of_row = image->pairs ? image->products / 2 : image->step[1];
+  int64_t pitch = (int64_t)height_of_row * image->pitch;
   if (image->pairs) most = most > 1 ? most - most % 2 : 2;
   find_rows(image, d, rows);
   for (int h = 0; h < height; h += most)
@@ -415,7 +419,7 @@ static struct pass open_pass(const struct tensor *target, const struct conv_sour
                       .chunks = count_chunks(target)};
   size_t taps = (size_t)pass.image.taps[1];
   if (pairs_pay(&pass.image)) conv_image_cut_pairs(&pass.image);
-  pass.lines = pass.image.pairs ? CONV_IMAGE_PRODUCTS : pass.image.taps[1];
+  pass.lines = pass.image.pairs ? pass.image.products : pass.image.taps[1];
   pass.size = sums_size(sources, count) / taps * (size_t)pass.lines;
   return pass;
 }
@@ -436,18 +440,37 @@ static void fold_chunks(float *partial, size_t size, int chunks) {
   }
 }
 
-/* The sums of 3 taps along h from those of 4 products, in place; `line` floats of each. */
-static void fold_products(float *sums, size_t size, size_t line) {
-  float *to = sums;
-  for (size_t first = 0; first < size; first += CONV_IMAGE_PRODUCTS * line, to += 3 * line)
-    for (size_t i = 0; i < line; i += SIMD_WIDTH) {
-      const float *from = sums + first + i;
-      simd zero = simd_load(from), one = 0.5f * simd_load(from + line);
-      simd two = 0.5f * simd_load(from + 2 * line), three = simd_load(from + 3 * line);
-      simd_store(to + i, zero + (one + two));
-      simd_store(to + line + i, one - two);
-      simd_store(to + 2 * line + i, (one + two) + three);
-    }
+/* A vector of the sums of all taps along h, `line` floats apart, from those of the products. */
+static inline void fold_vector(const struct conv_image *image, float *to, const float *from,
+                               size_t line) {
+  simd tap[CONV_IMAGE_TAPS] = {0};
+  const float *part[CONV_IMAGE_PARTS];
+  for (int i = 0; i < CONV_IMAGE_PARTS; i++)
+    part[i] = from + (size_t)conv_image_part_first(image, i) * line;
+  for (int i = 0; i < image->triples; i++) {
+    simd *taps = tap + image->triple[i];
+    simd zero = simd_load(part[CONV_IMAGE_FIRST] + i * line);
+    simd one = 0.5f * simd_load(part[CONV_IMAGE_SUM] + i * line);
+    simd two = 0.5f * simd_load(part[CONV_IMAGE_DIFFERENCE] + i * line);
+    simd three = simd_load(part[CONV_IMAGE_SECOND] + i * line);
+    taps[0] = zero + (one + two);
+    taps[image->step[1]] = one - two;
+    taps[2 * image->step[1]] = (one + two) + three;
+  }
+  part[CONV_IMAGE_FIRST] += image->triples * line;
+  part[CONV_IMAGE_SECOND] += image->triples * line;
+  for (int i = 0; i < image->singles; i++)
+    tap[image->single[i]] = simd_load(part[CONV_IMAGE_FIRST] + i * line) +
+                            simd_load(part[CONV_IMAGE_SECOND] + i * line);
+  for (int i = 0; i < image->taps[1]; i++) simd_store(to + i * line, tap[i]);
+}
+
+/* The sums of the taps from those of the products, in place. */
+static void fold_products(const struct conv_image *image, float *sums, size_t size) {
+  size_t line = (size_t)image->taps[2] * CHANNEL_BLOCK;
+  const float *from = sums, *end = sums + size;
+  for (; from < end; from += image->products * line, sums += image->taps[1] * line)
+    for (size_t i = 0; i < line; i += SIMD_WIDTH) fold_vector(image, sums + i, from + i, line);
 }
 
 void SIMD_NAME(conv_image_weights)(const struct tensor *target, const float *data,
@@ -461,11 +484,11 @@ void SIMD_NAME(conv_image_weights)(const struct tensor *target, const float *dat
            sizeof(float) * (size_t)target->shape.n * pass.blocks * target->shape.d * CHANNEL_BLOCK);
 #pragma omp parallel
   {
-    float slab[CONV_IMAGE_FLOATS];
+    float slab[CONV_IMAGE_FLOATS] __attribute__((aligned(64)));
 #pragma omp for schedule(static)
-    for (int chunk = 0; chunk < pass.chunks; chunk++) add_chunk(&pass, chunk, slab, partial);
+    for (int chunk = 0; chunk < pass.chunks; chunk++)
+      add_chunk(&pass, chunk, conv_image_slab(&pass.image, slab), partial);
   }
   fold_chunks(partial, pass.size, pass.chunks);
-  if (pass.image.pairs)
-    fold_products(partial, pass.size, (size_t)pass.image.taps[2] * CHANNEL_BLOCK);
+  if (pass.image.pairs) fold_products(&pass.image, partial, pass.size);
 }

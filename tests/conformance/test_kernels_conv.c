@@ -168,6 +168,10 @@ static const struct op_case cases[] = {
     CONV("head, 16 to 4, 5x3x3, bands of 6 rows", 1, PLAIN(5, 3, 3, 1, 1, 1, 2, 0, 1, 4),
          {1, 16, 2, 21, 133}),
     CONV("first layer, 3 to 24, pairs of rows", 1, SAME(24, 0.2F, 0), {2, 3, 3, 7, 11}),
+    CONV("first layer, 2 to 20, 3x7x7, pairs of rows", 1, PLAIN(3, 7, 7, 1, 1, 1, 1, 3, 3, 20),
+         {1, 2, 2, 9, 19}),
+    CONV("first layer, 3+1 to 8, 2x5x5, stride 2, pairs of rows", 2,
+         PLAIN(2, 5, 5, 2, 2, 2, 0, 2, 1, 8), {1, 3, 6, 14, 21}, {1, 1, 6, 14, 21}),
 };
 
 TEST(kernels_agree) {
