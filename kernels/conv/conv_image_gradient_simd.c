@@ -156,7 +156,7 @@ static inline __attribute__((always_inline)) void outer(float *sums, const struc
 #if defined SIMD_ISA_AVX512
 #define ALL(DO)                                                                                   \
   DO(1, 9) DO(1, 3) DO(2, 9) DO(2, 4) DO(3, 9) DO(3, 3) DO(4, 6) DO(5, 5) DO(6, 4) DO(7, 3)       \
-  DO(7, 1)
+  DO(7, 2) DO(7, 1)
 #elif defined SIMD_ISA_AVX2
 #define ALL(DO) DO(1, 6) DO(1, 1) DO(2, 3) DO(2, 1) DO(3, 2) DO(3, 1) DO(4, 1) DO(5, 1) DO(6, 1)  \
   DO(7, 1)
