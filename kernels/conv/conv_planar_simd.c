@@ -10,11 +10,12 @@ enum {
   PRODUCTS = 4,
   MOST_ROWS = 96, /* whose sums fill a part of a core's second-level cache */
   PLANES_TOGETHER = 24,
-  VOXELS_ASKED = 16, /* per multiplication */
 #if defined SIMD_ISA_AVX512
+  MOST_TOGETHER = 3, /* target planes that a row counts in at once */
   MOST_VECTORS = 8,
-  MOST_SUMS = 24,
+  MOST_SUMS = 27,
 #else
+  MOST_TOGETHER = 1,
   MOST_VECTORS = 4,
   MOST_SUMS = 9,
 #endif
@@ -31,64 +32,101 @@ static inline __attribute__((always_inline)) simd keep(simd value) {
 /* The sums of a target row, or of a product that target rows are made of. */
 typedef float row_sums[MOST_CHANNELS][CONV_PLANAR_WIDTH];
 
-/* sums[c][at + t] += x[at + t + tap] * w[tap][c] over all taps along w and 16 channels of a row;
- * channels and vectors are constants to the compiler. */
-static inline __attribute__((always_inline)) void accumulate(row_sums sums, const float *x,
-                                                             const float *w, int taps, int at,
-                                                             const int channels,
+/* What 16 channels of a row are multiplied with, all taps along w, for some target planes: their
+ * weights [tap][channel][16], and the sums that they count in. Meanwhile lines from `ahead` on are
+ * asked for, `step` floats further for each tap, channel and tile. */
+struct sweep {
+  const float *x, *w[MOST_TOGETHER];
+  row_sums *sums[MOST_TOGETHER];
+  int taps;
+  const float *ahead;
+  int step;
+};
+
+/* sums[c][at + t] += x[at + t + tap] * w[tap][c] over all taps along w and 16 channels of a row,
+ * for each plane; channels, planes and vectors are constants to the compiler. */
+static inline __attribute__((always_inline)) void accumulate(const struct sweep *sweep, int at,
+                                                             const int channels, const int planes,
                                                              const int vectors) {
-  simd sum[MOST_CHANNELS][MOST_VECTORS];
+  simd sum[MOST_TOGETHER][MOST_CHANNELS][MOST_VECTORS], value[MOST_VECTORS];
+  const float *w[MOST_TOGETHER], *ahead = sweep->ahead;
   SIMD_UNROLL
-  for (int c = 0; c < channels; c++) SIMD_UNROLL
-  for (int t = 0; t < vectors; t++) sum[c][t] = simd_load(&sums[c][at + t * SIMD_WIDTH]);
-  x += at;
-  for (int lane = 0; lane < CHANNEL_BLOCK; lane++, x += CONV_PLANAR_PITCH, w++)
-    for (int tap = 0; tap < taps; tap++) {
-      simd weight[MOST_CHANNELS];
+  for (int p = 0; p < planes; p++) {
+    w[p] = sweep->w[p];
+    SIMD_UNROLL
+    for (int c = 0; c < channels; c++) SIMD_UNROLL
+    for (int t = 0; t < vectors; t++)
+      sum[p][c][t] = simd_load(&(*sweep->sums[p])[c][at + t * SIMD_WIDTH]);
+  }
+  for (int tap = 0; tap < sweep->taps; tap++) {
+    const float *x = sweep->x + at + tap;
+    for (int lane = 0; lane < CHANNEL_BLOCK; lane++, x += CONV_PLANAR_PITCH) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += sweep->step;
       SIMD_UNROLL
-      for (int c = 0; c < channels; c++)
-        weight[c] = simd_all(w[(tap * channels + c) * CHANNEL_BLOCK]);
+      for (int t = 0; t < vectors; t++) value[t] = keep(simd_load(x + t * SIMD_WIDTH));
       SIMD_UNROLL
-      for (int t = 0; t < vectors; t++) {
-        simd value = keep(simd_load(x + tap + t * SIMD_WIDTH));
+      for (int p = 0; p < planes; p++) SIMD_UNROLL
+      for (int c = 0; c < channels; c++) {
+        simd weight = keep(simd_all(w[p][c * CHANNEL_BLOCK + lane]));
         SIMD_UNROLL
-        for (int c = 0; c < channels; c++) sum[c][t] += value * weight[c];
+        for (int t = 0; t < vectors; t++) sum[p][c][t] += value[t] * weight;
       }
     }
+    SIMD_UNROLL
+    for (int p = 0; p < planes; p++) w[p] += channels * CHANNEL_BLOCK;
+  }
   SIMD_UNROLL
+  for (int p = 0; p < planes; p++) SIMD_UNROLL
   for (int c = 0; c < channels; c++) SIMD_UNROLL
-  for (int t = 0; t < vectors; t++) simd_store(&sums[c][at + t * SIMD_WIDTH], sum[c][t]);
+  for (int t = 0; t < vectors; t++)
+    simd_store(&(*sweep->sums[p])[c][at + t * SIMD_WIDTH], sum[p][c][t]);
 }
 
 // clang-format off
-typedef void accumulate_function(row_sums sums, const float *x, const float *w, int taps, int at);
-#define DEFINE(c, v)                                                                              \
-  static void accumulate_##c##_##v(row_sums sums, const float *x, const float *w, int taps,       \
-                                   int at) {                                                      \
-    accumulate(sums, x, w, taps, at, c, v);                                                       \
+typedef void accumulate_function(const struct sweep *sweep, int at);
+#define DEFINE(c, p, v)                                                                           \
+  static void accumulate_##c##_##p##_##v(const struct sweep *sweep, int at) {                     \
+    accumulate(sweep, at, c, p, v);                                                               \
   }
-#define NAME(c, v) [c - 1][v - 1] = accumulate_##c##_##v,
-#define CHANNELS(DO, v) DO(1, v) DO(2, v) DO(3, v) DO(4, v)
+#define NAME(c, p, v) [c - 1][p - 1][v - 1] = accumulate_##c##_##p##_##v,
+#define TO_2(DO, c, p) DO(c, p, 1) DO(c, p, 2)
+#define TO_3(DO, c, p) TO_2(DO, c, p) DO(c, p, 3)
+#define TO_4(DO, c, p) TO_3(DO, c, p) DO(c, p, 4)
+#define TO_6(DO, c, p) TO_4(DO, c, p) DO(c, p, 5) DO(c, p, 6)
+#define TO_8(DO, c, p) TO_6(DO, c, p) DO(c, p, 7) DO(c, p, 8)
 #if defined SIMD_ISA_AVX512
 #define ALL(DO)                                                                                   \
-  CHANNELS(DO, 1) CHANNELS(DO, 2) CHANNELS(DO, 3) CHANNELS(DO, 4) CHANNELS(DO, 5) CHANNELS(DO, 6) \
-  DO(1, 7) DO(2, 7) DO(3, 7) DO(1, 8) DO(2, 8) DO(3, 8)
+  TO_8(DO, 1, 1) TO_8(DO, 1, 2) TO_6(DO, 1, 3) TO_8(DO, 2, 1) TO_6(DO, 2, 2) TO_4(DO, 2, 3)       \
+  TO_6(DO, 3, 1) TO_4(DO, 3, 2) TO_3(DO, 3, 3) TO_6(DO, 4, 1) TO_3(DO, 4, 2) TO_2(DO, 4, 3)
 #else
-#define ALL(DO) CHANNELS(DO, 1) CHANNELS(DO, 2) DO(1, 3) DO(2, 3) DO(3, 3) DO(1, 4) DO(2, 4)
+#define ALL(DO) TO_4(DO, 1, 1) TO_4(DO, 2, 1) TO_3(DO, 3, 1) TO_2(DO, 4, 1)
 #endif
 ALL(DEFINE)
-static accumulate_function *const accumulators[MOST_CHANNELS][MOST_VECTORS] = {ALL(NAME)};
+static accumulate_function *const accumulators[MOST_CHANNELS][MOST_TOGETHER][MOST_VECTORS] = {
+  ALL(NAME)
+};
 // clang-format on
 
+/* How many vectors have sums in registers. */
+static int most_vectors(int channels, int planes) {
+  int most = MOST_VECTORS;
+  while (!accumulators[channels - 1][planes - 1][most - 1]) most--;
+  return most;
+}
+
+static int count_tiles(int channels, int planes, int width) {
+  return conv_divide_up(width / SIMD_WIDTH, most_vectors(channels, planes));
+}
+
 /* All voxels of a strip, as many at once as have sums in registers. */
-static void multiply(row_sums sums, const float *x, const float *w, int taps, int channels,
-                     int width) {
-  int vectors = width / SIMD_WIDTH, most = MOST_SUMS / channels;
-  if (most > MOST_VECTORS) most = MOST_VECTORS;
-  int tiles = (vectors + most - 1) / most, wide = (vectors + tiles - 1) / tiles;
+static void multiply(struct sweep *sweep, int channels, int planes, int width) {
+  int vectors = width / SIMD_WIDTH;
+  int wide = conv_divide_up(vectors, count_tiles(channels, planes, width));
   for (int first = 0; first < vectors; first += wide) {
     int now = vectors - first < wide ? vectors - first : wide;
-    accumulators[channels - 1][now - 1](sums, x, w, taps, first * SIMD_WIDTH);
+    accumulators[channels - 1][planes - 1][now - 1](sweep, first * SIMD_WIDTH);
+    sweep->ahead += sweep->taps * CHANNEL_BLOCK * sweep->step;
   }
 }
 
@@ -106,10 +144,10 @@ struct pass {
   bool add;
 };
 
-/* What is still to be asked for, side by side with multiplications, of a source row. */
+/* What is to be asked for next, side by side with multiplications; see struct sweep. */
 struct ahead {
   const float *x;
-  int voxels;
+  int step;
 };
 
 /* A band of a strip, of planes from `first` to before `last`: the sums of as many target planes as
@@ -153,19 +191,18 @@ static void take(const struct work *work, const float *a, const float *b, float 
   SIMD_NAME(conv_planar_take)(to, a ? a : zeros, b ? b : zeros, sign, row_length(work));
 }
 
-/* Asks for some voxels of the next source plane. Inlined by force: gcc 12 removes calls of
- * functions that do nothing but prefetch. */
-static inline __attribute__((always_inline)) void ask(struct ahead *ahead) {
-  int count = ahead->voxels < VOXELS_ASKED ? ahead->voxels : VOXELS_ASKED;
-  for (int i = 0; i < count; i++) __builtin_prefetch(ahead->x + i * CHANNEL_BLOCK, 0, 2);
-  ahead->x += count * CHANNEL_BLOCK;
-  ahead->voxels -= count;
-}
-
-/* Row h of source plane d is to be asked for. */
-static void look_ahead(struct work *work, int d, int h) {
+/* Row h of source plane d is to be asked for while so many rows are added. */
+static void look_ahead(struct work *work, int d, int h, int rows) {
+  const struct conv_packing *packing = &work->pass->source->packing;
   const float *row = row_at(work, d, h);
-  work->ahead = (struct ahead){row, row ? row_length(work) : 0};
+  int planes = packing->axis[0].taps[0];
+  int together = planes < MOST_TOGETHER ? planes : MOST_TOGETHER;
+  int tiles =
+      count_tiles(packing->group, together, work->pass->width) * conv_divide_up(planes, together);
+  int steps = rows * tiles * packing->axis[2].taps[0] * CHANNEL_BLOCK;
+  work->ahead = (struct ahead){*work->rows[0], 0};
+  if (row)
+    work->ahead = (struct ahead){row, conv_divide_up(row_length(work) * CHANNEL_BLOCK, steps)};
 }
 
 /* Adds what was taken, times the weights of row th of product `product`, to the sums of all target
@@ -175,16 +212,22 @@ static void add_row(struct work *work, int d, int group, int product, int th) {
   const struct conv_packing *packing = &pass->source->packing;
   const struct conv_axis *a = packing->axis;
   int size = a[2].taps[0] * packing->group * CHANNEL_BLOCK;
-  int rows = pass->products > 1 ? 1 : a[1].taps[0];
-  const float *x = *work->rows[0] + CONV_PLANAR_MARGIN + a[2].first[0];
-  for (int td = 0; td < a[0].taps[0]; td++) {
-    int target = d - a[0].first[0] - td;
-    const float *w = pass->w + (size_t)((product * a[0].taps[0] + td) * rows + th) * size;
-    ask(&work->ahead);
-    if (target >= work->first && target < work->last)
-      multiply(sums_of(work, target, group)[product], x, w, a[2].taps[0], packing->group,
-               pass->width);
+  int rows = pass->products > 1 ? 1 : a[1].taps[0], target = d - a[0].first[0];
+  int from = target >= work->last ? target - work->last + 1 : 0;
+  int to = target - work->first < a[0].taps[0] ? target - work->first + 1 : a[0].taps[0];
+  struct sweep sweep = {.x = *work->rows[0] + CONV_PLANAR_MARGIN + a[2].first[0],
+                        .taps = a[2].taps[0],
+                        .ahead = work->ahead.x,
+                        .step = work->ahead.step};
+  for (int td = from, planes; td < to; td += planes) {
+    planes = to - td < MOST_TOGETHER ? to - td : MOST_TOGETHER;
+    for (int i = 0; i < planes; i++) {
+      sweep.w[i] = pass->w + (size_t)((product * a[0].taps[0] + td + i) * rows + th) * size;
+      sweep.sums[i] = &sums_of(work, target - td - i, group)[product];
+    }
+    multiply(&sweep, packing->group, planes, pass->width);
   }
+  work->ahead.x = sweep.ahead;
 }
 
 /* Asks for the rows of a group in the target plane that is stored after source plane d. Inlined by
@@ -213,7 +256,7 @@ static void add_products(struct work *work, int d) {
   for (int group = 0; group < work->pass->band; group++, first += 2) {
     prefetch_target(work, d, group);
     for (int i = 0; i < PRODUCTS; i++) {
-      if (i % 2 == 0) look_ahead(work, d + 1, first + 2 + i / 2);
+      if (i % 2 == 0) look_ahead(work, d + 1, first + 2 + i / 2, 2);
       take(work, row_at(work, d, first + sums[i].a), row_at(work, d, first + sums[i].b),
            sums[i].sign);
       add_row(work, d, group, i, 0);
@@ -228,7 +271,7 @@ static void add_rows(struct work *work, int d) {
   for (int row = 0; row < band + axis->taps[0] - 1; row++) {
     const float *x = row_at(work, d, work->h + axis->first[0] + row);
     if (!x) continue;
-    look_ahead(work, d + 1, work->h + axis->first[0] + row);
+    look_ahead(work, d + 1, work->h + axis->first[0] + row, axis->taps[0]);
     take(work, x, NULL, 0);
     for (int th = 0; th < axis->taps[0]; th++)
       if (row - th >= 0 && row - th < band) add_row(work, d, row - th, 0, th);
