@@ -10,6 +10,7 @@ enum {
   MOST_VOXELS = 256, /* whose vectors and copies stay in the first cache while taps go by */
   PAIR_VOXELS = 2 * MOST_VOXELS, /* of two rows */
   LEAST_ROWS = 6,                /* of taps that a product pays with */
+  ASKING = 4,                    /* products that ask for half a row of each pair */
 #if defined SIMD_ISA_AVX512
   MOST_SUMS = 28,
   MOST_ROWS = 9,
@@ -22,8 +23,8 @@ enum {
 #endif
 };
 
-/* Target rows whose outer products are summed; distances in floats. Meanwhile as many lines from
- * `ahead` on as there are voxels are asked for, if it is not NULL. */
+/* Target rows whose outer products are summed; distances in floats. Meanwhile lines from `ahead` on
+ * are asked for, if it is not NULL: for each voxel one, `ahead_step` behind the one before. */
 struct sweep {
   const float *vectors, *x; /* x: of the first voxel in the slab */
   int rows, voxels;
@@ -31,6 +32,8 @@ struct sweep {
   int64_t gap;   /* behind each row of vectors */
   int64_t line;  /* of the sums from row of taps to row of taps */
   const float *ahead;
+  int ahead_step;
+  int64_t ahead_gap; /* behind each row */
 };
 
 typedef void outer_function(float *sums, const struct sweep *sweep,
@@ -42,6 +45,7 @@ typedef void outer_function(float *sums, const struct sweep *sweep,
 struct row {
   const float *const *x;
   const float *vector, *ahead;
+  int ahead_step;
   int64_t at;
 };
 
@@ -72,7 +76,7 @@ static inline __attribute__((always_inline)) void meet(simd sum[MOST_SUMS][SIMD_
 static inline __attribute__((always_inline)) void take(simd lanes[][SIMD_PER_BLOCK],
                                                        const struct row *row, const int place,
                                                        const int ring, const bool ask) {
-  if (ask) __builtin_prefetch(row->ahead + place * CHANNEL_BLOCK, 0, 2);
+  if (ask) __builtin_prefetch(row->ahead + place * row->ahead_step, 0, 2);
   SIMD_UNROLL
   for (int p = 0; p < SIMD_PER_BLOCK; p++)
     lanes[place % ring][p] = simd_load(row->vector + place * CHANNEL_BLOCK + p * SIMD_WIDTH);
@@ -94,7 +98,7 @@ static inline __attribute__((always_inline)) void outer(float *sums, const struc
   SIMD_UNROLL
   for (int i = 0; i < together * taps; i++) SIMD_UNROLL
   for (int p = 0; p < SIMD_PER_BLOCK; p++) sum[i][p] = (simd){0};
-  struct row row = {x, sweep->vectors, sweep->ahead, 0};
+  struct row row = {x, sweep->vectors, sweep->ahead, sweep->ahead_step, 0};
   for (int h = 0; h < sweep->rows; h++) {
     int left = sweep->voxels;
     row.at = h * sweep->pitch;
@@ -110,13 +114,13 @@ static inline __attribute__((always_inline)) void outer(float *sums, const struc
           take(lanes, &row, ring - 1 + i, ring, ask);
           meet(sum, lanes, &row, ring - 1 + i, 0, ring, together, taps, step, ring);
         }
-        row.vector += ring * CHANNEL_BLOCK, row.ahead += ring * CHANNEL_BLOCK;
+        row.vector += ring * CHANNEL_BLOCK, row.ahead += ring * row.ahead_step;
         row.at += ring * step;
       }
       SIMD_UNROLL
       for (int i = 0; i < ring - 1; i++)
         meet(sum, lanes, &row, ring - 1 + i, i + 1, ring, together, taps, step, ring);
-      row.vector += (ring - 1) * CHANNEL_BLOCK, row.ahead += (ring - 1) * CHANNEL_BLOCK;
+      row.vector += (ring - 1) * CHANNEL_BLOCK, row.ahead += (ring - 1) * row.ahead_step;
       row.at += (ring - 1) * step;
       left -= ring - 1;
     }
@@ -127,10 +131,10 @@ static inline __attribute__((always_inline)) void outer(float *sums, const struc
       for (int k = 0; k < taps; k++) SIMD_UNROLL
       for (int p = 0; p < SIMD_PER_BLOCK; p++)
         sum[r * taps + k][p] += lanes[0][p] * simd_all(x[r][row.at + k]);
-      row.vector += CHANNEL_BLOCK, row.ahead += CHANNEL_BLOCK;
+      row.vector += CHANNEL_BLOCK, row.ahead += row.ahead_step;
       row.at += step;
     }
-    row.vector += sweep->gap, row.ahead += sweep->gap;
+    row.vector += sweep->gap, row.ahead += sweep->ahead_gap;
   }
   SIMD_UNROLL
   for (int i = 0; i < together * taps; i++)
@@ -283,11 +287,13 @@ static void add_products(const struct pass *pass, const struct conv_image_row *r
                                             whole.vectors + length};
   add_pairs(whole.vectors, whole.rows, length, copy);
   sweep->gap = length;
+  sweep->ahead_step = CHANNEL_BLOCK / 2;
+  sweep->ahead_gap = 2 * length - length / 2;
   for (int part = 0, product = 0; part < CONV_IMAGE_PARTS; part++)
     for (int i = 0; i < conv_image_part_count(image, part); i++, product++) {
       const float *next[2] = {NULL, NULL};
-      for (int j = 0; product < 2 && j < 2; j++)
-        next[j] = ahead[j] ? ahead[j] + product * length : NULL;
+      int64_t at = product % 2 * length + product / 2 * (length / 2);
+      for (int j = 0; product < ASKING && j < 2; j++) next[j] = ahead[j] ? ahead[j] + at : NULL;
       sweep->vectors = vectors[part];
       sweep->x = whole.x + (int64_t)product * image->pitch;
       sweep->rows = (whole.rows + (part != CONV_IMAGE_SECOND)) / 2;
@@ -327,7 +333,8 @@ static void add_part(const struct pass *pass, const struct conv_image_row *rows,
                         .rows = part->rows,
                         .voxels = part->voxels,
                         .pitch = (int64_t)image->step[1] * image->pitch,
-                        .line = (int64_t)image->taps[2] * CHANNEL_BLOCK};
+                        .line = (int64_t)image->taps[2] * CHANNEL_BLOCK,
+                        .ahead_step = CHANNEL_BLOCK};
   if (image->pairs) {
     sweep.pitch = (int64_t)image->products * image->pitch;
     sweep.line *= image->products;
