@@ -1,13 +1,14 @@
 /* Convolution of blocked sources to a planar target of up to 4 channels, whose 16 lanes would be
  * mostly empty: rows of the source are taken apart into rows of single channels, so that lanes are
  * voxels along w and a weight is one value for all of them. Where there are 3 taps along h, two
- * target rows are made of 4 products instead of 6: F(2, 3) of Lavin and Gray, "Fast Algorithms for
- * Convolutional Neural Networks", CVPR 2016. */
+ * target rows are made of 4 products instead of 6, or four of 6 instead of 12: F(2, 3) and F(4, 3)
+ * of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016. */
 #include "kernels/conv/conv_planar.h"
 
 enum {
   MOST_CHANNELS = 4,
-  PRODUCTS = 4,
+  MOST_LINES = 4,
+  MOST_PRODUCTS = 6,
   MOST_ROWS = 96, /* whose sums fill a part of a core's second-level cache */
   PLANES_TOGETHER = 24,
 #if defined SIMD_ISA_AVX512
@@ -20,6 +21,56 @@ enum {
   MOST_SUMS = 9,
 #endif
 };
+
+/* Target rows from products, and those from source rows and weights, along h: values of
+ * polynomials at some points, of which the last is infinity. */
+struct transform {
+  int lines, products;
+  struct conv_planar_terms in[MOST_PRODUCTS];
+  float weights[MOST_PRODUCTS][3], out[MOST_LINES][MOST_PRODUCTS];
+};
+
+/* At 0, 1 and -1. */
+static const struct transform two_lines = {
+    .lines = 2,
+    .products = 4,
+    .in = {{2, {0, 2}, {1, -1}}, {2, {1, 2}, {1, 1}}, {2, {2, 1}, {1, -1}}, {2, {1, 3}, {1, -1}}},
+    .weights = {{1, 0, 0}, {0.5F, 0.5F, 0.5F}, {0.5F, -0.5F, 0.5F}, {0, 0, 1}},
+    .out = {{1, 1, 1, 0}, {0, 1, -1, -1}},
+};
+
+/* At 0, 1, -1, P and -P: sums of products lose fewest digits where P is about 3/2. */
+#define P 1.5F
+#define P2 (P * P)
+#define AT_1 (2 * (1 - P2))
+#define AT_P (2 * P2 * (P2 - 1))
+static const struct transform four_lines = {
+    .lines = 4,
+    .products = 6,
+    .in = {{3, {0, 2, 4}, {P2, -1 - P2, 1}},
+           {4, {1, 2, 3, 4}, {-P2, -P2, 1, 1}},
+           {4, {1, 2, 3, 4}, {P2, -P2, -1, 1}},
+           {4, {1, 2, 3, 4}, {-P, -1, P, 1}},
+           {4, {1, 2, 3, 4}, {P, -1, -P, 1}},
+           {3, {1, 3, 5}, {P2, -1 - P2, 1}}},
+    .weights = {{1 / P2, 0, 0},
+                {1 / AT_1, 1 / AT_1, 1 / AT_1},
+                {1 / AT_1, -1 / AT_1, 1 / AT_1},
+                {1 / AT_P, P / AT_P, P2 / AT_P},
+                {1 / AT_P, -P / AT_P, P2 / AT_P},
+                {0, 0, 1}},
+    .out = {{1, 1, 1, 1, 1, 0},
+            {0, 1, -1, P, -P, 0},
+            {0, 1, 1, P2, P2, 0},
+            {0, 1, -1, P *P2, -P *P2, 1}},
+};
+#undef P
+#undef P2
+#undef AT_1
+#undef AT_P
+
+/* Each row by itself. */
+static const struct transform one_line = {.lines = 1, .products = 1, .out = {{1}}};
 
 /* In a register: gcc would rather load it for each multiplication. */
 static inline __attribute__((always_inline)) simd keep(simd value) {
@@ -131,15 +182,15 @@ static void multiply(struct sweep *sweep, int channels, int planes, int width) {
 }
 
 /* One block of 16 source channels; several are added up in the target. Target rows are computed in
- * groups of `lines` rows, which are made of `products` sums: 2 and 4 with the transform along h,
- * else 1 and 1. */
+ * groups of `lines` rows, which are made of `products` sums. */
 struct pass {
   const struct conv_target *target;
   const struct conv_source *source;
-  int block, lines, products;
-  int width, strips;     /* voxels of a strip, a multiple of 16 */
-  int band, bands;       /* groups of a band */
-  const float *w, *bias; /* w: [product][tap d][tap h, if 1 product][tap w][channel][16] */
+  const struct transform *transform;
+  int block, lines, products; /* lines and products: the transform's */
+  int width, strips;          /* voxels of a strip, a multiple of 16 */
+  int band, bands;            /* groups of a band */
+  const float *w, *bias;      /* w: [product][tap d][tap h, if 1 product][tap w][channel][16] */
   float slope;
   bool add;
 };
@@ -184,11 +235,16 @@ static int row_length(const struct work *work) {
   return (to < extent ? to : extent) - from;
 }
 
-/* Takes a + sign * b. */
-static void take(const struct work *work, const float *a, const float *b, float sign) {
+/* Takes source rows, of which the first is row h of plane d, times factors. */
+static void take(const struct work *work, int d, int h, const struct conv_planar_terms *terms) {
   static const float zeros[CONV_PLANAR_PITCH * CHANNEL_BLOCK];
+  const float *rows[CONV_PLANAR_TERMS];
+  for (int i = 0; i < terms->count; i++) {
+    const float *row = row_at(work, d, h + terms->row[i]);
+    rows[i] = row ? row : zeros;
+  }
   float *to = *work->rows[0] + (work->w > 0 ? 0 : CONV_PLANAR_MARGIN);
-  SIMD_NAME(conv_planar_take)(to, a ? a : zeros, b ? b : zeros, sign, row_length(work));
+  SIMD_NAME(conv_planar_take)(to, rows, terms, row_length(work));
 }
 
 /* Row h of source plane d is to be asked for while so many rows are added. */
@@ -246,19 +302,20 @@ static inline __attribute__((always_inline)) void prefetch_target(const struct w
   }
 }
 
-/* The 4 products of each pair of target rows with source plane d. */
+/* The products of each group of target rows with source plane d. Meanwhile the rows of the next
+ * plane that no group before has seen are asked for. */
 static void add_products(struct work *work, int d) {
-  static const struct {
-    int a, b;
-    float sign;
-  } sums[PRODUCTS] = {{0, 2, -1}, {1, 2, 1}, {2, 1, -1}, {1, 3, -1}};
-  int first = work->h + work->pass->source->packing.axis[1].first[0];
-  for (int group = 0; group < work->pass->band; group++, first += 2) {
+  const struct pass *pass = work->pass;
+  int first = work->h + pass->source->packing.axis[1].first[0];
+  for (int group = 0; group < pass->band; group++, first += pass->lines) {
     prefetch_target(work, d, group);
-    for (int i = 0; i < PRODUCTS; i++) {
-      if (i % 2 == 0) look_ahead(work, d + 1, first + 2 + i / 2, 2);
-      take(work, row_at(work, d, first + sums[i].a), row_at(work, d, first + sums[i].b),
-           sums[i].sign);
+    for (int i = 0, line = -1; i < pass->products; i++) {
+      if (i * pass->lines / pass->products > line) {
+        line = i * pass->lines / pass->products;
+        int next = conv_divide_up((line + 1) * pass->products, pass->lines);
+        look_ahead(work, d + 1, first + 2 + line, next - i);
+      }
+      take(work, d, first, &pass->transform->in[i]);
       add_row(work, d, group, i, 0);
     }
   }
@@ -266,13 +323,14 @@ static void add_products(struct work *work, int d) {
 
 /* Each row of source plane d, which several target rows see. */
 static void add_rows(struct work *work, int d) {
+  static const struct conv_planar_terms alone = {1, {0}, {1}};
   const struct conv_axis *axis = &work->pass->source->packing.axis[1];
   int band = work->pass->band;
   for (int row = 0; row < band + axis->taps[0] - 1; row++) {
-    const float *x = row_at(work, d, work->h + axis->first[0] + row);
-    if (!x) continue;
-    look_ahead(work, d + 1, work->h + axis->first[0] + row, axis->taps[0]);
-    take(work, x, NULL, 0);
+    int h = work->h + axis->first[0] + row;
+    if (!row_at(work, d, h)) continue;
+    look_ahead(work, d + 1, h, axis->taps[0]);
+    take(work, d, h, &alone);
     for (int th = 0; th < axis->taps[0]; th++)
       if (row - th >= 0 && row - th < band) add_row(work, d, row - th, 0, th);
   }
@@ -287,26 +345,45 @@ static inline __attribute__((always_inline)) void store(const struct pass *pass,
   memcpy(to, &value, sizeof(float) * (size_t)count);
 }
 
-/* Target row h + line from the sums of its group. */
-static void store_row(const struct work *work, row_sums *sums, int d, int h, int line) {
+/* The target rows from h on from the sums of their group; the transform is a constant to the
+ * compiler. */
+static inline __attribute__((always_inline)) void store_lines(const struct work *work,
+                                                              row_sums *sums, int d, int h,
+                                                              const struct transform *transform) {
   const struct pass *pass = work->pass;
   const struct tensor *tensor = pass->target->tensor;
   int left = tensor->shape.w - work->w, width = left < pass->width ? left : pass->width;
+  int lines = conv_at_most(tensor->shape.h - h, transform->lines);
   for (int c = 0; c < tensor->shape.c; c++) {
-    float *to = pass->target->data + tensor_at(tensor, work->n, c, d, h + line, work->w);
+    float *to = pass->target->data + tensor_at(tensor, work->n, c, d, h, work->w);
     float bias = pass->bias ? pass->bias[c] : 0;
     for (int i = 0; i < width; i += SIMD_WIDTH) {
-      simd value = simd_load(&sums[0][c][i]);
-      if (pass->products > 1) {
-        simd one = simd_load(&sums[1][c][i]), two = simd_load(&sums[2][c][i]);
-        value = line == 0 ? value + (one + two) : (one - two) - simd_load(&sums[3][c][i]);
+      simd product[MOST_PRODUCTS];
+      SIMD_UNROLL
+      for (int j = 0; j < transform->products; j++) product[j] = simd_load(&sums[j][c][i]);
+      SIMD_UNROLL
+      for (int line = 0; line < transform->lines; line++) {
+        simd value = transform->out[line][0] * product[0];
+        SIMD_UNROLL
+        for (int j = 1; j < transform->products; j++) value += transform->out[line][j] * product[j];
+        if (line >= lines) continue;
+        float *row = to + (int64_t)line * tensor->shape.w + i;
+        if (width - i >= SIMD_WIDTH)
+          store(pass, value, bias, row, SIMD_WIDTH);
+        else
+          store(pass, value, bias, row, width - i);
       }
-      if (width - i >= SIMD_WIDTH)
-        store(pass, value, bias, to + i, SIMD_WIDTH);
-      else
-        store(pass, value, bias, to + i, width - i);
     }
   }
+}
+
+static void store_group(const struct work *work, row_sums *sums, int d, int h) {
+  if (work->pass->transform == &four_lines)
+    store_lines(work, sums, d, h, &four_lines);
+  else if (work->pass->transform == &two_lines)
+    store_lines(work, sums, d, h, &two_lines);
+  else
+    store_lines(work, sums, d, h, &one_line);
 }
 
 /* Stores target plane d and clears its sums for another. */
@@ -314,8 +391,8 @@ static void store_plane(const struct work *work, int d) {
   const struct pass *pass = work->pass;
   for (int group = 0; group < pass->band; group++) {
     row_sums *sums = sums_of(work, d, group);
-    for (int line = 0, h = work->h + group * pass->lines; line < pass->lines; line++)
-      if (h + line < pass->target->tensor->shape.h) store_row(work, sums, d, h, line);
+    int h = work->h + group * pass->lines;
+    if (h < pass->target->tensor->shape.h) store_group(work, sums, d, h);
     for (int i = 0; i < pass->products * MOST_CHANNELS; i++)
       if (i % MOST_CHANNELS < pass->source->packing.group)
         memset(sums[i / MOST_CHANNELS][i % MOST_CHANNELS], 0, sizeof(float) * (size_t)pass->width);
@@ -339,13 +416,21 @@ static void compute_band(struct work *work) {
   }
 }
 
+static int count_products(const struct transform *transform, int height) {
+  return conv_divide_up(height, transform->lines) * transform->products;
+}
+
 /* How the target is cut. */
 static void cut_target(struct pass *pass) {
   const struct conv_packing *packing = &pass->source->packing;
   struct shape s = pass->target->tensor->shape;
-  bool pairs = packing->axis[1].taps[0] == 3 && s.h > 1;
-  pass->lines = pairs ? 2 : 1;
-  pass->products = pairs ? PRODUCTS : 1;
+  pass->transform = &one_line;
+  if (packing->axis[1].taps[0] == 3 && s.h > 1)
+    pass->transform = count_products(&four_lines, s.h) < count_products(&two_lines, s.h)
+                          ? &four_lines
+                          : &two_lines;
+  pass->lines = pass->transform->lines;
+  pass->products = pass->transform->products;
   int blocks = conv_divide_up(s.w, CHANNEL_BLOCK);
   int most = MOST_ROWS / (packing->axis[0].taps[0] * pass->products);
   pass->strips = conv_divide_up(blocks, CONV_PLANAR_WIDTH / CHANNEL_BLOCK);
@@ -377,32 +462,33 @@ static void compute_block(const struct pass *pass) {
   }
 }
 
-/* The weights of the 4 products from those of 3 taps along h. */
-static void transform_weights(const struct conv_packing *packing, const float *w, float *products) {
+/* The weights of the products from those of 3 taps along h. */
+static void transform_weights(const struct pass *pass, const float *w, float *products) {
+  const struct conv_packing *packing = &pass->source->packing;
   int line = packing->axis[2].taps[0] * packing->group * CHANNEL_BLOCK;
   size_t size = (size_t)packing->axis[0].taps[0] * line;
   for (int td = 0; td < packing->axis[0].taps[0]; td++, w += 3 * line)
-    for (int i = 0; i < line; i++, products++) {
-      float even = 0.5f * (w[i] + w[i + 2 * line]), odd = 0.5f * w[i + line];
-      products[0] = w[i];
-      products[size] = even + odd;
-      products[2 * size] = even - odd;
-      products[3 * size] = w[i + 2 * line];
-    }
+    for (int i = 0; i < line; i++, products++)
+      for (int j = 0; j < pass->products; j++) {
+        const float *factor = pass->transform->weights[j];
+        products[j * size] =
+            factor[0] * w[i] + factor[1] * w[i + line] + factor[2] * w[i + 2 * line];
+      }
 }
 
 /* The activation of the target is taken after the last block. */
 static void add_source(struct pass *pass, bool last) {
   static const int phase[3] = {0, 0, 0};
   const struct conv_packing *packing = &pass->source->packing;
-  float products[PRODUCTS * CONV_MOST_KERNEL * CONV_MOST_KERNEL * MOST_CHANNELS * CHANNEL_BLOCK];
+  float
+      products[MOST_PRODUCTS * CONV_MOST_KERNEL * CONV_MOST_KERNEL * MOST_CHANNELS * CHANNEL_BLOCK];
   int blocks = conv_packing_lane_blocks(packing);
   cut_target(pass);
   for (pass->block = 0; pass->block < blocks; pass->block++) {
     const float *w = pass->source->packed + conv_packing_at(packing, phase, pass->block, 0);
     pass->w = pass->products > 1 ? products : w;
     pass->slope = last && pass->block == blocks - 1 ? pass->target->slope : 1;
-    if (pass->products > 1) transform_weights(packing, w, products);
+    if (pass->products > 1) transform_weights(pass, w, products);
     compute_block(pass);
     pass->bias = NULL, pass->add = true;
   }
