@@ -286,19 +286,18 @@ static void add_row(struct work *work, int d, int group, int product, int th) {
   work->ahead.x = sweep.ahead;
 }
 
-/* Asks for the rows of a group in the target plane that is stored after source plane d. Inlined by
+/* Asks for a row of a group in the target plane that is stored after source plane d. Inlined by
  * force: see above. */
 static inline __attribute__((always_inline)) void prefetch_target(const struct work *work, int d,
-                                                                  int group) {
+                                                                  int h) {
   const struct pass *pass = work->pass;
   const struct tensor *tensor = pass->target->tensor;
   const struct conv_axis *axis = &pass->source->packing.axis[0];
-  int done = d - axis->first[0] - (axis->taps[0] - 1), h = work->h + group * pass->lines;
-  if (done < work->first || h + pass->lines > tensor->shape.h) return;
+  int done = d - axis->first[0] - (axis->taps[0] - 1);
+  if (done < work->first || h >= tensor->shape.h) return;
   for (int c = 0; c < tensor->shape.c; c++) {
     const float *to = pass->target->data + tensor_at(tensor, work->n, c, done, h, work->w);
-    for (int line = 0; line < pass->lines; line++, to += tensor->shape.w)
-      for (int i = 0; i < pass->width; i += CHANNEL_BLOCK) __builtin_prefetch(to + i, 1);
+    for (int i = 0; i < pass->width; i += CHANNEL_BLOCK) __builtin_prefetch(to + i, 1);
   }
 }
 
@@ -308,13 +307,13 @@ static void add_products(struct work *work, int d) {
   const struct pass *pass = work->pass;
   int first = work->h + pass->source->packing.axis[1].first[0];
   for (int group = 0; group < pass->band; group++, first += pass->lines) {
-    prefetch_target(work, d, group);
     for (int i = 0, line = -1; i < pass->products; i++) {
       if (i * pass->lines / pass->products > line) {
         line = i * pass->lines / pass->products;
         int next = conv_divide_up((line + 1) * pass->products, pass->lines);
         look_ahead(work, d + 1, first + 2 + line, next - i);
       }
+      if (i < pass->lines) prefetch_target(work, d, work->h + group * pass->lines + i);
       take(work, d, first, &pass->transform->in[i]);
       add_row(work, d, group, i, 0);
     }
