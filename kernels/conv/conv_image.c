@@ -13,12 +13,18 @@ static bool reads_plainly(const struct conv_source *source) {
 }
 
 static int slab_rows(const struct conv_image *image, int band) {
-  if (image->pairs) return (band + 1) / 2 * CONV_IMAGE_PRODUCTS;
+  if (image->pairs) return (band + 1) / 2 * image->products;
   return (band - 1) * image->step[1] + image->taps[1];
 }
 
+/* An odd number of lines: rows at the same place of all planes should not meet in the cache. */
+static int64_t plane_floats(const struct conv_image *image, int band) {
+  int64_t floats = (int64_t)slab_rows(image, band) * image->pitch;
+  return floats / CHANNEL_BLOCK % 2 ? floats : floats + CHANNEL_BLOCK;
+}
+
 static int64_t slab_floats(const struct conv_image *image, int band) {
-  return (int64_t)image->channels * image->taps[0] * slab_rows(image, band) * image->width;
+  return image->channels * image->taps[0] * plane_floats(image, band) + CHANNEL_BLOCK;
 }
 
 static struct conv_image measure(const struct tensor *target, const struct conv_source *sources,
@@ -33,6 +39,7 @@ static struct conv_image measure(const struct tensor *target, const struct conv_
   }
   image.row_count = image.channels * image.taps[0] * image.taps[1];
   image.width = (target->shape.w - 1) * image.step[2] + image.taps[2];
+  image.pitch = conv_divide_up(image.width, CHANNEL_BLOCK) * CHANNEL_BLOCK;
   return image;
 }
 
@@ -51,7 +58,7 @@ static void cut(struct conv_image *image) {
   image->band = (extent + image->bands - 1) / image->bands;
   if (image->pairs) image->band += image->band % 2;
   image->bands = (extent + image->band - 1) / image->band;
-  image->height = slab_rows(image, image->band);
+  image->plane = plane_floats(image, image->band);
 }
 
 struct conv_image conv_image_open(const struct tensor *target, const struct conv_source *sources,
@@ -61,31 +68,41 @@ struct conv_image conv_image_open(const struct tensor *target, const struct conv
   return image;
 }
 
+/* Cuts the taps along h into triples, which are 4 products instead of 6, and single ones. */
+static void find_triples(struct conv_image *image) {
+  int taps = image->taps[1], step = image->step[1];
+  image->pairs = true;
+  image->triples = image->singles = 0;
+  for (int first = 0; first < step; first++)
+    for (int tap = first; tap < taps; tap += step)
+      if (tap + 2 * step < taps) {
+        image->triple[image->triples++] = tap;
+        tap += 2 * step;
+      } else {
+        image->single[image->singles++] = tap;
+      }
+  image->products = 4 * image->triples + 2 * image->singles;
+}
+
 bool conv_image_pairs_pay(const struct conv_image *image, int blocks) {
   struct conv_image pairs = *image;
-  int taps = image->channels * image->taps[0] * image->taps[2];
-  pairs.pairs = true;
-  return image->taps[1] == 3 && image->step[1] == 1 && image->target.h > 1 && taps >= LEAST_TAPS &&
-         CONV_IMAGE_PRODUCTS * image->channels * image->taps[0] <= CONV_IMAGE_ROWS &&
-         CONV_IMAGE_PRODUCTS * taps * blocks * CHANNEL_BLOCK <= CONV_IMAGE_WEIGHTS &&
+  int rows = image->channels * image->taps[0], taps = rows * image->taps[2];
+  find_triples(&pairs);
+  return pairs.triples > 0 && image->target.h > 1 && taps >= LEAST_TAPS &&
+         pairs.products * rows <= CONV_IMAGE_ROWS &&
+         pairs.products * taps * blocks * CHANNEL_BLOCK <= CONV_IMAGE_WEIGHTS &&
          slab_floats(&pairs, 2) <= CONV_IMAGE_FLOATS;
 }
 
 void conv_image_cut_pairs(struct conv_image *image) {
-  image->pairs = true;
+  find_triples(image);
   image->row_count = image->channels * image->taps[0];
   cut(image);
 }
 
 int64_t conv_image_plane_at(const struct conv_image *image, int channel, int d, int tap) {
   int slot = (image->step[0] * d + tap) % image->taps[0];
-  return ((int64_t)channel * image->taps[0] + slot) * image->height * image->width;
-}
-
-struct conv_image_inside conv_image_find_inside(const struct conv_image *image, int extent) {
-  int from = image->first[2], low = from < 0 ? -from : 0;
-  int high = extent - from < image->width ? extent - from : image->width;
-  return (struct conv_image_inside){from + low, low, high > low ? high - low : 0};
+  return ((int64_t)channel * image->taps[0] + slot) * image->plane;
 }
 
 /* Asks for voxels of the plane behind. Inlined by force: gcc 12 removes calls of functions that do
@@ -103,7 +120,7 @@ static void copy_plane(const struct conv_image *image, float *to, const struct c
   size_t bytes = sizeof(float) * (size_t)inside.count;
   bool out = d < 0 || d >= s.d;
   const float *plane = source->data + tensor_at(source->tensor, n, channel, out ? 0 : d, 0, 0);
-  for (int i = 0; i < rows; i++, to += image->width) {
+  for (int i = 0; i < rows; i++, to += image->pitch) {
     int h = first + i;
     if (out || h < 0 || h >= s.h) {
       memset(to + inside.low, 0, bytes);
@@ -119,7 +136,8 @@ static void copy_plane(const struct conv_image *image, float *to, const struct c
 void conv_image_fill(const struct conv_image *image, float *slab, int n, int d, int band,
                      bool all) {
   int known = all ? 0 : image->taps[0] - image->step[0];
-  if (all) memset(slab, 0, sizeof(float) * (size_t)slab_floats(image, image->band));
+  if (all)
+    memset(slab, 0, sizeof(float) * (size_t)(image->channels * image->taps[0] * image->plane));
   for (int i = 0, channel = 0; i < image->count; i++)
     for (int c = 0; c < image->sources[i].tensor->shape.c; c++, channel++)
       for (int tap = known > 0 ? known : 0; tap < image->taps[0]; tap++)
@@ -137,7 +155,7 @@ void conv_image_find_rows(const struct conv_image *image, int d, struct conv_ima
     for (int c = 0; c < source->tensor->shape.c; c++, channel++)
       for (int td = 0; td < image->taps[0]; td++)
         for (int th = 0; th < image->taps[1]; th++, rows++) {
-          rows->at = conv_image_plane_at(image, channel, d, td) + (int64_t)th * image->width;
+          rows->at = conv_image_plane_at(image, channel, d, td) + (int64_t)th * image->pitch;
           rows->block_stride = block_stride;
           if (!w) continue;
           rows->w = w;
@@ -148,14 +166,12 @@ void conv_image_find_rows(const struct conv_image *image, int d, struct conv_ima
 
 void conv_image_find_products(const struct conv_image *image, int d, const float *weights,
                               struct conv_image_row *rows) {
-  static const int order[CONV_IMAGE_PRODUCTS] = {1, 2, 0, 3};
   int size = image->taps[2] * CHANNEL_BLOCK;
-  for (int i = 0; i < CONV_IMAGE_PRODUCTS; i++)
+  for (int i = 0; i < image->products; i++)
     for (int channel = 0; channel < image->channels; channel++)
-      for (int td = 0; td < image->taps[0]; td++, rows++) {
-        int at = (order[i] * image->channels + channel) * image->taps[0] + td;
-        rows->at = conv_image_plane_at(image, channel, d, td) + (int64_t)order[i] * image->width;
-        rows->w = weights + (size_t)at * size;
-        rows->block_stride = (size_t)CONV_IMAGE_PRODUCTS * image->row_count * size;
+      for (int td = 0; td < image->taps[0]; td++, rows++, weights += size) {
+        rows->at = conv_image_plane_at(image, channel, d, td) + (int64_t)i * image->pitch;
+        rows->w = weights;
+        rows->block_stride = (size_t)image->products * image->row_count * size;
       }
 }

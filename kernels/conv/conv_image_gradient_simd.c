@@ -1,8 +1,8 @@
 /* The weight gradient of planar sources: the outer products of 16 lanes of the target's gradient
  * with the values of several rows of taps, so that each vector is loaded once for all of them. The
- * derivative of the target's activation can be taken on the way. Where there are 3 taps along h,
- * two target rows give the sums of 3 taps by 4 products instead of 6: F(3, 2) of Lavin and Gray,
- * "Fast Algorithms for Convolutional Neural Networks", CVPR 2016. */
+ * derivative of the target's activation can be taken on the way. Where there are triples of taps
+ * along h, two target rows give the sums of 3 taps by 4 products instead of 6: F(3, 2) of Lavin and
+ * Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016. */
 #include "kernels/conv/conv_image.h"
 
 enum {
@@ -10,6 +10,7 @@ enum {
   MOST_VOXELS = 256, /* whose vectors and copies stay in the first cache while taps go by */
   PAIR_VOXELS = 2 * MOST_VOXELS, /* of two rows */
   LEAST_ROWS = 6,                /* of taps that a product pays with */
+  ASKING = 4,                    /* products that ask for half a row of each pair */
 #if defined SIMD_ISA_AVX512
   MOST_SUMS = 28,
   MOST_ROWS = 9,
@@ -22,8 +23,8 @@ enum {
 #endif
 };
 
-/* Target rows whose outer products are summed; distances in floats. Meanwhile as many lines from
- * `ahead` on as there are voxels are asked for, if it is not NULL. */
+/* Target rows whose outer products are summed; distances in floats. Meanwhile lines from `ahead` on
+ * are asked for, if it is not NULL: for each voxel one, `ahead_step` behind the one before. */
 struct sweep {
   const float *vectors, *x; /* x: of the first voxel in the slab */
   int rows, voxels;
@@ -31,6 +32,8 @@ struct sweep {
   int64_t gap;   /* behind each row of vectors */
   int64_t line;  /* of the sums from row of taps to row of taps */
   const float *ahead;
+  int ahead_step;
+  int64_t ahead_gap; /* behind each row */
 };
 
 typedef void outer_function(float *sums, const struct sweep *sweep,
@@ -42,6 +45,7 @@ typedef void outer_function(float *sums, const struct sweep *sweep,
 struct row {
   const float *const *x;
   const float *vector, *ahead;
+  int ahead_step;
   int64_t at;
 };
 
@@ -72,7 +76,7 @@ static inline __attribute__((always_inline)) void meet(simd sum[MOST_SUMS][SIMD_
 static inline __attribute__((always_inline)) void take(simd lanes[][SIMD_PER_BLOCK],
                                                        const struct row *row, const int place,
                                                        const int ring, const bool ask) {
-  if (ask) __builtin_prefetch(row->ahead + place * CHANNEL_BLOCK, 0, 2);
+  if (ask) __builtin_prefetch(row->ahead + place * row->ahead_step, 0, 2);
   SIMD_UNROLL
   for (int p = 0; p < SIMD_PER_BLOCK; p++)
     lanes[place % ring][p] = simd_load(row->vector + place * CHANNEL_BLOCK + p * SIMD_WIDTH);
@@ -94,7 +98,7 @@ static inline __attribute__((always_inline)) void outer(float *sums, const struc
   SIMD_UNROLL
   for (int i = 0; i < together * taps; i++) SIMD_UNROLL
   for (int p = 0; p < SIMD_PER_BLOCK; p++) sum[i][p] = (simd){0};
-  struct row row = {x, sweep->vectors, sweep->ahead, 0};
+  struct row row = {x, sweep->vectors, sweep->ahead, sweep->ahead_step, 0};
   for (int h = 0; h < sweep->rows; h++) {
     int left = sweep->voxels;
     row.at = h * sweep->pitch;
@@ -110,13 +114,13 @@ static inline __attribute__((always_inline)) void outer(float *sums, const struc
           take(lanes, &row, ring - 1 + i, ring, ask);
           meet(sum, lanes, &row, ring - 1 + i, 0, ring, together, taps, step, ring);
         }
-        row.vector += ring * CHANNEL_BLOCK, row.ahead += ring * CHANNEL_BLOCK;
+        row.vector += ring * CHANNEL_BLOCK, row.ahead += ring * row.ahead_step;
         row.at += ring * step;
       }
       SIMD_UNROLL
       for (int i = 0; i < ring - 1; i++)
         meet(sum, lanes, &row, ring - 1 + i, i + 1, ring, together, taps, step, ring);
-      row.vector += (ring - 1) * CHANNEL_BLOCK, row.ahead += (ring - 1) * CHANNEL_BLOCK;
+      row.vector += (ring - 1) * CHANNEL_BLOCK, row.ahead += (ring - 1) * row.ahead_step;
       row.at += (ring - 1) * step;
       left -= ring - 1;
     }
@@ -127,10 +131,10 @@ static inline __attribute__((always_inline)) void outer(float *sums, const struc
       for (int k = 0; k < taps; k++) SIMD_UNROLL
       for (int p = 0; p < SIMD_PER_BLOCK; p++)
         sum[r * taps + k][p] += lanes[0][p] * simd_all(x[r][row.at + k]);
-      row.vector += CHANNEL_BLOCK, row.ahead += CHANNEL_BLOCK;
+      row.vector += CHANNEL_BLOCK, row.ahead += row.ahead_step;
       row.at += step;
     }
-    row.vector += sweep->gap, row.ahead += sweep->gap;
+    row.vector += sweep->gap, row.ahead += sweep->ahead_gap;
   }
   SIMD_UNROLL
   for (int i = 0; i < together * taps; i++)
@@ -156,7 +160,7 @@ static inline __attribute__((always_inline)) void outer(float *sums, const struc
 #if defined SIMD_ISA_AVX512
 #define ALL(DO)                                                                                   \
   DO(1, 9) DO(1, 3) DO(2, 9) DO(2, 4) DO(3, 9) DO(3, 3) DO(4, 6) DO(5, 5) DO(6, 4) DO(7, 3)       \
-  DO(7, 1)
+  DO(7, 2) DO(7, 1)
 #elif defined SIMD_ISA_AVX2
 #define ALL(DO) DO(1, 6) DO(1, 1) DO(2, 3) DO(2, 1) DO(3, 2) DO(3, 1) DO(4, 1) DO(5, 1) DO(6, 1)  \
   DO(7, 1)
@@ -276,20 +280,25 @@ static void add_pairs(const float *vectors, int rows, int64_t length, float *cop
 static void add_products(const struct pass *pass, const struct conv_image_row *rows,
                          struct sweep *sweep, int block, const float *const ahead[2], float *sums) {
   float copy[PAIR_VOXELS * CHANNEL_BLOCK];
+  const struct conv_image *image = &pass->image;
   const struct sweep whole = *sweep;
   const int64_t length = (int64_t)whole.voxels * CHANNEL_BLOCK;
-  const float *vectors[CONV_IMAGE_PRODUCTS] = {whole.vectors, copy, copy + length,
-                                               whole.vectors + length};
+  const float *vectors[CONV_IMAGE_PARTS] = {whole.vectors, copy, copy + length,
+                                            whole.vectors + length};
   add_pairs(whole.vectors, whole.rows, length, copy);
   sweep->gap = length;
-  for (int i = 0; i < CONV_IMAGE_PRODUCTS; i++) {
-    const float *next[2] = {NULL, NULL};
-    for (int j = 0; i < 2 && j < 2; j++) next[j] = ahead[j] ? ahead[j] + i * length : NULL;
-    sweep->vectors = vectors[i];
-    sweep->x = whole.x + (int64_t)i * pass->image.width;
-    sweep->rows = (whole.rows + (i < CONV_IMAGE_PRODUCTS - 1)) / 2;
-    add_rows(pass, rows, sweep, block, next, sums + i * pass->image.taps[2] * CHANNEL_BLOCK);
-  }
+  sweep->ahead_step = CHANNEL_BLOCK / 2;
+  sweep->ahead_gap = 2 * length - length / 2;
+  for (int part = 0, product = 0; part < CONV_IMAGE_PARTS; part++)
+    for (int i = 0; i < conv_image_part_count(image, part); i++, product++) {
+      const float *next[2] = {NULL, NULL};
+      int64_t at = product % 2 * length + product / 2 * (length / 2);
+      for (int j = 0; product < ASKING && j < 2; j++) next[j] = ahead[j] ? ahead[j] + at : NULL;
+      sweep->vectors = vectors[part];
+      sweep->x = whole.x + (int64_t)product * image->pitch;
+      sweep->rows = (whole.rows + (part != CONV_IMAGE_SECOND)) / 2;
+      add_rows(pass, rows, sweep, block, next, sums + product * image->taps[2] * CHANNEL_BLOCK);
+    }
   *sweep = whole;
 }
 
@@ -323,11 +332,12 @@ static void add_part(const struct pass *pass, const struct conv_image_row *rows,
   struct sweep sweep = {.x = x,
                         .rows = part->rows,
                         .voxels = part->voxels,
-                        .pitch = (int64_t)image->step[1] * image->width,
-                        .line = (int64_t)image->taps[2] * CHANNEL_BLOCK};
+                        .pitch = (int64_t)image->step[1] * image->pitch,
+                        .line = (int64_t)image->taps[2] * CHANNEL_BLOCK,
+                        .ahead_step = CHANNEL_BLOCK};
   if (image->pairs) {
-    sweep.pitch *= CONV_IMAGE_PRODUCTS;
-    sweep.line *= CONV_IMAGE_PRODUCTS;
+    sweep.pitch = (int64_t)image->products * image->pitch;
+    sweep.line *= image->products;
   }
   for (int block = 0; block < pass->blocks; block++) {
     int64_t at = tensor_at(pass->target, part->n, block * CHANNEL_BLOCK, part->d, part->h, part->w);
@@ -358,7 +368,8 @@ static void add_band(const struct pass *pass, const float *slab, int n, int d, i
   struct conv_image_row rows[CONV_IMAGE_ROWS];
   int extent = image->target.w, height = conv_image_band_rows(image, band);
   int most = MOST_VOXELS / extent > 1 ? MOST_VOXELS / extent : 1;
-  int64_t pitch = (int64_t)(image->pairs ? CONV_IMAGE_PRODUCTS / 2 : image->step[1]) * image->width;
+  int height_of_row = image->pairs ? image->products / 2 : image->step[1];
+  int64_t pitch = (int64_t)height_of_row * image->pitch;
   if (image->pairs) most = most > 1 ? most - most % 2 : 2;
   find_rows(image, d, rows);
   for (int h = 0; h < height; h += most)
@@ -415,7 +426,7 @@ static struct pass open_pass(const struct tensor *target, const struct conv_sour
                       .chunks = count_chunks(target)};
   size_t taps = (size_t)pass.image.taps[1];
   if (pairs_pay(&pass.image)) conv_image_cut_pairs(&pass.image);
-  pass.lines = pass.image.pairs ? CONV_IMAGE_PRODUCTS : pass.image.taps[1];
+  pass.lines = pass.image.pairs ? pass.image.products : pass.image.taps[1];
   pass.size = sums_size(sources, count) / taps * (size_t)pass.lines;
   return pass;
 }
@@ -436,18 +447,37 @@ static void fold_chunks(float *partial, size_t size, int chunks) {
   }
 }
 
-/* The sums of 3 taps along h from those of 4 products, in place; `line` floats of each. */
-static void fold_products(float *sums, size_t size, size_t line) {
-  float *to = sums;
-  for (size_t first = 0; first < size; first += CONV_IMAGE_PRODUCTS * line, to += 3 * line)
-    for (size_t i = 0; i < line; i += SIMD_WIDTH) {
-      const float *from = sums + first + i;
-      simd zero = simd_load(from), one = 0.5f * simd_load(from + line);
-      simd two = 0.5f * simd_load(from + 2 * line), three = simd_load(from + 3 * line);
-      simd_store(to + i, zero + (one + two));
-      simd_store(to + line + i, one - two);
-      simd_store(to + 2 * line + i, (one + two) + three);
-    }
+/* A vector of the sums of all taps along h, `line` floats apart, from those of the products. */
+static inline void fold_vector(const struct conv_image *image, float *to, const float *from,
+                               size_t line) {
+  simd tap[CONV_IMAGE_TAPS] = {0};
+  const float *part[CONV_IMAGE_PARTS];
+  for (int i = 0; i < CONV_IMAGE_PARTS; i++)
+    part[i] = from + (size_t)conv_image_part_first(image, i) * line;
+  for (int i = 0; i < image->triples; i++) {
+    simd *taps = tap + image->triple[i];
+    simd zero = simd_load(part[CONV_IMAGE_FIRST] + i * line);
+    simd one = 0.5f * simd_load(part[CONV_IMAGE_SUM] + i * line);
+    simd two = 0.5f * simd_load(part[CONV_IMAGE_DIFFERENCE] + i * line);
+    simd three = simd_load(part[CONV_IMAGE_SECOND] + i * line);
+    taps[0] = zero + (one + two);
+    taps[image->step[1]] = one - two;
+    taps[2 * image->step[1]] = (one + two) + three;
+  }
+  part[CONV_IMAGE_FIRST] += image->triples * line;
+  part[CONV_IMAGE_SECOND] += image->triples * line;
+  for (int i = 0; i < image->singles; i++)
+    tap[image->single[i]] = simd_load(part[CONV_IMAGE_FIRST] + i * line) +
+                            simd_load(part[CONV_IMAGE_SECOND] + i * line);
+  for (int i = 0; i < image->taps[1]; i++) simd_store(to + i * line, tap[i]);
+}
+
+/* The sums of the taps from those of the products, in place. */
+static void fold_products(const struct conv_image *image, float *sums, size_t size) {
+  size_t line = (size_t)image->taps[2] * CHANNEL_BLOCK;
+  const float *from = sums, *end = sums + size;
+  for (; from < end; from += image->products * line, sums += image->taps[1] * line)
+    for (size_t i = 0; i < line; i += SIMD_WIDTH) fold_vector(image, sums + i, from + i, line);
 }
 
 void SIMD_NAME(conv_image_weights)(const struct tensor *target, const float *data,
@@ -461,11 +491,11 @@ void SIMD_NAME(conv_image_weights)(const struct tensor *target, const float *dat
            sizeof(float) * (size_t)target->shape.n * pass.blocks * target->shape.d * CHANNEL_BLOCK);
 #pragma omp parallel
   {
-    float slab[CONV_IMAGE_FLOATS];
+    float slab[CONV_IMAGE_FLOATS] __attribute__((aligned(64)));
 #pragma omp for schedule(static)
-    for (int chunk = 0; chunk < pass.chunks; chunk++) add_chunk(&pass, chunk, slab, partial);
+    for (int chunk = 0; chunk < pass.chunks; chunk++)
+      add_chunk(&pass, chunk, conv_image_slab(&pass.image, slab), partial);
   }
   fold_chunks(partial, pass.size, pass.chunks);
-  if (pass.image.pairs)
-    fold_products(partial, pass.size, (size_t)pass.image.taps[2] * CHANNEL_BLOCK);
+  if (pass.image.pairs) fold_products(&pass.image, partial, pass.size);
 }

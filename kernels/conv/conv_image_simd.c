@@ -22,6 +22,7 @@ struct tile {
   const float *x;    /* of the first voxel in the slab */
   const float *from; /* sums so far, or the bias of all voxels */
   int from_step;
+  float *between; /* more taps are to come: where the sums go; NULL: these are the last */
   float *to;
   float *difference; /* of the sums in `to` and the new ones, while their sum is put in `to` */
   float slope;
@@ -34,6 +35,12 @@ static inline __attribute__((always_inline)) void finish(const struct tile *tile
                                                          const int width) {
   const int vectors = width * SIMD_PER_BLOCK;
   float *to = tile->to;
+  if (tile->between) {
+    SIMD_UNROLL
+    for (int i = 0; i < vectors; i++)
+      simd_store(tile->between + i * SIMD_WIDTH, sum[i / SIMD_PER_BLOCK][i % SIMD_PER_BLOCK]);
+    return;
+  }
   if (tile->slope != 1) {
     const float slope = tile->slope;
     SIMD_UNROLL
@@ -154,50 +161,60 @@ struct pass {
   bool stream;
 };
 
-/* A tile is filled in field by field and handed on by address: a copy of the whole would have to
- * wait until all earlier stores, the tile before among them, are written. */
-static void compute_tile(const struct pass *pass, struct tile *tile, int width, float *to) {
+/* All taps along w of the tile's rows. A tile is filled in field by field and handed on by address:
+ * a copy of the whole would have to wait until all earlier stores, the tile before among them, are
+ * written. */
+static void compute_taps(const struct pass *pass, struct tile *tile, int width) {
   float sums[MOST_WIDTH * CHANNEL_BLOCK];
   const struct runs *runs = &pass->runs;
   for (int i = 0; i < runs->count; i++) {
-    bool last = i == runs->count - 1;
     tile->tap = runs->tap[i];
-    tile->to = last ? to : sums;
-    tile->slope = last ? pass->target->slope : 1;
-    tile->add = last && pass->target->add;
-    tile->stream = last && pass->stream;
+    tile->between = i < runs->count - 1 ? sums : NULL;
     functions[runs->taps[i] - 1][pass->image.step[2] - 1][width - 1](tile);
     tile->from = sums;
     tile->from_step = CHANNEL_BLOCK;
   }
 }
 
-/* Two target rows, or the first of them (second NULL). All taps along w are one run. */
+/* The rest of the sums in a target row. */
+static void finish_row(const struct pass *pass, struct tile *tile, int width, float *to) {
+  tile->to = to;
+  tile->slope = pass->target->slope;
+  tile->add = pass->target->add;
+  tile->stream = pass->stream;
+  compute_taps(pass, tile, width);
+}
+
+/* The tile's rows of taps are those of a part of the products. */
+static void turn_to(const struct pass *pass, struct tile *tile, const struct conv_image_row *rows,
+                    enum conv_image_part part) {
+  const struct conv_image *image = &pass->image;
+  tile->rows = rows + conv_image_part_first(image, part) * image->row_count;
+  tile->count = conv_image_part_count(image, part) * image->row_count;
+}
+
+/* Two target rows, or the first of them (second NULL). */
 static void compute_pair(const struct pass *pass, struct tile *tile, int width, float *first,
                          float *second) {
   static const float zeros[CHANNEL_BLOCK];
   float sums[2][MOST_WIDTH * CHANNEL_BLOCK];
-  accumulate_function *run = functions[pass->runs.taps[0] - 1][pass->image.step[2] - 1][width - 1];
   const struct conv_image_row *rows = tile->rows;
-  tile->tap = 0;
   tile->slope = 1;
   tile->add = tile->stream = false;
   tile->to = sums[0];
-  run(tile);
-  tile->rows += tile->count;
+  turn_to(pass, tile, rows, CONV_IMAGE_SUM);
+  compute_taps(pass, tile, width);
   tile->from = zeros;
+  tile->from_step = 0;
   tile->difference = sums[1];
-  run(tile);
+  turn_to(pass, tile, rows, CONV_IMAGE_DIFFERENCE);
+  compute_taps(pass, tile, width);
   tile->difference = NULL;
   tile->from_step = CHANNEL_BLOCK;
-  tile->slope = pass->target->slope;
-  tile->add = pass->target->add;
-  tile->stream = pass->stream;
-  for (int i = 0; i < 2; i++) {
-    tile->rows += tile->count;
+  for (int i = 0; i < (second ? 2 : 1); i++) {
     tile->from = sums[i];
-    tile->to = i == 0 ? first : second;
-    if (tile->to) run(tile);
+    turn_to(pass, tile, rows, i == 0 ? CONV_IMAGE_FIRST : CONV_IMAGE_SECOND);
+    finish_row(pass, tile, width, i == 0 ? first : second);
   }
   tile->rows = rows;
 }
@@ -219,7 +236,7 @@ static void compute_row(const struct pass *pass, const struct conv_image_row *ro
       if (pass->image.pairs)
         compute_pair(pass, &tile, width, to, h + 1 < s.h ? to + s.w * CHANNEL_BLOCK : NULL);
       else
-        compute_tile(pass, &tile, width, to);
+        finish_row(pass, &tile, width, to);
     }
   }
 }
@@ -228,9 +245,9 @@ static void compute_plane(const struct pass *pass, const struct conv_image_row *
                           const float *slab, int n, int d, int band) {
   const struct conv_image *image = &pass->image;
   int together = image->pairs ? 2 : 1;
-  int height = image->pairs ? CONV_IMAGE_PRODUCTS : image->step[1];
+  int height = image->pairs ? image->products : image->step[1];
   for (int h = 0; h < conv_image_band_rows(image, band);
-       h += together, slab += (int64_t)height * image->width)
+       h += together, slab += (int64_t)height * image->pitch)
     compute_row(pass, rows, slab, n, d, band * image->band + h);
 }
 
@@ -267,7 +284,7 @@ void SIMD_NAME(conv_image)(const struct conv_target *target, const struct conv_s
                       .stream = streams(target)};
   float weights[CONV_IMAGE_WEIGHTS];
   pass.runs = find_runs(pass.image.taps[2], pass.image.step[2]);
-  if (pass.runs.count == 1 && conv_image_pairs_pay(&pass.image, pass.blocks)) {
+  if (conv_image_pairs_pay(&pass.image, pass.blocks)) {
     conv_image_cut_pairs(&pass.image);
     SIMD_NAME(conv_image_transform)(&pass.image, pass.blocks, weights);
     pass.weights = weights;
@@ -275,12 +292,12 @@ void SIMD_NAME(conv_image)(const struct conv_target *target, const struct conv_s
   int chunks = (s.d + pass.chunk - 1) / pass.chunk;
 #pragma omp parallel
   {
-    float slab[CONV_IMAGE_FLOATS];
+    float slab[CONV_IMAGE_FLOATS] __attribute__((aligned(64)));
 #pragma omp for schedule(static) collapse(3)
     for (int n = 0; n < s.n; n++)
       for (int chunk = 0; chunk < chunks; chunk++)
         for (int band = 0; band < pass.image.bands; band++)
-          compute_band(&pass, slab, n, chunk * pass.chunk, band);
+          compute_band(&pass, conv_image_slab(&pass.image, slab), n, chunk * pass.chunk, band);
     if (pass.stream) simd_flush();
   }
 }

@@ -1,24 +1,76 @@
 /* Convolution of blocked sources to a planar target of up to 4 channels, whose 16 lanes would be
  * mostly empty: rows of the source are taken apart into rows of single channels, so that lanes are
  * voxels along w and a weight is one value for all of them. Where there are 3 taps along h, two
- * target rows are made of 4 products instead of 6: F(2, 3) of Lavin and Gray, "Fast Algorithms for
- * Convolutional Neural Networks", CVPR 2016. */
+ * target rows are made of 4 products instead of 6, or four of 6 instead of 12: F(2, 3) and F(4, 3)
+ * of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016. */
 #include "kernels/conv/conv_planar.h"
 
 enum {
   MOST_CHANNELS = 4,
-  PRODUCTS = 4,
+  MOST_LINES = 4,
+  MOST_PRODUCTS = 6,
   MOST_ROWS = 96, /* whose sums fill a part of a core's second-level cache */
   PLANES_TOGETHER = 24,
-  VOXELS_ASKED = 16, /* per multiplication */
 #if defined SIMD_ISA_AVX512
+  MOST_TOGETHER = 3, /* target planes that a row counts in at once */
   MOST_VECTORS = 8,
-  MOST_SUMS = 24,
+  MOST_SUMS = 27,
 #else
+  MOST_TOGETHER = 1,
   MOST_VECTORS = 4,
   MOST_SUMS = 9,
 #endif
 };
+
+/* Target rows from products, and those from source rows and weights, along h: values of
+ * polynomials at some points, of which the last is infinity. */
+struct transform {
+  int lines, products;
+  struct conv_planar_terms in[MOST_PRODUCTS];
+  float weights[MOST_PRODUCTS][3], out[MOST_LINES][MOST_PRODUCTS];
+};
+
+/* At 0, 1 and -1. */
+static const struct transform two_lines = {
+    .lines = 2,
+    .products = 4,
+    .in = {{2, {0, 2}, {1, -1}}, {2, {1, 2}, {1, 1}}, {2, {2, 1}, {1, -1}}, {2, {1, 3}, {1, -1}}},
+    .weights = {{1, 0, 0}, {0.5F, 0.5F, 0.5F}, {0.5F, -0.5F, 0.5F}, {0, 0, 1}},
+    .out = {{1, 1, 1, 0}, {0, 1, -1, -1}},
+};
+
+/* At 0, 1, -1, P and -P: sums of products lose fewest digits where P is about 3/2. */
+#define P 1.5F
+#define P2 (P * P)
+#define AT_1 (2 * (1 - P2))
+#define AT_P (2 * P2 * (P2 - 1))
+static const struct transform four_lines = {
+    .lines = 4,
+    .products = 6,
+    .in = {{3, {0, 2, 4}, {P2, -1 - P2, 1}},
+           {4, {1, 2, 3, 4}, {-P2, -P2, 1, 1}},
+           {4, {1, 2, 3, 4}, {P2, -P2, -1, 1}},
+           {4, {1, 2, 3, 4}, {-P, -1, P, 1}},
+           {4, {1, 2, 3, 4}, {P, -1, -P, 1}},
+           {3, {1, 3, 5}, {P2, -1 - P2, 1}}},
+    .weights = {{1 / P2, 0, 0},
+                {1 / AT_1, 1 / AT_1, 1 / AT_1},
+                {1 / AT_1, -1 / AT_1, 1 / AT_1},
+                {1 / AT_P, P / AT_P, P2 / AT_P},
+                {1 / AT_P, -P / AT_P, P2 / AT_P},
+                {0, 0, 1}},
+    .out = {{1, 1, 1, 1, 1, 0},
+            {0, 1, -1, P, -P, 0},
+            {0, 1, 1, P2, P2, 0},
+            {0, 1, -1, P *P2, -P *P2, 1}},
+};
+#undef P
+#undef P2
+#undef AT_1
+#undef AT_P
+
+/* Each row by itself. */
+static const struct transform one_line = {.lines = 1, .products = 1, .out = {{1}}};
 
 /* In a register: gcc would rather load it for each multiplication. */
 static inline __attribute__((always_inline)) simd keep(simd value) {
@@ -31,85 +83,122 @@ static inline __attribute__((always_inline)) simd keep(simd value) {
 /* The sums of a target row, or of a product that target rows are made of. */
 typedef float row_sums[MOST_CHANNELS][CONV_PLANAR_WIDTH];
 
-/* sums[c][at + t] += x[at + t + tap] * w[tap][c] over all taps along w and 16 channels of a row;
- * channels and vectors are constants to the compiler. */
-static inline __attribute__((always_inline)) void accumulate(row_sums sums, const float *x,
-                                                             const float *w, int taps, int at,
-                                                             const int channels,
+/* What 16 channels of a row are multiplied with, all taps along w, for some target planes: their
+ * weights [tap][channel][16], and the sums that they count in. Meanwhile lines from `ahead` on are
+ * asked for, `step` floats further for each tap, channel and tile. */
+struct sweep {
+  const float *x, *w[MOST_TOGETHER];
+  row_sums *sums[MOST_TOGETHER];
+  int taps;
+  const float *ahead;
+  int step;
+};
+
+/* sums[c][at + t] += x[at + t + tap] * w[tap][c] over all taps along w and 16 channels of a row,
+ * for each plane; channels, planes and vectors are constants to the compiler. */
+static inline __attribute__((always_inline)) void accumulate(const struct sweep *sweep, int at,
+                                                             const int channels, const int planes,
                                                              const int vectors) {
-  simd sum[MOST_CHANNELS][MOST_VECTORS];
+  simd sum[MOST_TOGETHER][MOST_CHANNELS][MOST_VECTORS], value[MOST_VECTORS];
+  const float *w[MOST_TOGETHER], *ahead = sweep->ahead;
   SIMD_UNROLL
-  for (int c = 0; c < channels; c++) SIMD_UNROLL
-  for (int t = 0; t < vectors; t++) sum[c][t] = simd_load(&sums[c][at + t * SIMD_WIDTH]);
-  x += at;
-  for (int lane = 0; lane < CHANNEL_BLOCK; lane++, x += CONV_PLANAR_PITCH, w++)
-    for (int tap = 0; tap < taps; tap++) {
-      simd weight[MOST_CHANNELS];
+  for (int p = 0; p < planes; p++) {
+    w[p] = sweep->w[p];
+    SIMD_UNROLL
+    for (int c = 0; c < channels; c++) SIMD_UNROLL
+    for (int t = 0; t < vectors; t++)
+      sum[p][c][t] = simd_load(&(*sweep->sums[p])[c][at + t * SIMD_WIDTH]);
+  }
+  for (int tap = 0; tap < sweep->taps; tap++) {
+    const float *x = sweep->x + at + tap;
+    for (int lane = 0; lane < CHANNEL_BLOCK; lane++, x += CONV_PLANAR_PITCH) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += sweep->step;
       SIMD_UNROLL
-      for (int c = 0; c < channels; c++)
-        weight[c] = simd_all(w[(tap * channels + c) * CHANNEL_BLOCK]);
+      for (int t = 0; t < vectors; t++) value[t] = keep(simd_load(x + t * SIMD_WIDTH));
       SIMD_UNROLL
-      for (int t = 0; t < vectors; t++) {
-        simd value = keep(simd_load(x + tap + t * SIMD_WIDTH));
+      for (int p = 0; p < planes; p++) SIMD_UNROLL
+      for (int c = 0; c < channels; c++) {
+        simd weight = keep(simd_all(w[p][c * CHANNEL_BLOCK + lane]));
         SIMD_UNROLL
-        for (int c = 0; c < channels; c++) sum[c][t] += value * weight[c];
+        for (int t = 0; t < vectors; t++) sum[p][c][t] += value[t] * weight;
       }
     }
+    SIMD_UNROLL
+    for (int p = 0; p < planes; p++) w[p] += channels * CHANNEL_BLOCK;
+  }
   SIMD_UNROLL
+  for (int p = 0; p < planes; p++) SIMD_UNROLL
   for (int c = 0; c < channels; c++) SIMD_UNROLL
-  for (int t = 0; t < vectors; t++) simd_store(&sums[c][at + t * SIMD_WIDTH], sum[c][t]);
+  for (int t = 0; t < vectors; t++)
+    simd_store(&(*sweep->sums[p])[c][at + t * SIMD_WIDTH], sum[p][c][t]);
 }
 
 // clang-format off
-typedef void accumulate_function(row_sums sums, const float *x, const float *w, int taps, int at);
-#define DEFINE(c, v)                                                                              \
-  static void accumulate_##c##_##v(row_sums sums, const float *x, const float *w, int taps,       \
-                                   int at) {                                                      \
-    accumulate(sums, x, w, taps, at, c, v);                                                       \
+typedef void accumulate_function(const struct sweep *sweep, int at);
+#define DEFINE(c, p, v)                                                                           \
+  static void accumulate_##c##_##p##_##v(const struct sweep *sweep, int at) {                     \
+    accumulate(sweep, at, c, p, v);                                                               \
   }
-#define NAME(c, v) [c - 1][v - 1] = accumulate_##c##_##v,
-#define CHANNELS(DO, v) DO(1, v) DO(2, v) DO(3, v) DO(4, v)
+#define NAME(c, p, v) [c - 1][p - 1][v - 1] = accumulate_##c##_##p##_##v,
+#define TO_2(DO, c, p) DO(c, p, 1) DO(c, p, 2)
+#define TO_3(DO, c, p) TO_2(DO, c, p) DO(c, p, 3)
+#define TO_4(DO, c, p) TO_3(DO, c, p) DO(c, p, 4)
+#define TO_6(DO, c, p) TO_4(DO, c, p) DO(c, p, 5) DO(c, p, 6)
+#define TO_8(DO, c, p) TO_6(DO, c, p) DO(c, p, 7) DO(c, p, 8)
 #if defined SIMD_ISA_AVX512
 #define ALL(DO)                                                                                   \
-  CHANNELS(DO, 1) CHANNELS(DO, 2) CHANNELS(DO, 3) CHANNELS(DO, 4) CHANNELS(DO, 5) CHANNELS(DO, 6) \
-  DO(1, 7) DO(2, 7) DO(3, 7) DO(1, 8) DO(2, 8) DO(3, 8)
+  TO_8(DO, 1, 1) TO_8(DO, 1, 2) TO_6(DO, 1, 3) TO_8(DO, 2, 1) TO_6(DO, 2, 2) TO_4(DO, 2, 3)       \
+  TO_6(DO, 3, 1) TO_4(DO, 3, 2) TO_3(DO, 3, 3) TO_6(DO, 4, 1) TO_3(DO, 4, 2) TO_2(DO, 4, 3)
 #else
-#define ALL(DO) CHANNELS(DO, 1) CHANNELS(DO, 2) DO(1, 3) DO(2, 3) DO(3, 3) DO(1, 4) DO(2, 4)
+#define ALL(DO) TO_4(DO, 1, 1) TO_4(DO, 2, 1) TO_3(DO, 3, 1) TO_2(DO, 4, 1)
 #endif
 ALL(DEFINE)
-static accumulate_function *const accumulators[MOST_CHANNELS][MOST_VECTORS] = {ALL(NAME)};
+static accumulate_function *const accumulators[MOST_CHANNELS][MOST_TOGETHER][MOST_VECTORS] = {
+  ALL(NAME)
+};
 // clang-format on
 
+/* How many vectors have sums in registers. */
+static int most_vectors(int channels, int planes) {
+  int most = MOST_VECTORS;
+  while (!accumulators[channels - 1][planes - 1][most - 1]) most--;
+  return most;
+}
+
+static int count_tiles(int channels, int planes, int width) {
+  return conv_divide_up(width / SIMD_WIDTH, most_vectors(channels, planes));
+}
+
 /* All voxels of a strip, as many at once as have sums in registers. */
-static void multiply(row_sums sums, const float *x, const float *w, int taps, int channels,
-                     int width) {
-  int vectors = width / SIMD_WIDTH, most = MOST_SUMS / channels;
-  if (most > MOST_VECTORS) most = MOST_VECTORS;
-  int tiles = (vectors + most - 1) / most, wide = (vectors + tiles - 1) / tiles;
+static void multiply(struct sweep *sweep, int channels, int planes, int width) {
+  int vectors = width / SIMD_WIDTH;
+  int wide = conv_divide_up(vectors, count_tiles(channels, planes, width));
   for (int first = 0; first < vectors; first += wide) {
     int now = vectors - first < wide ? vectors - first : wide;
-    accumulators[channels - 1][now - 1](sums, x, w, taps, first * SIMD_WIDTH);
+    accumulators[channels - 1][planes - 1][now - 1](sweep, first * SIMD_WIDTH);
+    sweep->ahead += sweep->taps * CHANNEL_BLOCK * sweep->step;
   }
 }
 
 /* One block of 16 source channels; several are added up in the target. Target rows are computed in
- * groups of `lines` rows, which are made of `products` sums: 2 and 4 with the transform along h,
- * else 1 and 1. */
+ * groups of `lines` rows, which are made of `products` sums. */
 struct pass {
   const struct conv_target *target;
   const struct conv_source *source;
-  int block, lines, products;
-  int width, strips;     /* voxels of a strip, a multiple of 16 */
-  int band, bands;       /* groups of a band */
-  const float *w, *bias; /* w: [product][tap d][tap h, if 1 product][tap w][channel][16] */
+  const struct transform *transform;
+  int block, lines, products; /* lines and products: the transform's */
+  int width, strips;          /* voxels of a strip, a multiple of 16 */
+  int band, bands;            /* groups of a band */
+  const float *w, *bias;      /* w: [product][tap d][tap h, if 1 product][tap w][channel][16] */
   float slope;
   bool add;
 };
 
-/* What is still to be asked for, side by side with multiplications, of a source row. */
+/* What is to be asked for next, side by side with multiplications; see struct sweep. */
 struct ahead {
   const float *x;
-  int voxels;
+  int step;
 };
 
 /* A band of a strip, of planes from `first` to before `last`: the sums of as many target planes as
@@ -146,26 +235,30 @@ static int row_length(const struct work *work) {
   return (to < extent ? to : extent) - from;
 }
 
-/* Takes a + sign * b. */
-static void take(const struct work *work, const float *a, const float *b, float sign) {
+/* Takes source rows, of which the first is row h of plane d, times factors. */
+static void take(const struct work *work, int d, int h, const struct conv_planar_terms *terms) {
   static const float zeros[CONV_PLANAR_PITCH * CHANNEL_BLOCK];
+  const float *rows[CONV_PLANAR_TERMS];
+  for (int i = 0; i < terms->count; i++) {
+    const float *row = row_at(work, d, h + terms->row[i]);
+    rows[i] = row ? row : zeros;
+  }
   float *to = *work->rows[0] + (work->w > 0 ? 0 : CONV_PLANAR_MARGIN);
-  SIMD_NAME(conv_planar_take)(to, a ? a : zeros, b ? b : zeros, sign, row_length(work));
+  SIMD_NAME(conv_planar_take)(to, rows, terms, row_length(work));
 }
 
-/* Asks for some voxels of the next source plane. Inlined by force: gcc 12 removes calls of
- * functions that do nothing but prefetch. */
-static inline __attribute__((always_inline)) void ask(struct ahead *ahead) {
-  int count = ahead->voxels < VOXELS_ASKED ? ahead->voxels : VOXELS_ASKED;
-  for (int i = 0; i < count; i++) __builtin_prefetch(ahead->x + i * CHANNEL_BLOCK, 0, 2);
-  ahead->x += count * CHANNEL_BLOCK;
-  ahead->voxels -= count;
-}
-
-/* Row h of source plane d is to be asked for. */
-static void look_ahead(struct work *work, int d, int h) {
+/* Row h of source plane d is to be asked for while so many rows are added. */
+static void look_ahead(struct work *work, int d, int h, int rows) {
+  const struct conv_packing *packing = &work->pass->source->packing;
   const float *row = row_at(work, d, h);
-  work->ahead = (struct ahead){row, row ? row_length(work) : 0};
+  int planes = packing->axis[0].taps[0];
+  int together = planes < MOST_TOGETHER ? planes : MOST_TOGETHER;
+  int tiles =
+      count_tiles(packing->group, together, work->pass->width) * conv_divide_up(planes, together);
+  int steps = rows * tiles * packing->axis[2].taps[0] * CHANNEL_BLOCK;
+  work->ahead = (struct ahead){*work->rows[0], 0};
+  if (row)
+    work->ahead = (struct ahead){row, conv_divide_up(row_length(work) * CHANNEL_BLOCK, steps)};
 }
 
 /* Adds what was taken, times the weights of row th of product `product`, to the sums of all target
@@ -175,47 +268,53 @@ static void add_row(struct work *work, int d, int group, int product, int th) {
   const struct conv_packing *packing = &pass->source->packing;
   const struct conv_axis *a = packing->axis;
   int size = a[2].taps[0] * packing->group * CHANNEL_BLOCK;
-  int rows = pass->products > 1 ? 1 : a[1].taps[0];
-  const float *x = *work->rows[0] + CONV_PLANAR_MARGIN + a[2].first[0];
-  for (int td = 0; td < a[0].taps[0]; td++) {
-    int target = d - a[0].first[0] - td;
-    const float *w = pass->w + (size_t)((product * a[0].taps[0] + td) * rows + th) * size;
-    ask(&work->ahead);
-    if (target >= work->first && target < work->last)
-      multiply(sums_of(work, target, group)[product], x, w, a[2].taps[0], packing->group,
-               pass->width);
+  int rows = pass->products > 1 ? 1 : a[1].taps[0], target = d - a[0].first[0];
+  int from = target >= work->last ? target - work->last + 1 : 0;
+  int to = target - work->first < a[0].taps[0] ? target - work->first + 1 : a[0].taps[0];
+  struct sweep sweep = {.x = *work->rows[0] + CONV_PLANAR_MARGIN + a[2].first[0],
+                        .taps = a[2].taps[0],
+                        .ahead = work->ahead.x,
+                        .step = work->ahead.step};
+  for (int td = from, planes; td < to; td += planes) {
+    planes = to - td < MOST_TOGETHER ? to - td : MOST_TOGETHER;
+    for (int i = 0; i < planes; i++) {
+      sweep.w[i] = pass->w + (size_t)((product * a[0].taps[0] + td + i) * rows + th) * size;
+      sweep.sums[i] = &sums_of(work, target - td - i, group)[product];
+    }
+    multiply(&sweep, packing->group, planes, pass->width);
   }
+  work->ahead.x = sweep.ahead;
 }
 
-/* Asks for the rows of a group in the target plane that is stored after source plane d. Inlined by
+/* Asks for a row of a group in the target plane that is stored after source plane d. Inlined by
  * force: see above. */
 static inline __attribute__((always_inline)) void prefetch_target(const struct work *work, int d,
-                                                                  int group) {
+                                                                  int h) {
   const struct pass *pass = work->pass;
   const struct tensor *tensor = pass->target->tensor;
   const struct conv_axis *axis = &pass->source->packing.axis[0];
-  int done = d - axis->first[0] - (axis->taps[0] - 1), h = work->h + group * pass->lines;
-  if (done < work->first || h + pass->lines > tensor->shape.h) return;
+  int done = d - axis->first[0] - (axis->taps[0] - 1);
+  if (done < work->first || h >= tensor->shape.h) return;
   for (int c = 0; c < tensor->shape.c; c++) {
     const float *to = pass->target->data + tensor_at(tensor, work->n, c, done, h, work->w);
-    for (int line = 0; line < pass->lines; line++, to += tensor->shape.w)
-      for (int i = 0; i < pass->width; i += CHANNEL_BLOCK) __builtin_prefetch(to + i, 1);
+    for (int i = 0; i < pass->width; i += CHANNEL_BLOCK) __builtin_prefetch(to + i, 1);
   }
 }
 
-/* The 4 products of each pair of target rows with source plane d. */
+/* The products of each group of target rows with source plane d. Meanwhile the rows of the next
+ * plane that no group before has seen are asked for. */
 static void add_products(struct work *work, int d) {
-  static const struct {
-    int a, b;
-    float sign;
-  } sums[PRODUCTS] = {{0, 2, -1}, {1, 2, 1}, {2, 1, -1}, {1, 3, -1}};
-  int first = work->h + work->pass->source->packing.axis[1].first[0];
-  for (int group = 0; group < work->pass->band; group++, first += 2) {
-    prefetch_target(work, d, group);
-    for (int i = 0; i < PRODUCTS; i++) {
-      if (i % 2 == 0) look_ahead(work, d + 1, first + 2 + i / 2);
-      take(work, row_at(work, d, first + sums[i].a), row_at(work, d, first + sums[i].b),
-           sums[i].sign);
+  const struct pass *pass = work->pass;
+  int first = work->h + pass->source->packing.axis[1].first[0];
+  for (int group = 0; group < pass->band; group++, first += pass->lines) {
+    for (int i = 0, line = -1; i < pass->products; i++) {
+      if (i * pass->lines / pass->products > line) {
+        line = i * pass->lines / pass->products;
+        int next = conv_divide_up((line + 1) * pass->products, pass->lines);
+        look_ahead(work, d + 1, first + 2 + line, next - i);
+      }
+      if (i < pass->lines) prefetch_target(work, d, work->h + group * pass->lines + i);
+      take(work, d, first, &pass->transform->in[i]);
       add_row(work, d, group, i, 0);
     }
   }
@@ -223,13 +322,14 @@ static void add_products(struct work *work, int d) {
 
 /* Each row of source plane d, which several target rows see. */
 static void add_rows(struct work *work, int d) {
+  static const struct conv_planar_terms alone = {1, {0}, {1}};
   const struct conv_axis *axis = &work->pass->source->packing.axis[1];
   int band = work->pass->band;
   for (int row = 0; row < band + axis->taps[0] - 1; row++) {
-    const float *x = row_at(work, d, work->h + axis->first[0] + row);
-    if (!x) continue;
-    look_ahead(work, d + 1, work->h + axis->first[0] + row);
-    take(work, x, NULL, 0);
+    int h = work->h + axis->first[0] + row;
+    if (!row_at(work, d, h)) continue;
+    look_ahead(work, d + 1, h, axis->taps[0]);
+    take(work, d, h, &alone);
     for (int th = 0; th < axis->taps[0]; th++)
       if (row - th >= 0 && row - th < band) add_row(work, d, row - th, 0, th);
   }
@@ -244,26 +344,45 @@ static inline __attribute__((always_inline)) void store(const struct pass *pass,
   memcpy(to, &value, sizeof(float) * (size_t)count);
 }
 
-/* Target row h + line from the sums of its group. */
-static void store_row(const struct work *work, row_sums *sums, int d, int h, int line) {
+/* The target rows from h on from the sums of their group; the transform is a constant to the
+ * compiler. */
+static inline __attribute__((always_inline)) void store_lines(const struct work *work,
+                                                              row_sums *sums, int d, int h,
+                                                              const struct transform *transform) {
   const struct pass *pass = work->pass;
   const struct tensor *tensor = pass->target->tensor;
   int left = tensor->shape.w - work->w, width = left < pass->width ? left : pass->width;
+  int lines = conv_at_most(tensor->shape.h - h, transform->lines);
   for (int c = 0; c < tensor->shape.c; c++) {
-    float *to = pass->target->data + tensor_at(tensor, work->n, c, d, h + line, work->w);
+    float *to = pass->target->data + tensor_at(tensor, work->n, c, d, h, work->w);
     float bias = pass->bias ? pass->bias[c] : 0;
     for (int i = 0; i < width; i += SIMD_WIDTH) {
-      simd value = simd_load(&sums[0][c][i]);
-      if (pass->products > 1) {
-        simd one = simd_load(&sums[1][c][i]), two = simd_load(&sums[2][c][i]);
-        value = line == 0 ? value + (one + two) : (one - two) - simd_load(&sums[3][c][i]);
+      simd product[MOST_PRODUCTS];
+      SIMD_UNROLL
+      for (int j = 0; j < transform->products; j++) product[j] = simd_load(&sums[j][c][i]);
+      SIMD_UNROLL
+      for (int line = 0; line < transform->lines; line++) {
+        simd value = transform->out[line][0] * product[0];
+        SIMD_UNROLL
+        for (int j = 1; j < transform->products; j++) value += transform->out[line][j] * product[j];
+        if (line >= lines) continue;
+        float *row = to + (int64_t)line * tensor->shape.w + i;
+        if (width - i >= SIMD_WIDTH)
+          store(pass, value, bias, row, SIMD_WIDTH);
+        else
+          store(pass, value, bias, row, width - i);
       }
-      if (width - i >= SIMD_WIDTH)
-        store(pass, value, bias, to + i, SIMD_WIDTH);
-      else
-        store(pass, value, bias, to + i, width - i);
     }
   }
+}
+
+static void store_group(const struct work *work, row_sums *sums, int d, int h) {
+  if (work->pass->transform == &four_lines)
+    store_lines(work, sums, d, h, &four_lines);
+  else if (work->pass->transform == &two_lines)
+    store_lines(work, sums, d, h, &two_lines);
+  else
+    store_lines(work, sums, d, h, &one_line);
 }
 
 /* Stores target plane d and clears its sums for another. */
@@ -271,8 +390,8 @@ static void store_plane(const struct work *work, int d) {
   const struct pass *pass = work->pass;
   for (int group = 0; group < pass->band; group++) {
     row_sums *sums = sums_of(work, d, group);
-    for (int line = 0, h = work->h + group * pass->lines; line < pass->lines; line++)
-      if (h + line < pass->target->tensor->shape.h) store_row(work, sums, d, h, line);
+    int h = work->h + group * pass->lines;
+    if (h < pass->target->tensor->shape.h) store_group(work, sums, d, h);
     for (int i = 0; i < pass->products * MOST_CHANNELS; i++)
       if (i % MOST_CHANNELS < pass->source->packing.group)
         memset(sums[i / MOST_CHANNELS][i % MOST_CHANNELS], 0, sizeof(float) * (size_t)pass->width);
@@ -296,13 +415,21 @@ static void compute_band(struct work *work) {
   }
 }
 
+static int count_products(const struct transform *transform, int height) {
+  return conv_divide_up(height, transform->lines) * transform->products;
+}
+
 /* How the target is cut. */
 static void cut_target(struct pass *pass) {
   const struct conv_packing *packing = &pass->source->packing;
   struct shape s = pass->target->tensor->shape;
-  bool pairs = packing->axis[1].taps[0] == 3 && s.h > 1;
-  pass->lines = pairs ? 2 : 1;
-  pass->products = pairs ? PRODUCTS : 1;
+  pass->transform = &one_line;
+  if (packing->axis[1].taps[0] == 3 && s.h > 1)
+    pass->transform = count_products(&four_lines, s.h) < count_products(&two_lines, s.h)
+                          ? &four_lines
+                          : &two_lines;
+  pass->lines = pass->transform->lines;
+  pass->products = pass->transform->products;
   int blocks = conv_divide_up(s.w, CHANNEL_BLOCK);
   int most = MOST_ROWS / (packing->axis[0].taps[0] * pass->products);
   pass->strips = conv_divide_up(blocks, CONV_PLANAR_WIDTH / CHANNEL_BLOCK);
@@ -334,32 +461,33 @@ static void compute_block(const struct pass *pass) {
   }
 }
 
-/* The weights of the 4 products from those of 3 taps along h. */
-static void transform_weights(const struct conv_packing *packing, const float *w, float *products) {
+/* The weights of the products from those of 3 taps along h. */
+static void transform_weights(const struct pass *pass, const float *w, float *products) {
+  const struct conv_packing *packing = &pass->source->packing;
   int line = packing->axis[2].taps[0] * packing->group * CHANNEL_BLOCK;
   size_t size = (size_t)packing->axis[0].taps[0] * line;
   for (int td = 0; td < packing->axis[0].taps[0]; td++, w += 3 * line)
-    for (int i = 0; i < line; i++, products++) {
-      float even = 0.5f * (w[i] + w[i + 2 * line]), odd = 0.5f * w[i + line];
-      products[0] = w[i];
-      products[size] = even + odd;
-      products[2 * size] = even - odd;
-      products[3 * size] = w[i + 2 * line];
-    }
+    for (int i = 0; i < line; i++, products++)
+      for (int j = 0; j < pass->products; j++) {
+        const float *factor = pass->transform->weights[j];
+        products[j * size] =
+            factor[0] * w[i] + factor[1] * w[i + line] + factor[2] * w[i + 2 * line];
+      }
 }
 
 /* The activation of the target is taken after the last block. */
 static void add_source(struct pass *pass, bool last) {
   static const int phase[3] = {0, 0, 0};
   const struct conv_packing *packing = &pass->source->packing;
-  float products[PRODUCTS * CONV_MOST_KERNEL * CONV_MOST_KERNEL * MOST_CHANNELS * CHANNEL_BLOCK];
+  float
+      products[MOST_PRODUCTS * CONV_MOST_KERNEL * CONV_MOST_KERNEL * MOST_CHANNELS * CHANNEL_BLOCK];
   int blocks = conv_packing_lane_blocks(packing);
   cut_target(pass);
   for (pass->block = 0; pass->block < blocks; pass->block++) {
     const float *w = pass->source->packed + conv_packing_at(packing, phase, pass->block, 0);
     pass->w = pass->products > 1 ? products : w;
     pass->slope = last && pass->block == blocks - 1 ? pass->target->slope : 1;
-    if (pass->products > 1) transform_weights(packing, w, products);
+    if (pass->products > 1) transform_weights(pass, w, products);
     compute_block(pass);
     pass->bias = NULL, pass->add = true;
   }

@@ -3,17 +3,31 @@
 
 enum { PITCH = CONV_PLANAR_PITCH };
 
-/* 16 voxels, zeros from voxel `count` on, which is a constant to the compiler where it is 16. */
-static inline __attribute__((always_inline)) void take_block(float *to, const float *a,
-                                                             const float *b, float sign,
-                                                             int count) {
+/* What is taken from voxel `at` on. */
+struct place {
+  const float *rows[CONV_PLANAR_TERMS];
+  float factor[CONV_PLANAR_TERMS];
+};
+
+/* `terms` is a constant to the compiler. */
+static inline __attribute__((always_inline)) simd combine(const struct place *place, int at,
+                                                          const int terms) {
+  simd value = place->factor[0] * simd_load(place->rows[0] + at);
+  SIMD_UNROLL
+  for (int i = 1; i < terms; i++) value += place->factor[i] * simd_load(place->rows[i] + at);
+  return value;
+}
+
+/* 16 voxels, zeros from voxel `count` on, which is a constant to the compiler where it is 16, as is
+ * `terms`. */
+static inline __attribute__((always_inline)) void take_block(float *to, const struct place *place,
+                                                             int count, const int terms) {
 #if defined SIMD_ISA_AVX512
   simd v[CHANNEL_BLOCK], u[CHANNEL_BLOCK];
   SIMD_UNROLL
   for (int i = 0; i < CHANNEL_BLOCK; i++) {
     v[i] = (simd){0};
-    if (i < count)
-      v[i] = simd_load(a + i * CHANNEL_BLOCK) + sign * simd_load(b + i * CHANNEL_BLOCK);
+    if (i < count) v[i] = combine(place, i * CHANNEL_BLOCK, terms);
   }
 #define PAIRS(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
 #define LOW(x, y) PAIRS(x, y, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
@@ -40,19 +54,35 @@ static inline __attribute__((always_inline)) void take_block(float *to, const fl
     simd_store(to + (12 + k) * PITCH, ODD_4(odd, odd_next));
   }
 #else
-  for (int c = 0; c < CHANNEL_BLOCK; c++)
-    for (int i = 0; i < CHANNEL_BLOCK; i++)
-      to[c * PITCH + i] =
-          i < count ? a[i * CHANNEL_BLOCK + c] + sign * b[i * CHANNEL_BLOCK + c] : 0;
+  for (int i = 0; i < CHANNEL_BLOCK; i++)
+    for (int p = 0; p < CHANNEL_BLOCK; p += SIMD_WIDTH) {
+      simd value = {0};
+      if (i < count) value = combine(place, i * CHANNEL_BLOCK + p, terms);
+      for (int c = 0; c < SIMD_WIDTH; c++) to[(p + c) * PITCH + i] = value[c];
+    }
 #endif
 }
 
-void SIMD_NAME(conv_planar_take)(float *to, const float *a, const float *b, float sign, int count) {
+static inline __attribute__((always_inline)) void take(float *to, struct place place, int count,
+                                                       const int terms) {
   for (int left = count; left > 0; left -= CHANNEL_BLOCK) {
     if (left >= CHANNEL_BLOCK)
-      take_block(to, a, b, sign, CHANNEL_BLOCK);
+      take_block(to, &place, CHANNEL_BLOCK, terms);
     else
-      take_block(to, a, b, sign, left);
-    to += CHANNEL_BLOCK, a += CHANNEL_BLOCK * CHANNEL_BLOCK, b += CHANNEL_BLOCK * CHANNEL_BLOCK;
+      take_block(to, &place, left, terms);
+    to += CHANNEL_BLOCK;
+    SIMD_UNROLL
+    for (int i = 0; i < terms; i++) place.rows[i] += CHANNEL_BLOCK * CHANNEL_BLOCK;
   }
+}
+
+void SIMD_NAME(conv_planar_take)(float *to, const float *const rows[CONV_PLANAR_TERMS],
+                                 const struct conv_planar_terms *terms, int count) {
+  struct place place;
+  for (int i = 0; i < terms->count; i++)
+    place.rows[i] = rows[i], place.factor[i] = terms->factor[i];
+  if (terms->count == 1) take(to, place, count, 1);
+  if (terms->count == 2) take(to, place, count, 2);
+  if (terms->count == 3) take(to, place, count, 3);
+  if (terms->count == 4) take(to, place, count, 4);
 }
