@@ -7,8 +7,8 @@
 
 enum {
   TASK_BLOCKS = 2,
-  TASK_PAIRS = 32, /* of blocks and groups, of all taps: their sums fit a first-level cache */
-  MOST_PLACES = 256,
+  TASK_PAIRS = 32,   /* of blocks and groups, of all taps: their sums fit a first-level cache */
+  MOST_PLACES = 128, /* whose lanes stay in a first-level cache while all pairs pass */
   WANTED_TASKS = 64,
   MOST_CHUNKS = 16,
   SUMS = 4, /* side by side, to hide their latency */
