@@ -42,8 +42,7 @@ INLINE void add_group(sums sum, const struct conv_product *product, const float 
       SIMD_UNROLL
       for (int b = 0; b < blocks; b++) {
         SIMD_UNROLL
-        for (int p = 0; p < SIMD_PER_BLOCK; p++)
-          simd_add_product(&sum[b][t][p], value, weight[b][p]);
+        for (int p = 0; p < SIMD_PER_BLOCK; p++) sum[b][t][p] += value * weight[b][p];
       }
     }
   }

@@ -42,7 +42,7 @@ struct conv_panel {
 enum { CONV_PANEL_LINES = 12 * CONV_PANEL_BLOCKS };
 
 /* Sums that wait to be stored, a few at a time while the next are computed: storing many at once
- * would hold up the multipliers. At first there are no lines, and both flags are false. */
+ * would hold up the multipliers. */
 struct conv_panel_waiting {
   _Alignas(64) float sums[CONV_PANEL_LINES][CHANNEL_BLOCK];
   float *to[CONV_PANEL_LINES];
@@ -51,6 +51,7 @@ struct conv_panel_waiting {
 };
 
 /* Some sums may be left waiting: conv_panel_store_rest stores those. */
+void SIMD_NAME(conv_panel_start)(struct conv_panel_waiting *waiting);
 void SIMD_NAME(conv_panel_multiply)(const struct conv_panel *panel,
                                     struct conv_panel_waiting *waiting);
 void SIMD_NAME(conv_panel_store_rest)(struct conv_panel_waiting *waiting);

@@ -77,6 +77,11 @@ static void store_lines(struct conv_panel_waiting *waiting, int line) {
   waiting->lines = 0;
 }
 
+void SIMD_NAME(conv_panel_start)(struct conv_panel_waiting *waiting) {
+  waiting->lines = 0;
+  waiting->add = waiting->stream = false;
+}
+
 void SIMD_NAME(conv_panel_store_rest)(struct conv_panel_waiting *waiting) {
   store_lines(waiting, 0);
 }

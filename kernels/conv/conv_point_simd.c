@@ -26,6 +26,7 @@ struct grid {
 /* Rows h .. h + rows - 1 of plane d of one phase, of each voxels w .. w + width - 1. */
 struct batch {
   int n, d, h, rows, w, width, block, blocks;
+  int ahead; /* voxels to what is asked for meanwhile; 0: to the next batch */
 };
 
 static bool all_plain(const struct conv_source *sources, int count) {
@@ -75,6 +76,7 @@ static struct batch find_batch(const struct grid *grid, int64_t index) {
 /* How far what the next batch reads of a source lies behind what this one does. */
 static ptrdiff_t find_ahead(const struct grid *grid, const struct batch *batch, ptrdiff_t across,
                             ptrdiff_t row) {
+  if (batch->ahead > 0) return across * batch->ahead;
   if (grid->blocks <= CONV_PANEL_BLOCKS && grid->length[0] * grid->length[1] == 1)
     return across * PLACES_AHEAD;
   if (batch->w + batch->width >= grid->length[2]) return row * batch->rows - across * batch->w;
@@ -189,10 +191,19 @@ static void compute_batch(const struct grid *grid, const struct conv_target *tar
     compute_few(grid, target, &sources[0], batch);
     return;
   }
-  waiting.lines = 0, waiting.add = waiting.stream = false;
+  SIMD_NAME(conv_panel_start)(&waiting);
   for (int index = 0; index < phases[0] * phases[1] * phases[2]; index++)
     compute_phase(grid, target, sources, count, batch, index, &waiting);
   SIMD_NAME(conv_panel_store_rest)(&waiting);
+}
+
+void SIMD_NAME(conv_point_part)(const struct conv_target *target, const struct conv_source *source,
+                                int n, int first, int count, int ahead,
+                                struct conv_panel_waiting *waiting) {
+  struct grid grid = make_grid(target->tensor, source, 1);
+  struct batch batch = {
+      .n = n, .rows = 1, .w = first, .width = count, .blocks = grid.blocks, .ahead = ahead};
+  compute_phase(&grid, target, source, 1, &batch, 0, waiting);
 }
 
 static bool axis_fits(const struct conv_axis *axis, int source, int target) {
