@@ -3,6 +3,7 @@
 #include "kernels/conv/conv_direct.h"
 #include "kernels/conv/conv_image.h"
 #include "kernels/conv/conv_point.h"
+#include "kernels/conv/conv_point_few.h"
 
 extern const struct kernel SIMD_NAME(conv_direct);
 
@@ -150,9 +151,12 @@ static bool one_sweep(const struct node *node) {
   return conv_image_fits(&node->y, sources, node->input_count);
 }
 
-/* Whether the gradients of weights and input are found together, so that dy is read once. */
+/* Whether the gradients of weights and input are found together, so that dy is read once: where it
+ * is what most is read of. */
 static bool both_at_once(const struct node *node) {
   if (node->input_count != 1 || !node->wants_dx[0]) return false;
+  if (node->y.shape.c <= CONV_FEW_GROUPS * CHANNEL_BLOCK)
+    return false; /* conv_point_few is for it */
   struct conv_source weights = weight_source(node, 0), data = {.tensor = &node->y};
   data.packing = gradient_packing(node, 0);
   return SIMD_NAME(conv_point_outer_sees_once)(weight_target(node, 0), &weights) &&

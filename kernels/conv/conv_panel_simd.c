@@ -14,8 +14,9 @@ enum {
 #endif
   MOST_RUNS = 3,
   MOST_PLACES = RUN * MOST_RUNS,
-  MOST_STEPS = 8, /* of a chunk */
-  TOGETHER = 2,   /* channels; loops of more do not fit what a processor keeps of decoded loops */
+  MOST_STEPS = 8,  /* of a chunk */
+  LEAST_STEPS = 2, /* during which sums are stored */
+  TOGETHER = 2,    /* channels; loops of more do not fit what a processor keeps of decoded loops */
 };
 
 /* Some steps (groups and taps) of one source. */
@@ -24,6 +25,7 @@ struct chunk {
   size_t block_pitch;
   int steps;
   bool first, last; /* of all sources */
+  bool waits;       /* whether the sums wait to be stored, where it is the last */
   struct step {
     ptrdiff_t at, far; /* far: to what the next batch sees; 0: not asked for */
     int channels;
@@ -32,12 +34,14 @@ struct chunk {
 
 /* What a tile multiplies: from the first voxel of each run on. */
 struct piece {
+  const struct conv_panel *panel;
   const struct chunk *chunk;
   const float *x[MOST_RUNS];
   const float *next;  /* of the next tile's first run */
   const float *start; /* sums so far */
   size_t start_block, start_place;
-  float *end; /* [block][place][16] */
+  float *end; /* [block][place][16]; NULL: where the voxels lie */
+  float *y[MOST_RUNS];
   float slope;
   struct conv_panel_waiting *waiting;
 };
@@ -123,6 +127,28 @@ INLINE void store_sums(sums sum, const struct tile tile, float *to) {
   }
 }
 
+/* Stores sums that are so soon done that none can wait. */
+INLINE void store_voxels(sums sum, const struct tile tile, const struct piece *piece) {
+  const struct conv_panel *panel = piece->panel;
+  const bool add = panel->add, stream = panel->stream;
+  SIMD_UNROLL
+  for (int b = 0; b < tile.blocks; b++) {
+    SIMD_UNROLL
+    for (int t = 0; t < tile.run * tile.runs; t++) {
+      float *to = piece->y[t / tile.run] + panel->pitch * (size_t)b +
+                  panel->step_y * (size_t)(t % tile.run);
+      SIMD_UNROLL
+      for (int p = 0; p < SIMD_PER_BLOCK; p++, to += SIMD_WIDTH) {
+        if (add) sum[b][t][p] += simd_load(to);
+        if (stream)
+          simd_stream(to, sum[b][t][p]);
+        else
+          simd_store(to, sum[b][t][p]);
+      }
+    }
+  }
+}
+
 /* Adds the products of channel c. */
 INLINE void add_channel(sums sum, const struct tile tile, const float *const x[MOST_RUNS],
                         const float *w, size_t block_pitch, int c) {
@@ -191,7 +217,10 @@ INLINE void multiply(const struct piece *piece, const struct tile tile) {
   if (line < waiting->lines) store_lines(waiting, line);
   waiting->lines = 0;
   if (piece->slope != 1) activate(sum, tile, piece->slope);
-  store_sums(sum, tile, piece->end);
+  if (piece->end)
+    store_sums(sum, tile, piece->end);
+  else
+    store_voxels(sum, tile, piece);
 }
 
 typedef void multiply_function(const struct piece *piece);
@@ -262,11 +291,11 @@ static size_t multiply_runs(const struct conv_panel *panel, const struct conv_pa
   float *at = between;
   while (runs.left > 0) {
     int count = conv_at_most(runs.left, MOST_RUNS), places = count * runs.length;
-    struct piece piece = {.chunk = chunk, .slope = 1, .end = at, .waiting = waiting};
-    float *y[MOST_RUNS];
+    struct piece piece = {
+        .panel = panel, .chunk = chunk, .slope = 1, .end = at, .waiting = waiting};
     for (int r = 0; r < count; r++, next_run(&runs)) {
       piece.x[r] = source_at(panel, source, &runs);
-      y[r] = target_at(panel, &runs);
+      piece.y[r] = target_at(panel, &runs);
     }
     piece.next = source_at(panel, source, &runs);
     piece.start = at, piece.start_place = CHANNEL_BLOCK;
@@ -275,9 +304,9 @@ static size_t multiply_runs(const struct conv_panel *panel, const struct conv_pa
       piece.start = panel->bias ? panel->bias : zeros;
       piece.start_place = 0, piece.start_block = CHANNEL_BLOCK;
     }
-    if (chunk->last) piece.end = waiting->sums[0], piece.slope = panel->slope;
+    if (chunk->last) piece.end = chunk->waits ? waiting->sums[0] : NULL, piece.slope = panel->slope;
     functions[panel->blocks - 1][panel->step - 1][runs.length > 1][count - 1](&piece);
-    if (chunk->last) let_wait(panel, y, count, runs.length, waiting);
+    if (chunk->last && chunk->waits) let_wait(panel, piece.y, count, runs.length, waiting);
     at += (size_t)panel->blocks * (size_t)places * CHANNEL_BLOCK;
   }
   return (size_t)(at - between);
@@ -329,6 +358,7 @@ void SIMD_NAME(conv_panel_multiply)(const struct conv_panel *panel,
       int first = steps * c / chunks, count = steps * (c + 1) / chunks - first;
       struct chunk chunk = make_chunk(panel, source, first, count);
       chunk.first = i == 0 && c == 0;
+      chunk.waits = count >= LEAST_STEPS;
       chunk.last = i == panel->count - 1 && c == chunks - 1;
       multiply_chunk(panel, source, &chunk, between, waiting);
     }
