@@ -56,6 +56,20 @@ static inline simd simd_all(float value) {
   return value - (simd){0};
 }
 
+/* *sum += a * b, fused where there is such an operation, in the sum's own register: gcc would take
+ * a factor's after its last use, and then copy sums from register to register in each turn of a
+ * loop.
+ */
+static inline __attribute__((always_inline)) void simd_add_product(simd *sum, simd a, simd b) {
+#if defined SIMD_ISA_AVX512
+  __asm__("vfmadd231ps %2, %1, %0" : "+v"(*sum) : "v"(a), "v"(b));
+#elif defined SIMD_ISA_AVX2
+  __asm__("vfmadd231ps %2, %1, %0" : "+x"(*sum) : "x"(a), "x"(b));
+#else
+  *sum += a * b;
+#endif
+}
+
 /* Past the caches: for what is far larger than they are, so that writing need not read first nor
  * drive out what is read again. `to` is aligned to a vector; the thread that wrote calls simd_flush
  * before others read. */

@@ -3,6 +3,7 @@
 #include "kernels/conv/conv_direct.h"
 #include "kernels/conv/conv_image.h"
 #include "kernels/conv/conv_point.h"
+#include "kernels/conv/conv_point_few.h"
 
 extern const struct kernel SIMD_NAME(conv_direct);
 
@@ -150,6 +151,18 @@ static bool one_sweep(const struct node *node) {
   return conv_image_fits(&node->y, sources, node->input_count);
 }
 
+/* Whether the gradients of weights and input are found together, so that dy is read once: where it
+ * is what most is read of. */
+static bool both_at_once(const struct node *node) {
+  if (node->input_count != 1 || !node->wants_dx[0]) return false;
+  if (node->y.shape.c <= CONV_FEW_GROUPS * CHANNEL_BLOCK)
+    return false; /* conv_point_few is for it */
+  struct conv_source weights = weight_source(node, 0), data = {.tensor = &node->y};
+  data.packing = gradient_packing(node, 0);
+  return SIMD_NAME(conv_point_outer_sees_once)(weight_target(node, 0), &weights) &&
+         SIMD_NAME(conv_point_fits)(&node->x[0], &data);
+}
+
 static size_t sweep_size(const struct node *node) {
   struct conv_source sources[OP_MAX_INPUTS];
   for (int i = 0; i < node->input_count; i++) sources[i] = weight_source(node, i);
@@ -194,7 +207,10 @@ void SIMD_NAME(conv_prepare_passes)(const struct conv_passes *passes, struct nod
     if (weights > most) most = weights;
     if (data > most) most = data;
   }
-  if (passes == &SIMD_NAME(conv_direct_passes) && one_sweep(node)) most = sweep_size(node);
+  if (passes == &SIMD_NAME(conv_direct_passes)) {
+    if (one_sweep(node)) most = sweep_size(node);
+    if (both_at_once(node)) most = weights_size(node, 0) + data_size(node, 0);
+  }
   original->forward_workspace =
       sizeof(float) * (SIMD_NAME(conv_bias_size)(&node->y) + passes->output_size(node));
   original->backward_workspace = sizeof(float) * (SIMD_NAME(conv_activation_size)(&node->y) + most);
@@ -235,7 +251,7 @@ static void output_pass(const struct node *node, const struct io *io,
 }
 
 static void find_weights(const struct node *node, const struct io *io, int input, float *workspace,
-                         const struct conv_point_sums *sums) {
+                         const struct conv_point_sums *sums, const struct conv_point_also *also) {
   static const struct conv_image_activation none = {.slope = 1};
   bool swapped = lanes_are_inputs(node, input);
   const struct tensor *target = weight_target(node, input);
@@ -245,7 +261,7 @@ static void find_weights(const struct node *node, const struct io *io, int input
   if (conv_image_fits(target, &source, 1))
     SIMD_NAME(conv_image_weights)(target, data, &none, &source, 1, workspace);
   else if (SIMD_NAME(conv_point_outer_pays)(target, &source))
-    SIMD_NAME(conv_point_outer)(target, data, &source, workspace, sums);
+    SIMD_NAME(conv_point_outer)(target, data, &source, workspace, sums, also);
   else
     SIMD_NAME(conv_outer)(target, data, &source, workspace);
   conv_unpack(&source.packing, workspace,
@@ -254,7 +270,7 @@ static void find_weights(const struct node *node, const struct io *io, int input
 
 static void weights_pass(const struct node *node, const struct io *io, int input,
                          float *workspace) {
-  find_weights(node, io, input, workspace, NULL);
+  find_weights(node, io, input, workspace, NULL, NULL);
 }
 
 static bool can_sum(const struct node *node, bool of_input) {
@@ -266,7 +282,18 @@ static bool can_sum(const struct node *node, bool of_input) {
 static void weights_and_sums(const struct node *node, const struct io *io, float *workspace,
                              bool of_input, float *channels) {
   struct conv_point_sums sums = {of_input != lanes_are_inputs(node, 0), channels};
-  find_weights(node, io, 0, workspace, &sums);
+  find_weights(node, io, 0, workspace, &sums, NULL);
+}
+
+/* The gradients of weights, input and bias (NULL: none) of a node that both_at_once is true of. */
+static void find_both(const struct node *node, const struct io *io, float *workspace, float *bias) {
+  struct conv_packing packing = gradient_packing(node, 0);
+  struct conv_source source = {&node->y, io->dy, packing, workspace};
+  struct conv_target target = {&node->x[0], io->dx[0], NULL, 1, io->dx_add[0]};
+  struct conv_point_also also = {&target, &source};
+  struct conv_point_sums sums = {lanes_are_inputs(node, 0), bias};
+  conv_pack(&packing, io->w[CONV_WEIGHT], workspace);
+  find_weights(node, io, 0, workspace + data_size(node, 0), bias ? &sums : NULL, &also);
 }
 
 /* All gradients of a node that one sweep does for; dy is left as it is. */
@@ -326,6 +353,10 @@ void SIMD_NAME(conv_run_backward)(const struct conv_passes *passes, const struct
   float *bias = a->bias ? io->dw[CONV_BIAS] : NULL;
   bool together = bias && a->slope == 1 && passes->can_sum && passes->can_sum(node, false);
   if (!together) SIMD_NAME(conv_activation)(&node->y, io->y, io->dy, a->slope, bias, partial);
+  if (passes == &SIMD_NAME(conv_direct_passes) && io->dx[0] && both_at_once(node)) {
+    find_both(node, io, workspace, together ? bias : NULL);
+    return;
+  }
   for (int i = 0; i < node->input_count; i++)
     if (i == 0 && together)
       passes->weights_and_sums(node, io, workspace, false, bias);

@@ -33,7 +33,7 @@ static inline __attribute__((always_inline)) void conv_outer_add(
     SIMD_UNROLL
     for (int b = 0; b < blocks; b++) {
       SIMD_UNROLL
-      for (int p = 0; p < SIMD_PER_BLOCK; p++) sum[b][i][p] += value * vector[b][p];
+      for (int p = 0; p < SIMD_PER_BLOCK; p++) simd_add_product(&sum[b][i][p], value, vector[b][p]);
     }
   }
 }

@@ -45,8 +45,8 @@ struct conv_few SIMD_NAME(conv_point_find_few)(const struct conv_target *target,
 /* Some tiles side by side of some blocks, whose number is a constant as are the places of a tile.
  */
 struct tiles {
-  const struct conv_voxels *voxels;
-  const struct conv_product *product;
+  const struct conv_few_target *target;
+  const struct conv_few_source *source;
   int block, place, count;
 };
 
@@ -59,15 +59,15 @@ INLINE void multiply_channel(simd sum[MOST_BLOCKS][MOST_PLACES], const float *x,
   for (int t = 0; t < places; t++) {
     simd value = simd_all(x[t * CHANNEL_BLOCK]);
     SIMD_UNROLL
-    for (int b = 0; b < blocks; b++) sum[b][t] += value * weight[b];
+    for (int b = 0; b < blocks; b++) simd_add_product(&sum[b][t], value, weight[b]);
   }
 }
 
-INLINE void multiply_tile(simd sum[MOST_BLOCKS][MOST_PLACES], const struct conv_product *product,
+INLINE void multiply_tile(simd sum[MOST_BLOCKS][MOST_PLACES], const struct conv_few_source *source,
                           const float *x, const float *w, const int places, const int blocks) {
-  for (int g = product->groups; g > 0; g--, x += product->group_pitch) {
-    if (product->x_ahead) {
-      const float *next = x + product->x_ahead;
+  for (int g = source->groups; g > 0; g--, x += source->group_pitch) {
+    if (source->ahead) {
+      const float *next = x + source->ahead;
       __asm__("" : "+r"(next)); /* one address, not one of each place */
       SIMD_UNROLL
       for (int t = 0; t < places; t++) __builtin_prefetch(next + t * CHANNEL_BLOCK);
@@ -75,25 +75,25 @@ INLINE void multiply_tile(simd sum[MOST_BLOCKS][MOST_PLACES], const struct conv_
     for (int c = 0; c < CHANNEL_BLOCK; c += TOGETHER) {
       SIMD_UNROLL
       for (int k = 0; k < TOGETHER; k++, w += CHANNEL_BLOCK)
-        multiply_channel(sum, x + c + k, w, product->block_pitch, places, blocks);
+        multiply_channel(sum, x + c + k, w, source->block_pitch, places, blocks);
     }
   }
 }
 
 INLINE void compute_tiles(const struct tiles *tiles, const bool stream, const int places,
                           const int blocks) {
-  const struct conv_voxels *voxels = tiles->voxels;
-  const struct conv_product *product = tiles->product;
-  const size_t pitch = voxels->pitch;
-  const float *x = product->x + tiles->place * CHANNEL_BLOCK;
-  const float *w = product->w + product->block_pitch * (size_t)tiles->block;
-  float *y = voxels->y + pitch * (size_t)tiles->block + tiles->place * CHANNEL_BLOCK;
-  const float slope = voxels->slope;
+  const struct conv_few_target *target = tiles->target;
+  const struct conv_few_source *source = tiles->source;
+  const size_t pitch = target->pitch;
+  const float *x = source->x + tiles->place * CHANNEL_BLOCK;
+  const float *w = source->w + source->block_pitch * (size_t)tiles->block;
+  float *y = target->y + pitch * (size_t)tiles->block + tiles->place * CHANNEL_BLOCK;
+  const float slope = target->slope;
   simd bias[MOST_BLOCKS];
   SIMD_UNROLL
   for (int b = 0; b < blocks; b++)
     bias[b] =
-        voxels->bias ? simd_load(voxels->bias + (tiles->block + b) * CHANNEL_BLOCK) : (simd){0};
+        target->bias ? simd_load(target->bias + (tiles->block + b) * CHANNEL_BLOCK) : (simd){0};
   for (int left = tiles->count; left > 0; left--) {
     simd sum[MOST_BLOCKS][MOST_PLACES];
     SIMD_UNROLL
@@ -101,7 +101,7 @@ INLINE void compute_tiles(const struct tiles *tiles, const bool stream, const in
       SIMD_UNROLL
       for (int t = 0; t < places; t++) sum[b][t] = bias[b];
     }
-    multiply_tile(sum, product, x, w, places, blocks);
+    multiply_tile(sum, source, x, w, places, blocks);
     SIMD_UNROLL
     for (int b = 0; b < blocks; b++) {
       SIMD_UNROLL
@@ -146,19 +146,19 @@ static int find_blocks(int left) {
   return left % 2 == 1 ? conv_at_most(left, MOST_BLOCKS) : 2;
 }
 
-static void compute_blocks(const struct conv_voxels *voxels, const struct conv_product *product,
-                           int places, int blocks) {
-  struct conv_product one = *product;
+static void compute_blocks(const struct conv_few_target *target,
+                           const struct conv_few_source *source, int places, int blocks) {
+  struct conv_few_source one = *source;
   for (int block = 0, together; block < blocks; block += together) {
     together = find_blocks(blocks - block);
-    struct tiles tiles = {voxels, &one, block, 0, 0};
+    struct tiles tiles = {target, &one, block, 0, 0};
     for (int i = 0; i < 3; i++) {
       int width = kinds[together - 1][i].places;
       tiles.count = (places - tiles.place) / width;
-      if (tiles.count > 0) kinds[together - 1][i].compute[voxels->stream](&tiles);
+      if (tiles.count > 0) kinds[together - 1][i].compute[target->stream](&tiles);
       tiles.place += tiles.count * width;
     }
-    one.x_ahead = 0;
+    one.ahead = 0;
   }
 }
 
@@ -192,9 +192,9 @@ INLINE int place_of(int i) {
 }
 
 /* The sums of `count` voxels, at most as many as fill a vector. lanes and groups are constants. */
-INLINE simd multiply_lanes(const struct conv_few *few, const struct conv_product *product,
+INLINE simd multiply_lanes(const struct conv_few *few, const struct conv_few_source *source,
                            const float *x, int count, const int lanes, const int groups) {
-  const size_t pitch = product->group_pitch, ahead = product->x_ahead;
+  const size_t pitch = source->group_pitch, ahead = source->ahead;
   const int together = CHANNEL_BLOCK / lanes;
   simd vector[CHANNEL_BLOCK];
   SIMD_UNROLL
@@ -228,15 +228,15 @@ INLINE simd take(simd sums, int v, const int lanes) {
 }
 
 /* `count` voxels; of several a constant to the compiler. */
-INLINE void compute_voxels(const struct conv_few *few, const struct conv_voxels *voxels,
-                           const struct conv_product *product, int place, simd bias, int count,
+INLINE void compute_voxels(const struct conv_few *few, const struct conv_few_target *target,
+                           const struct conv_few_source *source, int place, simd bias, int count,
                            const int lanes, const int groups) {
-  const float slope = voxels->slope;
-  const bool stream = voxels->stream;
+  const float slope = target->slope;
+  const bool stream = target->stream;
   const int together = CHANNEL_BLOCK / lanes;
-  const float *x = product->x + place * CHANNEL_BLOCK;
-  float *y = voxels->y + place * CHANNEL_BLOCK;
-  simd sums = multiply_lanes(few, product, x, count, lanes, groups);
+  const float *x = source->x + place * CHANNEL_BLOCK;
+  float *y = target->y + place * CHANNEL_BLOCK;
+  simd sums = multiply_lanes(few, source, x, count, lanes, groups);
   SIMD_UNROLL
   for (int v = 0; v < together; v++) {
     if (v >= count) continue;
@@ -249,27 +249,27 @@ INLINE void compute_voxels(const struct conv_few *few, const struct conv_voxels 
   }
 }
 
-INLINE void compute_lanes(const struct conv_few *few, const struct conv_voxels *voxels,
-                          const struct conv_product *product, int places, const int lanes,
+INLINE void compute_lanes(const struct conv_few *few, const struct conv_few_target *target,
+                          const struct conv_few_source *source, int places, const int lanes,
                           const int groups) {
   const int together = CHANNEL_BLOCK / lanes;
   int place = 0;
   simd bias = {0};
-  if (voxels->bias) bias = simd_load(voxels->bias);
+  if (target->bias) bias = simd_load(target->bias);
   for (; place + together <= places; place += together)
-    compute_voxels(few, voxels, product, place, bias, together, lanes, groups);
+    compute_voxels(few, target, source, place, bias, together, lanes, groups);
   if (place < places)
-    compute_voxels(few, voxels, product, place, bias, places - place, lanes, groups);
+    compute_voxels(few, target, source, place, bias, places - place, lanes, groups);
 }
 
-typedef void lanes_function(const struct conv_few *few, const struct conv_voxels *voxels,
-                            const struct conv_product *product, int places);
+typedef void lanes_function(const struct conv_few *few, const struct conv_few_target *target,
+                            const struct conv_few_source *source, int places);
 
-#define DEFINE(lanes, groups)                                                            \
-  static void lanes_##lanes##_##groups(const struct conv_few *few,                       \
-                                       const struct conv_voxels *voxels,                 \
-                                       const struct conv_product *product, int places) { \
-    compute_lanes(few, voxels, product, places, lanes, groups);                          \
+#define DEFINE(lanes, groups)                                                              \
+  static void lanes_##lanes##_##groups(const struct conv_few *few,                         \
+                                       const struct conv_few_target *target,               \
+                                       const struct conv_few_source *source, int places) { \
+    compute_lanes(few, target, source, places, lanes, groups);                             \
   }
 #define NAME(lanes, groups) [lanes - 1][groups - LEAST_GROUPS] = lanes_##lanes##_##groups,
 #define GROUPS(DO, lanes) DO(lanes, 2) DO(lanes, 3) DO(lanes, 4)
@@ -278,15 +278,15 @@ ALL(DEFINE)
 static lanes_function *const functions[CONV_FEW_LANES][CONV_FEW_GROUPS - LEAST_GROUPS + 1] = {
     ALL(NAME)};
 
-void SIMD_NAME(conv_point_few)(const struct conv_few *few, const struct conv_voxels *voxels,
-                               const struct conv_product *product, int places, int blocks,
+void SIMD_NAME(conv_point_few)(const struct conv_few *few, const struct conv_few_target *target,
+                               const struct conv_few_source *source, int places, int blocks,
                                bool ends) {
   int whole = blocks - (ends && few->lanes > 0);
-  compute_blocks(voxels, product, places, whole);
+  compute_blocks(target, source, places, whole);
   if (whole == blocks) return;
-  struct conv_product one = *product;
-  struct conv_voxels last = *voxels;
-  if (whole > 0) one.x_ahead = 0;
+  struct conv_few_source one = *source;
+  struct conv_few_target last = *target;
+  if (whole > 0) one.ahead = 0;
   last.y += last.pitch * (size_t)whole;
   if (last.bias) last.bias += whole * CHANNEL_BLOCK;
   functions[few->lanes - 1][few->groups - LEAST_GROUPS](few, &last, &one, places);
@@ -300,10 +300,10 @@ struct conv_few SIMD_NAME(conv_point_find_few)(const struct conv_target *target,
   return (struct conv_few){0};
 }
 
-void SIMD_NAME(conv_point_few)(const struct conv_few *few, const struct conv_voxels *voxels,
-                               const struct conv_product *product, int places, int blocks,
+void SIMD_NAME(conv_point_few)(const struct conv_few *few, const struct conv_few_target *target,
+                               const struct conv_few_source *source, int places, int blocks,
                                bool ends) {
-  (void)few, (void)voxels, (void)product, (void)places, (void)blocks, (void)ends;
+  (void)few, (void)target, (void)source, (void)places, (void)blocks, (void)ends;
 }
 
 #endif

@@ -7,11 +7,12 @@
 
 enum {
   TASK_BLOCKS = 2,
-  TASK_PAIRS = 32, /* of blocks and groups, of all taps: their sums fit a first-level cache */
-  MOST_PLACES = 256,
+  TASK_PAIRS = 32,   /* of blocks and groups, of all taps: their sums fit a first-level cache */
+  MOST_PLACES = 128, /* whose lanes stay in a first-level cache while all pairs pass */
   WANTED_TASKS = 64,
   MOST_CHUNKS = 16,
-  SUMS = 4, /* side by side, to hide their latency */
+  SUMS = 4,          /* side by side, to hide their latency */
+  BATCHES_AHEAD = 2, /* of what another convolution asks for: farther than the sums do */
 };
 
 /* How the work is cut: depends on shapes alone. */
@@ -28,6 +29,7 @@ struct pass {
   const struct conv_packing *packing;
   int taps[3];
   size_t lanes_pitch; /* from block to block */
+  const struct conv_point_also *also;
   struct cut cut;
 };
 
@@ -151,17 +153,41 @@ static void add_batch(const struct pass *pass, const struct task *task, int64_t 
   }
 }
 
+/* What else is computed from the voxels of batch `index`. */
+static void compute_also(const struct pass *pass, int64_t index,
+                         struct conv_panel_waiting *waiting) {
+  const struct cut *cut = &pass->cut;
+  int first = (int)(index % cut->segments) * cut->width, n = (int)(index / cut->segments);
+  SIMD_NAME(conv_point_part)
+  (pass->also->target, pass->also->source, n, first,
+   conv_at_most(pass->target.shape.w - first, cut->width), BATCHES_AHEAD * cut->width, waiting);
+}
+
 static void run_task(const struct pass *pass, const struct task *task, int chunk) {
   const struct cut *cut = &pass->cut;
+  struct conv_panel_waiting waiting;
+  SIMD_NAME(conv_panel_start)(&waiting);
   int64_t first = cut->batches * chunk / cut->chunks;
   int64_t end = cut->batches * (chunk + 1) / cut->chunks;
-  for (int64_t index = first; index < end; index++) add_batch(pass, task, index, index > first);
+  for (int64_t index = first; index < end; index++) {
+    add_batch(pass, task, index, index > first);
+    if (pass->also) compute_also(pass, index, &waiting);
+  }
+  SIMD_NAME(conv_panel_store_rest)(&waiting);
+  if (pass->also) simd_flush();
 }
 
 bool SIMD_NAME(conv_point_outer_pays)(const struct tensor *target,
                                       const struct conv_source *source) {
   const struct conv_axis *a = source->packing.axis;
   return a[0].phases * a[1].phases * a[2].phases == 1 && SIMD_NAME(conv_point_fits)(target, source);
+}
+
+bool SIMD_NAME(conv_point_outer_sees_once)(const struct tensor *target,
+                                           const struct conv_source *source) {
+  if (!SIMD_NAME(conv_point_outer_pays)(target, source)) return false;
+  struct pass pass = make_pass(target, source->tensor, &source->packing);
+  return conv_point_is_plain(&source->packing) && pass.cut.groups * pass.cut.blocks == 1;
 }
 
 /* Whether the taps see every voxel of the source. */
@@ -195,10 +221,11 @@ size_t SIMD_NAME(conv_point_outer_size)(const struct tensor *target,
 
 void SIMD_NAME(conv_point_outer)(const struct tensor *target, const float *data,
                                  const struct conv_source *source, float *partial,
-                                 const struct conv_point_sums *sums) {
+                                 const struct conv_point_sums *sums,
+                                 const struct conv_point_also *also) {
   const struct conv_packing *packing = &source->packing;
   struct pass pass = make_pass(target, source->tensor, packing);
-  pass.lanes = data, pass.values = source->data;
+  pass.lanes = data, pass.values = source->data, pass.also = also;
   const struct cut cut = pass.cut;
   size_t size = conv_packing_size(packing), channels = sums_size(target, source->tensor);
   float *channel_sums = partial + size * (size_t)cut.chunks;

@@ -2,17 +2,14 @@
  * two taps along an axis, all inside the source, as with kernel 1 or a kernel as large as its
  * stride. Sources are read and the target is written where they lie; a few voxels at a time, whose
  * sums stay in registers until they are stored. */
-#include "kernels/conv/conv_multiply.h"
+#include "kernels/conv/conv_panel.h"
 #include "kernels/conv/conv_point.h"
 #include "kernels/conv/conv_point_few.h"
 
 enum {
-  MOST_PLACES = 384,  /* voxels that share weights */
-  MOST_BLOCKS = 8,    /* blocks of target channels of a task */
-  BLOCKS_AT_ONCE = 2, /* for which weights are read together */
+  MOST_BLOCKS = 8, /* blocks of target channels of a task */
   LEAST_WIDTH = 4,
-  PLACES_AHEAD = 32, /* of what is read but once: near enough to stay in a first-level cache */
-  MOST_PRODUCTS = 8 * OP_MAX_INPUTS,
+  PLACES_AHEAD = 24, /* of what is read but once: near enough to stay in a first-level cache */
 };
 
 /* How the target is cut; all extents are those of the first, longest, phase. */
@@ -29,6 +26,7 @@ struct grid {
 /* Rows h .. h + rows - 1 of plane d of one phase, of each voxels w .. w + width - 1. */
 struct batch {
   int n, d, h, rows, w, width, block, blocks;
+  int ahead; /* voxels to what is asked for meanwhile; 0: to the next batch */
 };
 
 static bool all_plain(const struct conv_source *sources, int count) {
@@ -53,10 +51,9 @@ static struct grid make_grid(const struct tensor *target, const struct conv_sour
     grid.phases[i] = axis[i].phases;
     grid.length[i] = conv_axis_length(extent[i], axis[i].phases, 0);
   }
-  grid.segments = conv_divide_up(grid.length[2], MOST_PLACES);
+  grid.segments = conv_divide_up(grid.length[2], CONV_PANEL_PLACES);
   grid.width = conv_divide_up(conv_divide_up(grid.length[2], grid.segments), 4) * 4;
-  grid.rows = conv_divide_up(MOST_PLACES * 3 / 4, grid.width);
-  if (grid.rows > grid.length[1]) grid.rows = grid.length[1];
+  grid.rows = conv_at_most(CONV_PANEL_PLACES / grid.width, grid.length[1]);
   grid.bands = conv_divide_up(grid.length[1], grid.rows);
   grid.blocks = tensor_stored_channels(target) / CHANNEL_BLOCK;
   grid.groups = conv_divide_up(grid.blocks, MOST_BLOCKS);
@@ -76,46 +73,43 @@ static struct batch find_batch(const struct grid *grid, int64_t index) {
   return batch;
 }
 
-/* The products of all taps for the voxels of the first row of a batch; `ahead`: what the next batch
- * reads is asked for. */
-static int find_products(const struct grid *grid, const struct conv_source *sources, int count,
-                         const struct batch *batch, const int phase[3], bool ahead,
-                         struct conv_product *products) {
-  int found = 0;
-  for (int i = 0; i < count; i++) {
-    const struct conv_packing *packing = &sources[i].packing;
-    const struct conv_axis *a = packing->axis;
-    const struct tensor *tensor = &grid->source[i];
-    const int at[] = {batch->d, batch->h, batch->w};
-    int from[3], taps[3];
-    for (int k = 0; k < 3; k++) {
-      from[k] = a[k].step * at[k] + a[k].first[phase[k]];
-      taps[k] = a[k].taps[phase[k]];
-    }
-    const float *w = sources[i].packed + conv_packing_at(packing, phase, batch->block, 0);
-    int kernel = taps[0] * taps[1] * taps[2];
-    size_t row = (size_t)a[1].step * (size_t)tensor->shape.w * CHANNEL_BLOCK;
-    int64_t across = (int64_t)a[2].step * CHANNEL_BLOCK, next = across * batch->width;
-    if (grid->blocks <= BLOCKS_AT_ONCE && grid->length[0] * grid->length[1] == 1)
-      next = across * PLACES_AHEAD;
-    else if (batch->w + batch->width >= grid->length[2])
-      next = (int64_t)row * batch->rows - across * batch->w;
-    for (int tap = 0; tap < kernel; tap++, w += CHANNEL_BLOCK * CHANNEL_BLOCK) {
-      int d = from[0] + tap / taps[2] / taps[1], y = from[1] + tap / taps[2] % taps[1];
-      products[found++] = (struct conv_product){
-          .x = conv_row(tensor, sources[i].data, batch->n, 0, d, y) +
-               (int64_t)(from[2] + tap % taps[2]) * CHANNEL_BLOCK,
-          .w = w,
-          .group_pitch = grid->source_pitch[i],
-          .block_pitch = conv_packing_block_stride(packing, phase),
-          .groups = conv_packing_groups(packing),
-          .skip = (size_t)(kernel - 1) * CHANNEL_BLOCK * CHANNEL_BLOCK,
-          .idle = conv_packing_groups(packing) * CHANNEL_BLOCK - packing->channels,
-          .x_row = row,
-          .x_ahead = ahead ? (size_t)next : 0,
-      };
-    }
+/* How far what the next batch reads of a source lies behind what this one does. */
+static ptrdiff_t find_ahead(const struct grid *grid, const struct batch *batch, ptrdiff_t across,
+                            ptrdiff_t row) {
+  if (batch->ahead > 0) return across * batch->ahead;
+  if (grid->blocks <= CONV_PANEL_BLOCKS && grid->length[0] * grid->length[1] == 1)
+    return across * PLACES_AHEAD;
+  if (batch->w + batch->width >= grid->length[2]) return row * batch->rows - across * batch->w;
+  return across * batch->width;
+}
+
+/* What the voxels of a batch see of source `i` in a phase. */
+static struct conv_panel_source find_source(const struct grid *grid,
+                                            const struct conv_source *source, int i,
+                                            const struct batch *batch, const int phase[3]) {
+  const struct conv_packing *packing = &source->packing;
+  const struct conv_axis *a = packing->axis;
+  const struct shape s = grid->source[i].shape;
+  const int at[] = {batch->d, batch->h, batch->w};
+  int from[3], taps[3];
+  for (int k = 0; k < 3; k++) {
+    from[k] = a[k].step * at[k] + a[k].first[phase[k]];
+    taps[k] = a[k].taps[phase[k]];
   }
+  struct conv_panel_source found = {
+      .x = source->data + tensor_at(&grid->source[i], batch->n, 0, from[0], from[1], from[2]),
+      .w = source->packed + conv_packing_at(packing, phase, batch->block, 0),
+      .group_pitch = grid->source_pitch[i],
+      .block_pitch = conv_packing_block_stride(packing, phase),
+      .row = (size_t)a[1].step * (size_t)s.w * CHANNEL_BLOCK,
+      .taps = taps[0] * taps[1] * taps[2],
+      .channels = packing->channels,
+  };
+  for (int tap = 0; tap < found.taps; tap++) {
+    int d = tap / taps[2] / taps[1], h = tap / taps[2] % taps[1], w = tap % taps[2];
+    found.tap_at[tap] = (((ptrdiff_t)d * s.h + h) * s.w + w) * CHANNEL_BLOCK;
+  }
+  found.ahead = find_ahead(grid, batch, (ptrdiff_t)a[2].step * CHANNEL_BLOCK, (ptrdiff_t)found.row);
   return found;
 }
 
@@ -126,52 +120,90 @@ static bool streams(const struct conv_target *target) {
 
 static void compute_phase(const struct grid *grid, const struct conv_target *target,
                           const struct conv_source *sources, int count, const struct batch *batch,
-                          const int phase[3], bool first) {
+                          int index, struct conv_panel_waiting *waiting) {
   const int *phases = grid->phases;
+  const int phase[] = {index / phases[2] / phases[1], index / phases[2] % phases[1],
+                       index % phases[2]};
   const struct shape s = grid->target.shape;
-  const int step = sources[0].packing.axis[2].step;
-  int width = conv_at_most(conv_axis_length(s.w, phases[2], phase[2]) - batch->w, batch->width);
-  int end = conv_at_most(conv_axis_length(s.h, phases[1], phase[1]), batch->h + batch->rows);
+  const int together = conv_divide_up(grid->blocks, CONV_PANEL_BLOCKS);
   if (batch->d >= conv_axis_length(s.d, phases[0], phase[0])) return;
-  struct batch part = *batch;
-  struct conv_product products[MOST_PRODUCTS];
-  const int together = grid->few.groups > 0 ? batch->blocks : BLOCKS_AT_ONCE;
-  for (int b = 0; b < batch->blocks; b += together) {
-    part.block = batch->block + b;
-    part.blocks = conv_at_most(batch->blocks - b, together);
-    int found = find_products(grid, sources, count, &part, phase, first && b == 0, products);
-    struct conv_voxels voxels = {
-        .y = target->data + tensor_at(&grid->target, batch->n, part.block * CHANNEL_BLOCK,
-                                      phases[0] * batch->d + phase[0],
-                                      phases[1] * batch->h + phase[1],
-                                      phases[2] * batch->w + phase[2]),
-        .pitch = grid->pitch,
-        .step = (size_t)phases[2] * CHANNEL_BLOCK,
-        .bias = target->bias ? target->bias + part.block * CHANNEL_BLOCK : NULL,
-        .slope = target->slope,
-        .add = target->add,
-        .stream = streams(target),
-    };
-    if (grid->few.groups > 0) {
-      bool ends = part.block + part.blocks == grid->blocks;
-      SIMD_NAME(conv_point_few)(&grid->few, &voxels, products, width, part.blocks, ends);
-      continue;
-    }
-    for (int h = batch->h; h < end; h++, voxels.y += (int64_t)phases[1] * s.w * CHANNEL_BLOCK) {
-      SIMD_NAME(conv_multiply_voxels)(&voxels, products, found, width, part.blocks, step);
-      for (int i = 0; i < found; i++) products[i].x += products[i].x_row;
-    }
+  struct conv_panel_source found[OP_MAX_INPUTS];
+  for (int i = 0; i < count; i++) found[i] = find_source(grid, &sources[i], i, batch, phase);
+  struct conv_panel panel = {
+      .sources = found,
+      .count = count,
+      .rows = conv_at_most(conv_axis_length(s.h, phases[1], phase[1]) - batch->h, batch->rows),
+      .width = conv_at_most(conv_axis_length(s.w, phases[2], phase[2]) - batch->w, batch->width),
+      .step = sources[0].packing.axis[2].step,
+      .passes = phases[0] * phases[1] * phases[2] * together,
+      .y =
+          target->data + tensor_at(&grid->target, batch->n, batch->block * CHANNEL_BLOCK,
+                                   phases[0] * batch->d + phase[0], phases[1] * batch->h + phase[1],
+                                   phases[2] * batch->w + phase[2]),
+      .pitch = grid->pitch,
+      .row = (size_t)phases[1] * (size_t)s.w * CHANNEL_BLOCK,
+      .step_y = (size_t)phases[2] * CHANNEL_BLOCK,
+      .bias = target->bias ? target->bias + batch->block * CHANNEL_BLOCK : NULL,
+      .slope = target->slope,
+      .add = target->add,
+      .stream = streams(target),
+  };
+  for (int b = 0; b < batch->blocks; b += panel.blocks) {
+    panel.blocks = conv_at_most(batch->blocks - b, CONV_PANEL_BLOCKS);
+    panel.pass = index * together + (batch->block + b) / CONV_PANEL_BLOCKS;
+    SIMD_NAME(conv_panel_multiply)(&panel, waiting);
+    panel.y += panel.pitch * (size_t)panel.blocks;
+    if (panel.bias) panel.bias += panel.blocks * CHANNEL_BLOCK;
+    for (int i = 0; i < count; i++) found[i].w += found[i].block_pitch * (size_t)panel.blocks;
   }
+}
+
+static void compute_few(const struct grid *grid, const struct conv_target *target,
+                        const struct conv_source *source, const struct batch *batch) {
+  static const int phase[3] = {0};
+  const struct conv_panel_source found = find_source(grid, source, 0, batch, phase);
+  const struct conv_few_source few = {
+      .x = found.x,
+      .w = found.w,
+      .group_pitch = found.group_pitch,
+      .block_pitch = found.block_pitch,
+      .ahead = found.ahead,
+      .groups = grid->few.groups,
+  };
+  const struct conv_few_target to = {
+      .y = target->data +
+           tensor_at(&grid->target, batch->n, batch->block * CHANNEL_BLOCK, 0, 0, batch->w),
+      .pitch = grid->pitch,
+      .bias = target->bias ? target->bias + batch->block * CHANNEL_BLOCK : NULL,
+      .slope = target->slope,
+      .stream = streams(target),
+  };
+  int width = conv_at_most(grid->length[2] - batch->w, batch->width);
+  bool ends = batch->block + batch->blocks == grid->blocks;
+  SIMD_NAME(conv_point_few)(&grid->few, &to, &few, width, batch->blocks, ends);
 }
 
 static void compute_batch(const struct grid *grid, const struct conv_target *target,
                           const struct conv_source *sources, int count, const struct batch *batch) {
   const int *phases = grid->phases;
-  for (int index = 0; index < phases[0] * phases[1] * phases[2]; index++) {
-    const int phase[] = {index / phases[2] / phases[1], index / phases[2] % phases[1],
-                         index % phases[2]};
-    compute_phase(grid, target, sources, count, batch, phase, index == 0);
+  struct conv_panel_waiting waiting;
+  if (grid->few.groups > 0) {
+    compute_few(grid, target, &sources[0], batch);
+    return;
   }
+  SIMD_NAME(conv_panel_start)(&waiting);
+  for (int index = 0; index < phases[0] * phases[1] * phases[2]; index++)
+    compute_phase(grid, target, sources, count, batch, index, &waiting);
+  SIMD_NAME(conv_panel_store_rest)(&waiting);
+}
+
+void SIMD_NAME(conv_point_part)(const struct conv_target *target, const struct conv_source *source,
+                                int n, int first, int count, int ahead,
+                                struct conv_panel_waiting *waiting) {
+  struct grid grid = make_grid(target->tensor, source, 1);
+  struct batch batch = {
+      .n = n, .rows = 1, .w = first, .width = count, .blocks = grid.blocks, .ahead = ahead};
+  compute_phase(&grid, target, source, 1, &batch, 0, waiting);
 }
 
 static bool axis_fits(const struct conv_axis *axis, int source, int target) {
