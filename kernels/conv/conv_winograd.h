@@ -60,29 +60,52 @@ enum winograd_kind {
 };
 
 /* Along one axis: voxels of a tile's window, distance of two windows, points, how many of them
- * differ in the transformed window and how many in the target's transform back, target voxels. */
+ * differ in the transformed window and how many in the target's transform back, target voxels, and
+ * taps. */
+struct winograd_sizes {
+  int window, step, points, entered, returned, outputs, taps;
+};
+static inline struct winograd_sizes winograd_sizes(enum winograd_kind kind) {
+  static const struct winograd_sizes sizes[] = {
+      [WINOGRAD_ONE] = {1, 1, 1, 1, 1, 1, 1},
+      [WINOGRAD_FULL] = {4, 2, 4, 4, 4, 2, 3},
+      [WINOGRAD_UP] = {3, 1, 3, 3, 3, 2, 3},
+      [WINOGRAD_DOWN] = {4, 2, 3, 3, 1, 1, 3},
+      [WINOGRAD_PAIR] = {3, 2, 3, 3, 3, 2, 2},
+      [WINOGRAD_LONE] = {2, 2, 2, 2, 2, 2, 1},
+      [WINOGRAD_WIDE] = {6, 4, 6, 6, 6, 4, 3},
+      [WINOGRAD_WIDE_UP] = {4, 2, 5, 4, 5, 4, 3},
+      [WINOGRAD_WIDE_DOWN] = {6, 4, 5, 5, 4, 2, 3},
+      [WINOGRAD_WIDE_PAIR] = {5, 4, 5, 5, 5, 4, 2},
+      [WINOGRAD_WIDE_LONE] = {4, 4, 4, 4, 4, 4, 1},
+      [WINOGRAD_SPREAD] = {2, 2, 4, 4, 4, 1, 0},
+      [WINOGRAD_SPREAD_UP] = {2, 2, 3, 3, 3, 1, 0},
+      [WINOGRAD_SPREAD_WIDE] = {4, 4, 6, 6, 6, 1, 0},
+      [WINOGRAD_SPREAD_WIDE_UP] = {4, 4, 5, 5, 5, 1, 0},
+      [WINOGRAD_SPREAD_WIDE_PAIR] = {4, 4, 5, 5, 5, 1, 0},
+  };
+  return sizes[kind];
+}
 static inline int winograd_window(enum winograd_kind kind) {
-  static const int windows[] = {1, 4, 3, 4, 3, 2, 6, 4, 6, 5, 4, 2, 2, 4, 4, 4};
-  return windows[kind];
+  return winograd_sizes(kind).window;
 }
 static inline int winograd_step(enum winograd_kind kind) {
-  static const int steps[] = {1, 2, 1, 2, 2, 2, 4, 2, 4, 4, 4, 2, 2, 4, 4, 4};
-  return steps[kind];
+  return winograd_sizes(kind).step;
 }
 static inline int winograd_points(enum winograd_kind kind) {
-  static const int points[] = {1, 4, 3, 3, 3, 2, 6, 5, 5, 5, 4, 4, 3, 6, 5, 5};
-  return points[kind];
+  return winograd_sizes(kind).points;
 }
 static inline int winograd_entered(enum winograd_kind kind) {
-  return kind == WINOGRAD_WIDE_UP ? 4 : winograd_points(kind);
+  return winograd_sizes(kind).entered;
 }
 static inline int winograd_returned(enum winograd_kind kind) {
-  if (kind == WINOGRAD_WIDE_DOWN) return 4;
-  return kind == WINOGRAD_DOWN ? 1 : winograd_points(kind);
+  return winograd_sizes(kind).returned;
 }
 static inline int winograd_outputs(enum winograd_kind kind) {
-  static const int outputs[] = {1, 2, 2, 1, 2, 2, 4, 4, 2, 4, 4, 1, 1, 1, 1, 1};
-  return outputs[kind];
+  return winograd_sizes(kind).outputs;
+}
+static inline int winograd_taps(enum winograd_kind kind) {
+  return winograd_sizes(kind).taps;
 }
 
 /* The kinds of all axes together that there is code for. */

@@ -3,76 +3,69 @@
 #include "kernels/conv/conv_winograd_weights.h"
 #include "kernels/conv/conv_winograd_transform.h"
 
-enum { MOST_POINTS = 6, MOST_CELLS = WINOGRAD_MOST_POINTS };
+enum { MOST_POINTS = 6, MOST_TAPS_OF_KIND = 3, MOST_CELLS = WINOGRAD_MOST_POINTS };
 
-WINOGRAD_INLINE int taps_of(const enum winograd_kind kind) {
-  static const int taps[] = {1, 3, 3, 3, 2, 1, 3, 3, 3, 2, 1};
-  return taps[kind];
+/* How much of each tap is in each point of a kind, conv_winograd.h's u; adjoints have the same. */
+WINOGRAD_INLINE float share_of(const enum winograd_kind kind, const int point, const int tap) {
+  static const float shares[][MOST_POINTS][MOST_TAPS_OF_KIND] = {
+      [WINOGRAD_ONE] = {{1}},
+      [WINOGRAD_FULL] = {{1, 0, 0}, {0.5F, 0.5F, 0.5F}, {0.5F, -0.5F, 0.5F}, {0, 0, 1}},
+      [WINOGRAD_UP] = {{1, 0, 0}, {1, 1, 1}, {0, 0, 1}},
+      [WINOGRAD_PAIR] = {{1, 0}, {1, 1}, {0, 1}},
+      [WINOGRAD_LONE] = {{1}, {1}},
+      [WINOGRAD_WIDE] = {{4 / 9.F, 0, 0},
+                         {-0.4F, -0.4F, -0.4F},
+                         {-0.4F, 0.4F, -0.4F},
+                         {8 / 45.F, 12 / 45.F, 0.4F},
+                         {8 / 45.F, -12 / 45.F, 0.4F},
+                         {0, 0, 1}},
+      [WINOGRAD_WIDE_UP] = {{4 / 9.F, 0, 0},
+                            {-0.8F, -0.8F, -0.8F},
+                            {4 / 9.F, 6 / 9.F, 1},
+                            {-4 / 45.F, 6 / 45.F, -0.2F},
+                            {0, 0, 1}},
+      [WINOGRAD_WIDE_PAIR] = {{-1 / 2.F, -1 / 4.F},
+                              {1 / 2.F, -1 / 4.F},
+                              {1 / 6.F, 1 / 4.F},
+                              {-1 / 6.F, 1 / 4.F},
+                              {0, 1}},
+      [WINOGRAD_WIDE_LONE] = {{-1 / 2.F}, {1 / 2.F}, {1 / 6.F}, {-1 / 6.F}},
+  };
+  if (kind == WINOGRAD_DOWN) return shares[WINOGRAD_UP][point][tap];
+  if (kind == WINOGRAD_WIDE_DOWN) return shares[WINOGRAD_WIDE_UP][point][tap];
+  return shares[kind][point][tap];
 }
 
-/* How much of each tap is in each point of a WIDE kind: Lagrange's polynomials, of points that an
- * upsampling leaves the same window for, and of those whose products are added up, as well. */
-static const float wide_shares[6][3] = {
-    {1 / 2.25F, 0, 0},           {-0.4F, -0.4F, -0.4F},        {-0.4F, 0.4F, -0.4F},
-    {8 / 45.F, 12 / 45.F, 0.4F}, {8 / 45.F, -12 / 45.F, 0.4F}, {0, 0, 1},
-};
-static const float wide_up_shares[5][3] = {
-    {1 / 2.25F, 0, 0}, {-0.8F, -0.8F, -0.8F}, {4 / 9.F, 6 / 9.F, 1}, {-4 / 45.F, 6 / 45.F, -0.2F},
-    {0, 0, 1},
-};
-
-static const float wide_pair_shares[5][2] = {
-    {-1 / 2.F, -1 / 4.F}, {1 / 2.F, -1 / 4.F}, {1 / 6.F, 1 / 4.F}, {-1 / 6.F, 1 / 4.F}, {0, 1},
-};
-
-WINOGRAD_INLINE bool is_wide(const enum winograd_kind kind) {
-  return kind >= WINOGRAD_WIDE && kind <= WINOGRAD_WIDE_LONE;
-}
-WINOGRAD_INLINE float wide_share(const enum winograd_kind kind, const int point, const int tap) {
-  if (kind == WINOGRAD_WIDE) return wide_shares[point][tap];
-  return kind < WINOGRAD_WIDE_PAIR ? wide_up_shares[point][tap] : wide_pair_shares[point][tap];
+/* What has no share is left out: to the compiler they are constants. */
+WINOGRAD_INLINE void add_share(simd *sum, const float share, simd value) {
+  if (share == 1)
+    *sum += value;
+  else if (share != 0)
+    *sum += share * value;
 }
 
 /* One point from the taps along an axis. */
 WINOGRAD_INLINE simd point_of(const simd k[], const enum winograd_kind kind, const int point) {
-  if (is_wide(kind)) {
-    simd sum = wide_share(kind, point, 0) * k[0];
-    SIMD_UNROLL
-    for (int tap = 1; tap < taps_of(kind); tap++) sum += wide_share(kind, point, tap) * k[tap];
-    return sum;
-  }
-  if (point == 0) return k[0];
-  if (point == winograd_points(kind) - 1) return k[taps_of(kind) - 1];
-  if (kind == WINOGRAD_PAIR) return k[0] + k[1];
-  if (kind != WINOGRAD_FULL) return k[0] + k[1] + k[2];
-  if (point == 1) return (k[0] + k[1] + k[2]) * 0.5F;
-  return (k[0] - k[1] + k[2]) * 0.5F;
+  simd sum = {0};
+  SIMD_UNROLL
+  for (int tap = 0; tap < winograd_taps(kind); tap++)
+    add_share(&sum, share_of(kind, point, tap), k[tap]);
+  return sum;
 }
 
 /* One tap's gradient from those of the points: the adjoint. */
 WINOGRAD_INLINE simd tap_of(const simd u[], const enum winograd_kind kind, const int tap) {
-  if (is_wide(kind)) {
-    simd sum = {0};
-    SIMD_UNROLL
-    for (int point = 0; point < winograd_points(kind); point++)
-      sum += wide_share(kind, point, tap) * u[point];
-    return sum;
-  }
-  if (kind == WINOGRAD_ONE) return u[0];
-  if (kind == WINOGRAD_FULL) {
-    if (tap == 1) return (u[1] - u[2]) * 0.5F;
-    return (u[1] + u[2]) * 0.5F + u[tap == 0 ? 0 : 3];
-  }
-  if (kind == WINOGRAD_PAIR) return u[tap] + u[tap + 1];
-  if (kind == WINOGRAD_LONE) return u[0] + u[1];
-  if (tap == 1) return u[1];
-  return u[1] + u[tap == 0 ? 0 : 2];
+  simd sum = {0};
+  SIMD_UNROLL
+  for (int point = 0; point < winograd_points(kind); point++)
+    add_share(&sum, share_of(kind, point, tap), u[point]);
+  return sum;
 }
 
 /* Cells [outer][from][inner] become [outer][to][inner], points from taps or taps from points. */
 WINOGRAD_INLINE void along(const bool to_points, const enum winograd_kind kind, const simd *from,
                            simd *to, const int outer, const int inner) {
-  const int taps = taps_of(kind), points = winograd_points(kind);
+  const int taps = winograd_taps(kind), points = winograd_points(kind);
   const int from_count = to_points ? taps : points, to_count = to_points ? points : taps;
   for (int o = 0; o < outer; o++)
     for (int i = 0; i < inner; i++) {
@@ -90,7 +83,7 @@ WINOGRAD_INLINE void along(const bool to_points, const enum winograd_kind kind, 
 WINOGRAD_INLINE void to_points(const float *packed, float *points, size_t point_pitch, bool stream,
                                const enum winograd_kind kd, const enum winograd_kind kh,
                                const enum winograd_kind kw) {
-  const int td = taps_of(kd), th = taps_of(kh), tw = taps_of(kw);
+  const int td = winograd_taps(kd), th = winograd_taps(kh), tw = winograd_taps(kw);
   const int pd = winograd_points(kd), ph = winograd_points(kh), pw = winograd_points(kw);
   for (int lane = 0; lane < WINOGRAD_SQUARE; lane += SIMD_WIDTH) {
     simd cells[MOST_CELLS], other[MOST_CELLS];
@@ -113,7 +106,7 @@ WINOGRAD_INLINE void to_points(const float *packed, float *points, size_t point_
 WINOGRAD_INLINE void to_taps(const float *points, float *packed, bool add,
                              const enum winograd_kind kd, const enum winograd_kind kh,
                              const enum winograd_kind kw) {
-  const int td = taps_of(kd), th = taps_of(kh), tw = taps_of(kw);
+  const int td = winograd_taps(kd), th = winograd_taps(kh), tw = winograd_taps(kw);
   const int pd = winograd_points(kd), ph = winograd_points(kh), pw = winograd_points(kw);
   for (int lane = 0; lane < WINOGRAD_SQUARE; lane += SIMD_WIDTH) {
     simd cells[MOST_CELLS], other[MOST_CELLS];
