@@ -3,7 +3,7 @@
  * products instead of 6, along w where that costs less F(4,3), 4 voxels from 6 products instead of
  * 12; and F(2,2), 3 products instead of 4, where a stride of 2 makes two parts of a kernel of 3 or
  * 4, one for each parity of the voxels of what is larger. Between blocked float tensors only.
- * Errors of values in +-1 through 16 channels, over the root mean square: at most 2.5e-6 (F(2,3)
+ * Errors of values in +-1 through 16 channels, over the root mean square: at most 3e-6 (F(2,3)
  * alone 1e-6, the direct kernels 2e-6), of weight gradients over 10^5 voxels at most 4e-6.
  *
  * Tiles go through three stages: windows of the sources are transformed, each point of the
