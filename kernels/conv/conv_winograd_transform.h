@@ -6,8 +6,8 @@
 #include "kernels/conv/conv_winograd.h"
 
 enum {
-  /* floats of a batch of tiles of one block of channels: 96 points of 24 tiles, 64 of 24, 27 of 48,
-   * 16 of 96 */
+  /* floats of a batch of tiles of one block of channels: at most 96 points of 24 tiles, 45 of 48,
+   * 27 of 72, 24 of 96 */
   WINOGRAD_BATCH_FLOATS = 96 * 25 * CHANNEL_BLOCK,
   WINOGRAD_MOST_WINDOW = 6,
 };

@@ -165,7 +165,7 @@ static const struct {
 
 enum {
   MOST_TAPS = 64,         /* of all phases */
-  STREAM_BYTES = 8 << 20, /* what no second-level cache holds until it is multiplied */
+  STREAM_BYTES = 8 << 20, /* what caches hold too little of until it is multiplied */
 };
 
 void SIMD_NAME(winograd_weights)(const struct conv_packing *packing, enum winograd_family family,
