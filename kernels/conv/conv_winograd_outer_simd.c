@@ -9,8 +9,8 @@
 enum {
   TASK_GROUPS = 2, /* of a source of one phase; 1 of one of 8 */
   TASK_BLOCKS = 2,
-  WIDE_BLOCKS = 4, /* where all phases together have few points */
-  WIDE_POINTS = 225,
+  MORE_BLOCKS = 4, /* where all phases together have few points */
+  FEW_POINTS = 225,
   WANTED_TASKS = 64,
   MOST_CHUNKS = 16,
   /* Tasks enough without chunks of a single batch, which hardly pay for their sums' way back. */
@@ -18,9 +18,9 @@ enum {
   /* After so many tiles the sums of points are added to those of taps, lest small products get
    * lost in large sums. */
   TILES_TOGETHER = 48 * 24,
-  /* Of all there is in a thread's memory: WIDE_BLOCKS + 1 blocks of 45 points of 48 tiles, and the
-   * sums of WIDE_POINTS, more than there are of TASK_BLOCKS blocks otherwise. */
-  MOST_FLOATS = 5 * 45 * 49 * CHANNEL_BLOCK + WIDE_BLOCKS * WIDE_POINTS * WINOGRAD_SUMS,
+  /* Of all there is in a thread's memory: MORE_BLOCKS + 1 blocks of 45 points of 48 tiles, and the
+   * sums of FEW_POINTS, more than there are of TASK_BLOCKS blocks otherwise. */
+  MOST_FLOATS = 5 * 45 * 49 * CHANNEL_BLOCK + MORE_BLOCKS * FEW_POINTS * WINOGRAD_SUMS,
 };
 
 /* A thread's own memory: windows of one block of channels, behind them the gradients of a task's
@@ -47,7 +47,7 @@ struct pass {
 /* How the work is cut: depends on shapes alone. */
 struct cut {
   int together;               /* groups of a task */
-  int wide;                   /* blocks */
+  int blocks_together;        /* of a task, too */
   int chunks, groups, blocks; /* groups and blocks: of so many */
 };
 
@@ -179,15 +179,15 @@ static struct pass make_pass(const struct tensor *target, const struct winograd_
 }
 
 static struct cut cut_work(const struct pass *pass) {
-  struct cut cut = {.together = TASK_GROUPS, .wide = TASK_BLOCKS};
+  struct cut cut = {.together = TASK_GROUPS, .blocks_together = TASK_BLOCKS};
   if (pass->phases > 1) {
     cut.together = 1;
-    if (pass->before[pass->phases] <= WIDE_POINTS) cut.wide = WIDE_BLOCKS;
+    if (pass->before[pass->phases] <= FEW_POINTS) cut.blocks_together = MORE_BLOCKS;
   }
   const int blocks = conv_packing_lane_blocks(pass->packing);
-  cut.wide = conv_at_most(blocks, cut.wide);
+  cut.blocks_together = conv_at_most(blocks, cut.blocks_together);
   cut.groups = (conv_packing_groups(pass->packing) + cut.together - 1) / cut.together;
-  cut.blocks = (blocks + cut.wide - 1) / cut.wide;
+  cut.blocks = (blocks + cut.blocks_together - 1) / cut.blocks_together;
   cut.chunks = WANTED_TASKS / (cut.blocks * cut.groups);
   if (cut.chunks > MOST_CHUNKS) cut.chunks = MOST_CHUNKS;
   const int64_t most = cut.blocks * cut.groups < ENOUGH_TASKS ? pass->batches : pass->batches / 2;
@@ -223,15 +223,16 @@ void SIMD_NAME(winograd_outer)(const struct tensor *target, const float *dy,
   {
     struct scratch scratch;
     scratch.m = scratch.v + pass.pitch * (size_t)pass.points;
-    scratch.sums = scratch.m + pass.pitch * (size_t)(pass.points * cut.wide);
+    scratch.sums = scratch.m + pass.pitch * (size_t)(pass.points * cut.blocks_together);
 #pragma omp for schedule(static)
     for (int index = 0; index < cut.chunks * cut.groups * cut.blocks; index++) {
       int chunk = index / cut.groups / cut.blocks;
       struct task task = {.group = index % cut.groups * cut.together,
-                          .block = index / cut.groups % cut.blocks * cut.wide,
+                          .block = index / cut.groups % cut.blocks * cut.blocks_together,
                           .partial = partial + size * (size_t)chunk};
       task.groups = conv_at_most(conv_packing_groups(packing) - task.group, cut.together);
-      task.blocks = conv_at_most(conv_packing_lane_blocks(packing) - task.block, cut.wide);
+      task.blocks =
+          conv_at_most(conv_packing_lane_blocks(packing) - task.block, cut.blocks_together);
       run_task(&pass, &task, &scratch, pass.batches * chunk / cut.chunks,
                pass.batches * (chunk + 1) / cut.chunks);
     }

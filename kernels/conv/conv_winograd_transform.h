@@ -3,6 +3,7 @@
  * into the same lines of a cache. All parameters named kd, kh, kw, and points and outputs are
  * constants to the compiler. */
 #pragma once
+#include <math.h>
 #include "kernels/conv/conv_winograd.h"
 
 enum {
@@ -128,27 +129,6 @@ WINOGRAD_INLINE simd winograd_wide_up(const simd x[], const int point) {
   }
 }
 
-/* What the gradients of 4 target voxels are to the products at those points. */
-WINOGRAD_INLINE simd winograd_spread_wide(const simd x[], const int point) {
-  const simd even = x[0] + x[2], odd = x[1] + x[3];
-  const simd even_wide = x[0] + WINOGRAD_SQUARED * x[2];
-  const simd odd_wide = x[1] + WINOGRAD_SQUARED * x[3];
-  switch (point) {
-    case 0:
-      return x[0];
-    case 1:
-      return even + odd;
-    case 2:
-      return even - odd;
-    case 3:
-      return even_wide + WINOGRAD_POINT * odd_wide;
-    case 4:
-      return even_wide - WINOGRAD_POINT * odd_wide;
-    default:
-      return x[3];
-  }
-}
-
 /* The points of a WIDE_PAIR's window: 1/2, -1/2, 3/2, -3/2 and infinity. */
 WINOGRAD_INLINE simd winograd_wide_pair(const simd x[], const int point) {
   const simd odd_of_half = x[3] - 2.25F * x[1], even_of_half = x[2] - 2.25F * x[0];
@@ -167,22 +147,22 @@ WINOGRAD_INLINE simd winograd_wide_pair(const simd x[], const int point) {
   }
 }
 
-/* What the gradients of 4 target voxels are to the products at those points. */
+/* What the gradients of 4 target voxels are to the products of value `at`: their polynomial there.
+ */
+WINOGRAD_INLINE simd winograd_spread_at(const simd x[], const float at) {
+  if (at == 0) return x[0];
+  if (at == INFINITY) return x[3];
+  return (x[0] + at * at * x[2]) + at * (x[1] + at * at * x[3]);
+}
+
+/* The same for points of WIDE and WIDE_PAIR. */
+WINOGRAD_INLINE simd winograd_spread_wide(const simd x[], const int point) {
+  static const float at[] = {0, 1, -1, WINOGRAD_POINT, -WINOGRAD_POINT, INFINITY};
+  return winograd_spread_at(x, at[point]);
+}
 WINOGRAD_INLINE simd winograd_spread_wide_pair(const simd x[], const int point) {
-  const simd even_of_half = x[0] + 0.25F * x[2], odd_of_half = x[1] + 0.25F * x[3];
-  const simd even = x[0] + 2.25F * x[2], odd = x[1] + 2.25F * x[3];
-  switch (point) {
-    case 0:
-      return even_of_half + 0.5F * odd_of_half;
-    case 1:
-      return even_of_half - 0.5F * odd_of_half;
-    case 2:
-      return even + 1.5F * odd;
-    case 3:
-      return even - 1.5F * odd;
-    default:
-      return x[3];
-  }
+  static const float at[] = {0.5F, -0.5F, 1.5F, -1.5F, INFINITY};
+  return winograd_spread_at(x, at[point]);
 }
 
 /* One point of a window along one axis. */
