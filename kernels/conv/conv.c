@@ -227,6 +227,7 @@ static void slab(const struct node *node, struct slices wanted, struct slab *sla
 }
 
 REAL_DECLARE(conv_reference);
+SIMD_DECLARE_AVX512(conv_amx_winograd);
 SIMD_DECLARE(conv_winograd);
 SIMD_DECLARE(conv_direct);
 SIMD_DECLARE_AVX512(conv_amx);
@@ -238,7 +239,8 @@ CUDNN_DECLARE(conv_cudnn_third);
 
 static const struct kernel *const conv_kernels[] = {
     CUDA_KERNELS(conv_cuda) CUDNN_KERNELS(conv_cudnn_first) CUDNN_KERNELS(conv_cudnn_second)
-        CUDNN_KERNELS(conv_cudnn_third) SIMD_KERNELS(conv_winograd),
+        CUDNN_KERNELS(conv_cudnn_third) SIMD_AVX512_KERNEL(conv_amx_winograd)
+            SIMD_KERNELS(conv_winograd),
     SIMD_KERNELS(conv_direct),
     SIMD_AVX512_KERNEL(conv_amx) SIMD_AVX512_KERNEL(conv_bf16) WIDENED_KERNELS,
     REAL_KERNELS(conv_reference), CONV_ONEDNN NULL};

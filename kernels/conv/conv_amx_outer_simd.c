@@ -8,6 +8,7 @@
  * in order. */
 #include "kernels/conv/conv_amx.h"
 #include "kernels/conv/conv_bf16.h"
+#include "kernels/conv/conv_pieces.h"
 #if defined SIMD_ISA_AVX512
 
 enum {
@@ -141,33 +142,10 @@ static inline __m512i pair_up(const uint16_t *voxels) {
 
 /* A tile [channel][16 pairs of voxels] of 32 voxels. */
 static void turn(const uint16_t *voxels, uint32_t *tile) {
-  __m512i row[16], half[16];
+  __m512i row[16];
   SIMD_UNROLL
   for (int i = 0; i < 16; i++) row[i] = pair_up(voxels + 2 * i * CHANNEL_BLOCK);
-  SIMD_UNROLL
-  for (int i = 0; i < 16; i += 2) {
-    half[i] = _mm512_unpacklo_epi32(row[i], row[i + 1]);
-    half[i + 1] = _mm512_unpackhi_epi32(row[i], row[i + 1]);
-  }
-  SIMD_UNROLL
-  for (int i = 0; i < 16; i += 4) {
-    row[i] = _mm512_unpacklo_epi64(half[i], half[i + 2]);
-    row[i + 1] = _mm512_unpackhi_epi64(half[i], half[i + 2]);
-    row[i + 2] = _mm512_unpacklo_epi64(half[i + 1], half[i + 3]);
-    row[i + 3] = _mm512_unpackhi_epi64(half[i + 1], half[i + 3]);
-  }
-  SIMD_UNROLL
-  for (int i = 0; i < 4; i++) {
-    half[i] = _mm512_shuffle_i32x4(row[i], row[i + 4], 0x88);
-    half[i + 4] = _mm512_shuffle_i32x4(row[i], row[i + 4], 0xdd);
-    half[i + 8] = _mm512_shuffle_i32x4(row[i + 8], row[i + 12], 0x88);
-    half[i + 12] = _mm512_shuffle_i32x4(row[i + 8], row[i + 12], 0xdd);
-  }
-  SIMD_UNROLL
-  for (int i = 0; i < 8; i++) {
-    _mm512_storeu_si512(tile + 16 * i, _mm512_shuffle_i32x4(half[i], half[i + 8], 0x88));
-    _mm512_storeu_si512(tile + 16 * (i + 8), _mm512_shuffle_i32x4(half[i], half[i + 8], 0xdd));
-  }
+  pieces_turn(row, tile);
 }
 
 /* A row of voxels of group `group` from (d, h, w) on. */

@@ -81,3 +81,17 @@ struct conv_sweep {
  * them, rounded up to a multiple of 8; `sums_pitch` floats from block to block. */
 void SIMD_NAME(conv_outer_multiply)(float *sums, size_t sums_pitch, struct conv_sweep *sweep,
                                     int values, int blocks, bool add);
+
+/* On the processor's tiles (conv_pieces.h): sums[group][block][16 values][16] = (add: +=) the sum
+ * over places of x[group][place][16 values] * lanes[block][place][16]. Pitches in floats. Behind
+ * `places` there are zeros up to a multiple of 32. */
+enum { CONV_OUTER_AMX_PLACES = 64, CONV_OUTER_AMX_BLOCKS = 4 }; /* at most, of groups, too */
+struct conv_outer_amx {
+  float *sums;
+  size_t group_pitch, block_pitch;
+  const float *x, *lanes;
+  size_t x_pitch, lanes_pitch;
+  int groups, blocks, places;
+  bool add;
+};
+void SIMD_NAME(conv_outer_amx)(const struct conv_outer_amx *outer);

@@ -97,16 +97,17 @@ enum winograd_family winograd_phase_family(const struct conv_packing *packing, i
 }
 
 size_t winograd_phase_start(const struct conv_packing *packing, int phase,
-                            enum winograd_family family) {
+                            enum winograd_family family, bool amx) {
   size_t points = 0;
   for (int i = 0; i < phase; i++)
     points += (size_t)winograd_family_points(winograd_phase_family(packing, i, family));
-  return points * winograd_weights_pitch(conv_packing_groups(packing)) *
+  return points * winograd_weights_pitch(conv_packing_groups(packing), amx) *
          (size_t)conv_packing_lane_blocks(packing);
 }
 
-size_t winograd_weights_size(const struct conv_packing *packing, enum winograd_family family) {
-  return winograd_phase_start(packing, conv_packing_phases(packing), family);
+size_t winograd_weights_size(const struct conv_packing *packing, enum winograd_family family,
+                             bool amx) {
+  return winograd_phase_start(packing, conv_packing_phases(packing), family, amx);
 }
 
 bool winograd_is_part(enum winograd_family family) {
@@ -196,6 +197,15 @@ enum {
   COST_OF_POINTS = 300, /* of the weights of a point of 16 x 16 channels: bound by memory */
   COST_OF_TAPS = 500,   /* of those of a tap of the direct kernel */
   TILES_TOGETHER = 8,   /* what tiles are rounded up to */
+  /* On the processor's tiles, where groups come in twos: of a product of 16 x 16 channels, 16
+   * without them, if a core's second cache holds a source's weights, and if not; of a tile's
+   * pieces, for each AMX_BLOCKS blocks of the target; of the weights of a point in pieces. */
+  AMX_COST_OF_NEAR_PRODUCT = 8,
+  AMX_COST_OF_FAR_PRODUCT = 12,
+  AMX_NEAR_BYTES = 1 << 20,
+  AMX_COST_OF_PIECES = 3,
+  AMX_BLOCKS = 4,
+  AMX_COST_OF_POINTS = 700,
 };
 
 /* Taps that see a voxel inside, of all voxels of an axis. */
@@ -236,8 +246,20 @@ static double count_tiles(const struct node *node, enum winograd_family family, 
   return (double)((tiles + TILES_TOGETHER - 1) / TILES_TOGETHER * TILES_TOGETHER);
 }
 
-double winograd_cost(const struct node *node, enum winograd_family family, int samples) {
-  const double blocks = tensor_stored_channels(&node->y) / CHANNEL_BLOCK;
+/* Of `points` points of a source with so many groups of channels, at a target of `blocks`. */
+static double source_cost(double tiles, double points, int groups, int blocks, bool amx) {
+  if (!amx) return points * (tiles * CHANNEL_BLOCK + COST_OF_POINTS) * groups * blocks;
+  const double bytes =
+      (double)sizeof(float) * (double)winograd_weights_pitch(groups, true) * points * blocks;
+  const double product =
+      bytes > AMX_NEAR_BYTES ? AMX_COST_OF_FAR_PRODUCT : AMX_COST_OF_NEAR_PRODUCT;
+  const int even = 2 * conv_divide_up(groups, 2), chunks = conv_divide_up(blocks, AMX_BLOCKS);
+  return points * even * blocks * (tiles * product + AMX_COST_OF_POINTS) +
+         points * tiles * AMX_COST_OF_PIECES * groups * chunks;
+}
+
+double winograd_cost(const struct node *node, enum winograd_family family, int samples, bool amx) {
+  const int blocks = tensor_stored_channels(&node->y) / CHANNEL_BLOCK;
   const double tiles = count_tiles(node, family, samples);
   double cost = tiles * winograd_family_returned(family) * COST_OF_LEAVING * blocks;
   for (int i = 0; i < node->input_count; i++) {
@@ -245,9 +267,9 @@ double winograd_cost(const struct node *node, enum winograd_family family, int s
         conv_arguments_of(node)->upsample[i] ? winograd_up_family(family) : family;
     double points = count_points(node, own), entered = points;
     if (!winograd_is_part(own)) entered = winograd_family_entered(own);
-    double groups = tensor_stored_channels(&node->x[i]) / CHANNEL_BLOCK, pairs = groups * blocks;
-    cost += tiles * (points * CHANNEL_BLOCK * pairs + entered * COST_OF_ENTERING * groups);
-    cost += points * COST_OF_POINTS * pairs;
+    const int groups = tensor_stored_channels(&node->x[i]) / CHANNEL_BLOCK;
+    cost += source_cost(tiles, points, groups, blocks, amx);
+    cost += tiles * entered * COST_OF_ENTERING * groups;
   }
   return cost;
 }
@@ -267,6 +289,9 @@ static double direct_cost(const struct node *node) {
   return cost;
 }
 
-bool winograd_pays(const struct node *node, enum winograd_family family) {
-  return winograd_cost(node, family, node->y.shape.n) < direct_cost(node);
+bool winograd_pays(const struct node *node, enum winograd_family family, bool amx) {
+  const int samples = node->y.shape.n;
+  const double cost = winograd_cost(node, family, samples, amx);
+  if (amx && cost >= winograd_cost(node, family, samples, false)) return false;
+  return cost < direct_cost(node);
 }

@@ -39,6 +39,7 @@
  * third, ... */
 #pragma once
 #include "kernels/conv/conv_direct.h"
+#include "kernels/conv/conv_multiply.h"
 
 enum winograd_kind {
   WINOGRAD_ONE,
@@ -186,10 +187,15 @@ enum { WINOGRAD_SQUARE = CHANNEL_BLOCK * CHANNEL_BLOCK };
  * of a cache. */
 enum { WINOGRAD_SUMS = WINOGRAD_SQUARE + CHANNEL_BLOCK };
 
-/* Floats from one point of the weights of a block of target channels to the next, for the same
- * reason. */
-static inline size_t winograd_weights_pitch(int groups) {
-  return (size_t)WINOGRAD_SQUARE * (size_t)groups + CHANNEL_BLOCK;
+/* Weights of a block of target channels at one point: where those of a group of source channels
+ * begin, a line behind all of which the next point's do, for the same reason, in floats. On the
+ * processor's tiles two groups lie together, as conv_pieces. */
+static inline size_t winograd_weights_at(int group, bool amx) {
+  return amx ? (size_t)(CONV_PIECES * WINOGRAD_SQUARE) * (size_t)(group / 2)
+             : (size_t)WINOGRAD_SQUARE * (size_t)group;
+}
+static inline size_t winograd_weights_pitch(int groups, bool amx) {
+  return winograd_weights_at(amx ? groups + 1 : groups, amx) + CHANNEL_BLOCK;
 }
 
 /* The voxels phases*j + phase of a blocked tensor along each axis, all of them where phases is 1:
@@ -210,8 +216,8 @@ struct winograd_source {
   enum winograd_family family;
   struct winograd_view view;
   int first[3]; /* the voxel of the view at the start of tile 0's window */
-  /* of a target computed: [block of 16 target channels][point][stored source channel][16], points
-   * winograd_weights_pitch() apart */
+  /* of a target computed: [block of 16 target channels][point][stored source channel][16], or in
+   * pieces, points winograd_weights_pitch() apart */
   const float *weights;
 };
 
@@ -231,11 +237,11 @@ static inline int64_t winograd_grid_tiles(const struct winograd_grid *grid) {
 }
 
 /* What it costs to compute so many samples of a node whose inputs at full resolution are of a
- * family, in multiply-adds of vectors, and whether all cost less than by the direct kernel: what is
- * saved in products must pay for the transforms, of the weights above all where there are few
- * tiles. */
-double winograd_cost(const struct node *node, enum winograd_family family, int samples);
-bool winograd_pays(const struct node *node, enum winograd_family family);
+ * family, in multiply-adds of vectors, and whether all cost less than by the direct kernel, on the
+ * processor's tiles (`amx`) less than without them, too: what is saved in products must pay for the
+ * transforms, of the weights above all where there are few tiles. */
+double winograd_cost(const struct node *node, enum winograd_family family, int samples, bool amx);
+bool winograd_pays(const struct node *node, enum winograd_family family, bool amx);
 
 /* Floats of zeros that stand for rows outside a source. */
 size_t winograd_zero_size(const struct tensor *source);
@@ -246,31 +252,38 @@ size_t winograd_zero_size(const struct tensor *source);
 enum winograd_family winograd_phase_family(const struct conv_packing *packing, int phase,
                                            enum winograd_family family);
 size_t winograd_phase_start(const struct conv_packing *packing, int phase,
-                            enum winograd_family family);
-size_t winograd_weights_size(const struct conv_packing *packing, enum winograd_family family);
+                            enum winograd_family family, bool amx);
+size_t winograd_weights_size(const struct conv_packing *packing, enum winograd_family family,
+                             bool amx);
 void SIMD_NAME(winograd_weights)(const struct conv_packing *packing, enum winograd_family family,
-                                 const float *w, float *weights);
+                                 bool amx, const float *w, float *weights);
 
 /* `parts` parts of a blocked target, which lie on the same grid, from `count` sources each:
  * sources[part][count], whose families have the target's voxels per tile. zeros: winograd_zero_size
- * floats of the largest source. */
+ * floats of the largest source. amx: multiplied on the processor's tiles, as the weights are for.
+ */
 void SIMD_NAME(winograd_rows)(const struct winograd_target *targets, int parts,
                               const struct winograd_grid *grid,
-                              const struct winograd_source *sources, int count, const float *zeros);
+                              const struct winograd_source *sources, int count, const float *zeros,
+                              bool amx);
 
 /* The weight gradients of all phases of the packing, sources[phase], in the packing's order, from
  * the gradient `dy` of a target. partial: winograd_outer_size() floats; the result is at its start.
  */
 size_t SIMD_NAME(winograd_outer_size)(const struct tensor *target, const struct winograd_grid *grid,
                                       enum winograd_family family,
-                                      const struct conv_packing *packing);
+                                      const struct conv_packing *packing, bool amx);
 void SIMD_NAME(winograd_outer)(const struct tensor *target, const float *dy,
                                const struct winograd_grid *grid, enum winograd_family family,
                                const struct winograd_source *sources,
                                const struct conv_packing *packing, const float *zeros,
-                               float *partial);
+                               float *partial, bool amx);
 
 /* conv_winograd_simd.c: the passes, whether they apply, and whether they are worth it. */
 bool SIMD_NAME(conv_winograd_applies)(const struct node *node);
 bool SIMD_NAME(conv_winograd_pays)(const struct node *node);
 extern const struct conv_passes SIMD_NAME(conv_winograd_passes);
+/* Those on the processor's tiles. */
+bool SIMD_NAME(conv_amx_winograd_applies)(const struct node *node);
+bool SIMD_NAME(conv_amx_winograd_pays)(const struct node *node);
+extern const struct conv_passes SIMD_NAME(conv_amx_winograd_passes);

@@ -1,6 +1,5 @@
 /* Convolution to a blocked target through the transformed domain: batches of tiles, whose windows,
  * products and results stay in a core's second-level cache. */
-#include "kernels/conv/conv_multiply.h"
 #include "kernels/conv/conv_winograd_transform.h"
 
 enum {
@@ -13,7 +12,8 @@ enum {
 /* A thread's own memory, and the batch whose shared windows are in v; -1: none. */
 struct scratch {
   int64_t batch;
-  _Alignas(64) float v[MOST_GROUPS * WINOGRAD_BATCH_FLOATS], m[MOST_BLOCKS * WINOGRAD_BATCH_FLOATS];
+  _Alignas(64) float v[MOST_GROUPS * WINOGRAD_AMX_BATCH_FLOATS];
+  float m[MOST_BLOCKS * WINOGRAD_AMX_BATCH_FLOATS];
 };
 
 struct pass {
@@ -22,11 +22,15 @@ struct pass {
   const struct winograd_source *sources;
   int parts, count;
   const float *zeros;
+  bool amx;
+  conv_multiplier *multiply;
+  int together;      /* groups that are entered together */
   int batch, blocks; /* tiles together; of target channels in all */
   size_t pitch;
+  size_t batch_floats;
   int64_t tiles, batches; /* of all samples */
-  /* all parts see the same windows, and v holds them: they are transformed once, as of the part
-   * that is all pairs, whose points are all that the others have */
+  /* v holds all windows of a batch, and all parts see the same: they are transformed once, of
+   * several parts as of the one that is all pairs, whose points are all that the others have */
   bool shared;
   struct winograd_products products[WINOGRAD_FAMILIES]; /* by the source's */
 };
@@ -48,9 +52,13 @@ struct entered {
   size_t w_pitch;
 };
 
+static enum winograd_family shared_windows_of(const struct pass *pass,
+                                              const struct winograd_source *source) {
+  return pass->parts > 1 ? winograd_target_family(source->family) : source->family;
+}
 static enum winograd_family windows_of(const struct pass *pass,
                                        const struct winograd_source *source) {
-  return pass->shared ? winograd_target_family(source->family) : source->family;
+  return pass->shared ? shared_windows_of(pass, source) : source->family;
 }
 
 static struct entered entered_at(const struct pass *pass, const struct portion *portion,
@@ -58,13 +66,13 @@ static struct entered entered_at(const struct pass *pass, const struct portion *
   const int groups = tensor_stored_channels(source->tensor) / CHANNEL_BLOCK;
   size_t points = (size_t)winograd_family_points(source->family);
   size_t entered_points = (size_t)winograd_family_entered(windows_of(pass, source));
-  struct entered entered = {.source = source, .w_pitch = winograd_weights_pitch(groups)};
+  struct entered entered = {.source = source, .w_pitch = winograd_weights_pitch(groups, pass->amx)};
   entered.product.x = v;
   entered.product.ahead = entered.w_pitch;
   entered.product.group_pitch = pass->pitch * entered_points;
   entered.product.block_pitch = entered.w_pitch * points;
   entered.product.w = source->weights + entered.product.block_pitch * (size_t)portion->block +
-                      (size_t)(group * WINOGRAD_SQUARE);
+                      winograd_weights_at(group, pass->amx);
   return entered;
 }
 
@@ -84,8 +92,7 @@ static void multiply_entered(const struct pass *pass, const struct portion *port
       }
     }
     if (used == 0 && add) continue;
-    SIMD_NAME(conv_multiply)
-    (m, WINOGRAD_BATCH_FLOATS, products, used, portion->tiles, portion->blocks, add);
+    pass->multiply(m, pass->batch_floats, products, used, portion->tiles, portion->blocks, add);
   }
 }
 
@@ -97,6 +104,7 @@ static void compute(const struct pass *pass, const struct portion *portion,
   int count = 0;
   size_t used = 0;
   bool add = false;
+  const size_t most = MOST_GROUPS * pass->batch_floats;
   for (int i = 0; i < pass->count; i++) {
     const struct winograd_source *source = &portion->sources[i];
     struct winograd_source windows = *source;
@@ -105,7 +113,9 @@ static void compute(const struct pass *pass, const struct portion *portion,
     int groups = tensor_stored_channels(source->tensor) / CHANNEL_BLOCK;
     for (int group = 0; group < groups; group++, used += size) {
       bool known = count > 0 && entered[count - 1].source == source;
-      if (used + size > sizeof scratch->v / sizeof(float) || (!known && count == MOST_ENTERED)) {
+      bool full = group % pass->together == 0 &&
+                  used + size * (size_t)conv_at_most(groups - group, pass->together) > most;
+      if (full || (!known && count == MOST_ENTERED)) {
         multiply_entered(pass, portion, entered, count, add, scratch->m);
         add = true, known = false, used = 0, count = 0;
       }
@@ -122,7 +132,7 @@ static void compute(const struct pass *pass, const struct portion *portion,
 static void leave(const struct pass *pass, const struct portion *portion, const float *m) {
   for (int b = 0; b < portion->blocks; b++) SIMD_NAME(winograd_leave)
   (portion->target, pass->grid, portion->block + b, &portion->runs,
-   m + WINOGRAD_BATCH_FLOATS * (size_t)b, pass->pitch);
+   m + pass->batch_floats * (size_t)b, pass->pitch);
 }
 
 /* Chunks of blocks that share windows. */
@@ -163,13 +173,11 @@ static bool weights_are_more(const struct pass *pass) {
 static bool share_windows(const struct pass *pass) {
   const struct winograd_source *first = &pass->sources[0];
   const int groups = tensor_stored_channels(first->tensor) / CHANNEL_BLOCK;
-  bool same = pass->parts > 1 && pass->count == 1;
+  bool same = pass->count == 1;
   for (int i = 0; i < pass->parts; i++)
     same = same && memcmp(pass->sources[i].first, first->first, sizeof first->first) == 0;
-  return same &&
-         pass->pitch * (size_t)(winograd_family_entered(winograd_target_family(first->family)) *
-                                groups) <=
-             MOST_GROUPS * WINOGRAD_BATCH_FLOATS;
+  const int points = winograd_family_entered(shared_windows_of(pass, first));
+  return same && pass->pitch * (size_t)(points * groups) <= MOST_GROUPS * pass->batch_floats;
 }
 
 static void find_products(struct pass *pass) {
@@ -182,11 +190,20 @@ static void find_products(struct pass *pass) {
 
 void SIMD_NAME(winograd_rows)(const struct winograd_target *targets, int parts,
                               const struct winograd_grid *grid,
-                              const struct winograd_source *sources, int count,
-                              const float *zeros) {
+                              const struct winograd_source *sources, int count, const float *zeros,
+                              bool amx) {
   const struct tensor *tensor = targets[0].whole->tensor;
-  struct pass pass = {
-      targets, grid, sources, parts, count, zeros, .batch = winograd_batch(targets[0].family)};
+  struct pass pass = {targets,
+                      grid,
+                      sources,
+                      parts,
+                      count,
+                      zeros,
+                      amx,
+                      .multiply = SIMD_NAME(conv_multiplier_of)(amx),
+                      .together = amx ? 2 : 1,
+                      .batch = winograd_batch(targets[0].family, amx),
+                      .batch_floats = amx ? WINOGRAD_AMX_BATCH_FLOATS : WINOGRAD_BATCH_FLOATS};
   pass.blocks = tensor_stored_channels(tensor) / CHANNEL_BLOCK;
   pass.pitch = winograd_pitch(pass.batch);
   pass.tiles = tensor->shape.n * winograd_grid_tiles(grid);
@@ -199,6 +216,7 @@ void SIMD_NAME(winograd_rows)(const struct winograd_target *targets, int parts,
   {
     struct scratch scratch;
     scratch.batch = -1;
+    SIMD_NAME(conv_multiply_begin)(amx);
 #pragma omp for schedule(static)
     for (int64_t index = 0; index < total; index++) {
       struct portion portion;
@@ -206,5 +224,6 @@ void SIMD_NAME(winograd_rows)(const struct winograd_target *targets, int parts,
       compute(&pass, &portion, &scratch);
       leave(&pass, &portion, scratch.m);
     }
+    SIMD_NAME(conv_multiply_end)(amx);
   }
 }

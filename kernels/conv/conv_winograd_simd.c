@@ -1,7 +1,8 @@
 /* The convolution whose passes go through the transformed domain where that is faster, and are the
  * direct ones where it is not: decided by shape alone. */
-#include "kernels/conv/conv_winograd.h"
 #include <math.h>
+#include "kernels/common/tiles.h"
+#include "kernels/conv/conv_winograd.h"
 
 extern const struct kernel SIMD_NAME(conv_winograd);
 
@@ -46,7 +47,7 @@ static bool find_family(const struct node *node, enum winograd_family *family) {
   double least = INFINITY;
   for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
     if (!fits(node, families[f])) continue;
-    double cost = winograd_cost(node, families[f], 1);
+    double cost = winograd_cost(node, families[f], 1, false);
     if (cost < least) least = cost, *family = families[f];
   }
   return least < INFINITY && all_blocked(node);
@@ -162,25 +163,25 @@ static const float *clear_zeros(const struct node *node, float **workspace) {
   return zeros;
 }
 
-static size_t output_size(const struct node *node) {
+static size_t output_size(const struct node *node, bool amx) {
   size_t weights = 0;
   for (int i = 0; i < node->input_count; i++) {
     struct conv_packing packing = forward_packing(node, i);
-    weights += winograd_weights_size(&packing, forward_family(node, i));
+    weights += winograd_weights_size(&packing, forward_family(node, i), amx);
   }
   return zeros_size(node) + weights;
 }
 
-static size_t data_size(const struct node *node, int input) {
+static size_t data_size(const struct node *node, int input, bool amx) {
   struct conv_packing packing = gradient_packing(node, input);
-  return zeros_size(node) + winograd_weights_size(&packing, gradient_family(node, input));
+  return zeros_size(node) + winograd_weights_size(&packing, gradient_family(node, input), amx);
 }
 
-static size_t weights_size(const struct node *node, int input) {
+static size_t weights_size(const struct node *node, int input, bool amx) {
   struct conv_packing packing = forward_packing(node, input);
   struct winograd_grid grid = forward_grid(node);
   return zeros_size(node) + conv_round_to_line(SIMD_NAME(winograd_outer_size)(
-                                &node->y, &grid, forward_family(node, input), &packing));
+                                &node->y, &grid, forward_family(node, input), &packing, amx));
 }
 
 /* --- passes --- */
@@ -190,27 +191,27 @@ static const float *weights_of(const struct node *node, const struct io *io, int
 }
 
 static void output_pass(const struct node *node, const struct io *io,
-                        const struct conv_target *target, float *workspace) {
+                        const struct conv_target *target, float *workspace, bool amx) {
   struct winograd_source sources[OP_MAX_INPUTS * MOST_PARTS];
   const float *zeros = clear_zeros(node, &workspace);
   int count = 0;
   for (int i = 0; i < node->input_count; i++) {
     const enum winograd_family family = forward_family(node, i);
     struct conv_packing packing = forward_packing(node, i);
-    SIMD_NAME(winograd_weights)(&packing, family, weights_of(node, io, i), workspace);
+    SIMD_NAME(winograd_weights)(&packing, family, amx, weights_of(node, io, i), workspace);
     for (int part = 0; part < conv_packing_phases(&packing); part++, count++) {
       sources[count] = forward_source(node, io, i, part);
-      sources[count].weights = workspace + winograd_phase_start(&packing, part, family);
+      sources[count].weights = workspace + winograd_phase_start(&packing, part, family, amx);
     }
-    workspace += winograd_weights_size(&packing, family);
+    workspace += winograd_weights_size(&packing, family, amx);
   }
   struct winograd_grid grid = forward_grid(node);
   struct winograd_target whole = {target, winograd_view_all(target->tensor), family_of(node)};
-  SIMD_NAME(winograd_rows)(&whole, 1, &grid, sources, count, zeros);
+  SIMD_NAME(winograd_rows)(&whole, 1, &grid, sources, count, zeros, amx);
 }
 
 static void data_pass(const struct node *node, const struct io *io, int input,
-                      const struct conv_target *target, float *workspace) {
+                      const struct conv_target *target, float *workspace, bool amx) {
   const int first[3] = {0};
   const float *zeros = clear_zeros(node, &workspace);
   const enum winograd_family family = gradient_family(node, input);
@@ -218,24 +219,24 @@ static void data_pass(const struct node *node, const struct io *io, int input,
   struct winograd_source sources[MOST_PARTS];
   struct conv_packing packing = gradient_packing(node, input);
   const int parts = conv_packing_phases(&packing);
-  SIMD_NAME(winograd_weights)(&packing, family, weights_of(node, io, input), workspace);
+  SIMD_NAME(winograd_weights)(&packing, family, amx, weights_of(node, io, input), workspace);
   for (int i = 0; i < parts; i++) {
-    sources[i] =
-        (struct winograd_source){.tensor = &node->y,
-                                 .data = io->dy,
-                                 .family = winograd_phase_family(&packing, i, family),
-                                 .view = winograd_view_all(&node->y),
-                                 .weights = workspace + winograd_phase_start(&packing, i, family)};
+    sources[i] = (struct winograd_source){
+        .tensor = &node->y,
+        .data = io->dy,
+        .family = winograd_phase_family(&packing, i, family),
+        .view = winograd_view_all(&node->y),
+        .weights = workspace + winograd_phase_start(&packing, i, family, amx)};
     targets[i] = (struct winograd_target){
         target, find_part(&packing, i, target->tensor, sources[i].first), sources[i].family};
   }
   /* that of the first part, which is the largest */
   struct winograd_grid grid = grid_of(&targets[0].view, family, first);
-  SIMD_NAME(winograd_rows)(targets, parts, &grid, sources, 1, zeros);
+  SIMD_NAME(winograd_rows)(targets, parts, &grid, sources, 1, zeros, amx);
 }
 
-static void weights_pass(const struct node *node, const struct io *io, int input,
-                         float *workspace) {
+static void weights_pass(const struct node *node, const struct io *io, int input, float *workspace,
+                         bool amx) {
   const float *zeros = clear_zeros(node, &workspace);
   struct winograd_source sources[MOST_PARTS];
   struct conv_packing packing = forward_packing(node, input);
@@ -243,19 +244,44 @@ static void weights_pass(const struct node *node, const struct io *io, int input
   for (int i = 0; i < conv_packing_phases(&packing); i++)
     sources[i] = forward_source(node, io, input, i);
   SIMD_NAME(winograd_outer)
-  (&node->y, io->dy, &grid, forward_family(node, input), sources, &packing, zeros, workspace);
+  (&node->y, io->dy, &grid, forward_family(node, input), sources, &packing, zeros, workspace, amx);
   conv_unpack(&packing, workspace,
               (float *)io->dw[CONV_WEIGHT] + SIMD_NAME(conv_weight_offset)(node, input));
 }
 
-const struct conv_passes SIMD_NAME(conv_winograd_passes) = {
-    .output_size = output_size,
-    .weights_size = weights_size,
-    .data_size = data_size,
-    .output = output_pass,
-    .weights = weights_pass,
-    .data = data_pass,
-};
+/* The passes that multiply by the processor's vectors, or on its tiles. */
+#define PASSES(kernel_name, amx)                                                             \
+  static size_t kernel_name##_output_size(const struct node *node) {                         \
+    return output_size(node, amx);                                                           \
+  }                                                                                          \
+  static size_t kernel_name##_weights_size(const struct node *node, int input) {             \
+    return weights_size(node, input, amx);                                                   \
+  }                                                                                          \
+  static size_t kernel_name##_data_size(const struct node *node, int input) {                \
+    return data_size(node, input, amx);                                                      \
+  }                                                                                          \
+  static void kernel_name##_output(const struct node *node, const struct io *io,             \
+                                   const struct conv_target *target, float *space) {         \
+    output_pass(node, io, target, space, amx);                                               \
+  }                                                                                          \
+  static void kernel_name##_weights(const struct node *node, const struct io *io, int input, \
+                                    float *space) {                                          \
+    weights_pass(node, io, input, space, amx);                                               \
+  }                                                                                          \
+  static void kernel_name##_data(const struct node *node, const struct io *io, int input,    \
+                                 const struct conv_target *target, float *space) {           \
+    data_pass(node, io, input, target, space, amx);                                          \
+  }                                                                                          \
+  const struct conv_passes SIMD_NAME(kernel_name##_passes) = {                               \
+      .output_size = kernel_name##_output_size,                                              \
+      .weights_size = kernel_name##_weights_size,                                            \
+      .data_size = kernel_name##_data_size,                                                  \
+      .output = kernel_name##_output,                                                        \
+      .weights = kernel_name##_weights,                                                      \
+      .data = kernel_name##_data,                                                            \
+  }
+PASSES(conv_winograd, false);
+PASSES(conv_amx_winograd, true);
 
 bool SIMD_NAME(conv_winograd_applies)(const struct node *node) {
   enum winograd_family family;
@@ -264,7 +290,16 @@ bool SIMD_NAME(conv_winograd_applies)(const struct node *node) {
 
 bool SIMD_NAME(conv_winograd_pays)(const struct node *node) {
   enum winograd_family family;
-  return find_family(node, &family) && winograd_pays(node, family);
+  return find_family(node, &family) && winograd_pays(node, family, false);
+}
+
+bool SIMD_NAME(conv_amx_winograd_applies)(const struct node *node) {
+  return SIMD_NAME(conv_winograd_applies)(node) && tiles_available();
+}
+
+bool SIMD_NAME(conv_amx_winograd_pays)(const struct node *node) {
+  enum winograd_family family;
+  return find_family(node, &family) && winograd_pays(node, family, true);
 }
 
 CONV_PASSES_KERNEL(conv_winograd, SIMD_NAME(conv_winograd_passes), .name = SIMD_LABEL("winograd"),

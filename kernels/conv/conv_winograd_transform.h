@@ -7,17 +7,22 @@
 #include "kernels/conv/conv_winograd.h"
 
 enum {
-  /* floats of a batch of tiles of one block of channels: at most 96 points of 24 tiles, 45 of 48,
-   * 27 of 72, 24 of 96 */
-  WINOGRAD_BATCH_FLOATS = 96 * 25 * CHANNEL_BLOCK,
   WINOGRAD_MOST_WINDOW = 6,
+  /* floats of a batch of tiles of one block of channels: at most 96 points of 24 tiles, 45 of 48,
+   * 27 of 72, 24 of 96; and of one that the processor's tiles multiply, whose rows come in
+   * sixteens */
+  WINOGRAD_BATCH_FLOATS = 96 * 25 * CHANNEL_BLOCK,
+  WINOGRAD_AMX_BATCH_FLOATS = 96 * 33 * CHANNEL_BLOCK,
 };
 
 /* How many tiles are computed together on the way to a target; as many of all its parts. */
-static inline int winograd_batch(enum winograd_family target) {
+static inline int winograd_batch(enum winograd_family target, bool amx) {
   const int points =
       winograd_family_points(winograd_is_part(target) ? winograd_target_family(target) : target);
-  return points <= 24 ? 96 : points <= 32 ? 72 : points <= 48 ? 48 : 24;
+  if (points <= 24) return 96;
+  if (points <= 32) return amx ? 80 : 72;
+  if (points <= 48) return 48;
+  return amx ? 32 : 24;
 }
 /* Floats from point to point. */
 static inline size_t winograd_pitch(int batch) {

@@ -168,32 +168,80 @@ enum {
   STREAM_BYTES = 8 << 20, /* what caches hold too little of until it is multiplied */
 };
 
+/* A source's weights on their way. */
+struct transform {
+  const struct conv_packing *packing;
+  enum winograd_family family;
+  bool amx, stream;
+  size_t point_pitch;
+  const float *w;
+  float *weights;
+};
+
+/* Where a phase's points of a block begin, and how many there are. */
+static float *points_at(const struct transform *to, int phase, int block,
+                        enum winograd_family *part) {
+  *part = winograd_phase_family(to->packing, phase, to->family);
+  return to->weights + winograd_phase_start(to->packing, phase, to->family, to->amx) +
+         to->point_pitch * (size_t)(winograd_family_points(*part) * block);
+}
+
+/* copies[phase] := the taps of a block and group of each phase, in `packed`. */
+static void pack_taps(const struct transform *to, int block, int group, float *packed,
+                      float **copies) {
+  for (int i = 0; i < conv_packing_phases(to->packing); i++) {
+    int phase[3];
+    conv_packing_split_phase(to->packing, i, phase);
+    copies[i] = packed;
+    packed += conv_packing_group_size(to->packing, phase);
+  }
+  conv_pack_group(to->packing, to->w, block, group, copies);
+}
+
+static void transform_group(const struct transform *to, int block, int group) {
+  float packed[MOST_TAPS * WINOGRAD_SQUARE], *copies[CONV_MOST_COPIES];
+  pack_taps(to, block, group, packed, copies);
+  for (int i = 0; i < conv_packing_phases(to->packing); i++) {
+    enum winograd_family part;
+    float *points = points_at(to, i, block, &part) + winograd_weights_at(group, false);
+    families[part].to_points(copies[i], points, to->point_pitch, to->stream);
+  }
+}
+
+/* Two groups, of which the second may be lacking, in pieces. */
+static void transform_pair(const struct transform *to, int block, int group) {
+  const int both = conv_at_most(conv_packing_groups(to->packing) - group, 2);
+  float packed[2][MOST_TAPS * WINOGRAD_SQUARE], points[2][MOST_CELLS * WINOGRAD_SQUARE];
+  float *copies[2][CONV_MOST_COPIES];
+  for (int k = 0; k < both; k++) pack_taps(to, block, group + k, packed[k], copies[k]);
+  for (int i = 0; i < conv_packing_phases(to->packing); i++) {
+    enum winograd_family part;
+    float *pieces = points_at(to, i, block, &part) + winograd_weights_at(group, true);
+    for (int k = 0; k < both; k++)
+      families[part].to_points(copies[k][i], points[k], WINOGRAD_SQUARE, false);
+    for (int p = 0; p < winograd_family_points(part); p++, pieces += to->point_pitch)
+      SIMD_NAME(conv_split)
+    (points[0] + WINOGRAD_SQUARE * p, both > 1 ? points[1] + WINOGRAD_SQUARE * p : NULL, pieces,
+     to->stream);
+  }
+}
+
 void SIMD_NAME(winograd_weights)(const struct conv_packing *packing, enum winograd_family family,
-                                 const float *w, float *weights) {
-  int blocks = conv_packing_lane_blocks(packing), groups = conv_packing_groups(packing);
-  const size_t point_pitch = winograd_weights_pitch(groups);
-  const bool stream = sizeof(float) * winograd_weights_size(packing, family) >= STREAM_BYTES;
+                                 bool amx, const float *w, float *weights) {
+  const int blocks = conv_packing_lane_blocks(packing), groups = conv_packing_groups(packing);
+  const int together = amx ? 2 : 1, units = conv_divide_up(groups, together);
+  const struct transform to = {
+      .packing = packing,
+      .family = family,
+      .amx = amx,
+      .stream = sizeof(float) * winograd_weights_size(packing, family, amx) >= STREAM_BYTES,
+      .point_pitch = winograd_weights_pitch(groups, amx),
+      .w = w,
+      .weights = weights};
 #pragma omp parallel for schedule(static)
-  for (int unit = 0; unit < blocks * groups; unit++) {
-    float packed[MOST_TAPS * WINOGRAD_SQUARE], *copies[CONV_MOST_COPIES], *next = packed;
-    const int block = unit / groups, group = unit % groups;
-    const int count = conv_packing_phases(packing);
-    for (int i = 0; i < count; i++) {
-      int phase[3];
-      conv_packing_split_phase(packing, i, phase);
-      copies[i] = next;
-      next += conv_packing_group_size(packing, phase);
-    }
-    conv_pack_group(packing, w, block, group, copies);
-    for (int i = 0; i < count; i++) {
-      enum winograd_family part = winograd_phase_family(packing, i, family);
-      size_t at = point_pitch * (size_t)(winograd_family_points(part) * block);
-      families[part].to_points(copies[i],
-                               weights + winograd_phase_start(packing, i, family) + at +
-                                   (size_t)(WINOGRAD_SQUARE * group),
-                               point_pitch, stream);
-    }
-    if (stream) simd_flush();
+  for (int unit = 0; unit < blocks * units; unit++) {
+    (amx ? transform_pair : transform_group)(&to, unit / units, unit % units * together);
+    if (to.stream) simd_flush();
   }
 }
 

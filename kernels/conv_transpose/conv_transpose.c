@@ -155,6 +155,7 @@ struct io conv_transpose_backward_io(const struct io *io) {
 }
 
 REAL_DECLARE(conv_transpose_reference);
+SIMD_DECLARE_AVX512(conv_transpose_amx_winograd);
 SIMD_DECLARE(conv_transpose_winograd);
 SIMD_DECLARE(conv_transpose);
 SIMD_DECLARE_AVX512(conv_transpose_amx);
@@ -162,7 +163,8 @@ SIMD_DECLARE_AVX512(conv_transpose_bf16);
 CUDA_DECLARE(conv_transpose_cuda);
 
 static const struct kernel *const conv_transpose_kernels[] = {
-    CUDA_KERNELS(conv_transpose_cuda) SIMD_KERNELS(conv_transpose_winograd),
+    CUDA_KERNELS(conv_transpose_cuda) SIMD_AVX512_KERNEL(conv_transpose_amx_winograd)
+        SIMD_KERNELS(conv_transpose_winograd),
     SIMD_KERNELS(conv_transpose),
     SIMD_AVX512_KERNEL(conv_transpose_amx) SIMD_AVX512_KERNEL(conv_transpose_bf16) WIDENED_KERNELS,
     REAL_KERNELS(conv_transpose_reference), NULL};

@@ -184,6 +184,7 @@ static const struct op_case cases[] = {
          SET(.kernel = {3, 4, 3}, .stride = {2, 2, 2}, .padding = {0, 1, 2}, .out_channels = 20,
              .bias = true, .slope = 1),
          {2, 8, 7, 8, 30}),
+    CONV("1x3x3, 49 to 52", 1, PLAIN(1, 3, 3, 1, 1, 1, 0, 1, 1, 52), {1, 49, 1, 9, 33}),
 };
 
 TEST(kernels_agree) {

@@ -14,6 +14,10 @@ segmentation: { sample = "volume"; };
 train: { slots = 4; slot_samples = 1; learning_rate = 0.002; };
 CONFIG
 "$program" prepare strided.cfg
+cat > wide.cfg <<CONFIG
+base = "strided.cfg";
+model: { features = [32, 64]; };
+CONFIG
 
 # engine CONFIG NAME KERNEL ARGUMENTS...: trains with these arguments; some layer must be computed by a kernel called KERNEL.
 engine() {
@@ -35,7 +39,7 @@ has() {
 }
 
 for config in tiny.cfg strided.cfg; do
-  engine $config winograd 'conv.winograd'
+  engine $config winograd 'conv\..*winograd'
   engine $config direct 'conv.direct' kernels.conv=direct
   engine $config sixteen 'conv.amx_\|conv.bf16_\|conv.widened' train.precision=bf16
   if has $config onednn; then engine $config library 'onednn' kernels.conv=onednn; fi
@@ -43,7 +47,8 @@ for config in tiny.cfg strided.cfg; do
     if has $config "direct_$set"; then engine $config "$set" "conv.direct_$set" kernels.conv="direct_$set"; fi
   done
 done
+if grep -q amx_tile /proc/cpuinfo; then engine wide.cfg tiles 'conv.amx_winograd'; fi
 "$program" plan strided.cfg > plan.txt
-for layer in conv_transpose.winograd 'conv.winograd.* layer2.0.conv2'; do
+for layer in 'conv_transpose\..*winograd' 'conv\..*winograd.* layer2.0.conv2'; do
   grep -q "$layer" plan.txt || fail "strided.cfg: expected $layer"
 done
