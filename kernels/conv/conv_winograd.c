@@ -200,13 +200,16 @@ enum {
   /* On the processor's tiles, where groups come in twos: of a product of 16 x 16 channels, 16
    * without them, if a core's second cache holds a source's weights, and if not; of a tile's
    * pieces, for each AMX_BLOCKS blocks of the target; of the weights of a point in pieces. */
-  AMX_COST_OF_NEAR_PRODUCT = 8,
+  AMX_COST_OF_NEAR_PRODUCT = 10,
   AMX_COST_OF_FAR_PRODUCT = 12,
   AMX_NEAR_BYTES = 1 << 20,
   AMX_COST_OF_PIECES = 3,
   AMX_BLOCKS = 4,
-  AMX_COST_OF_POINTS = 700,
+  AMX_COST_OF_POINTS = 400,
 };
+
+/* Less would be lost again in a whole step, where tiles gain less than where one layer is timed. */
+#define AMX_LEAST_GAIN 1.2
 
 /* Taps that see a voxel inside, of all voxels of an axis. */
 static int count_taps(const struct node *node, int axis) {
@@ -292,6 +295,7 @@ static double direct_cost(const struct node *node) {
 bool winograd_pays(const struct node *node, enum winograd_family family, bool amx) {
   const int samples = node->y.shape.n;
   const double cost = winograd_cost(node, family, samples, amx);
-  if (amx && cost >= winograd_cost(node, family, samples, false)) return false;
+  const double without = amx ? winograd_cost(node, family, samples, false) : cost;
+  if (amx && AMX_LEAST_GAIN * cost >= without) return false;
   return cost < direct_cost(node);
 }
