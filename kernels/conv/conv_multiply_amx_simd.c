@@ -4,9 +4,9 @@
 
 void SIMD_NAME(conv_split)(const float *even, const float *odd, float *pieces, bool stream) {
   if (stream)
-    pieces_split(even, odd, pieces, PIECES_WORDS, true);
+    pieces_split(even, odd, pieces, true);
   else
-    pieces_split(even, odd, pieces, PIECES_WORDS, false);
+    pieces_split(even, odd, pieces, false);
 }
 
 #if defined SIMD_ISA_AVX512
@@ -35,7 +35,7 @@ struct sums {
 
 static struct pieces_tiles weights_at(const struct waiting *waiting, int pair, int block) {
   const size_t pitch = waiting->block_pitch[pair];
-  return (struct pieces_tiles){waiting->w[pair] + pitch * (size_t)block, pitch, PIECES_WORDS};
+  return (struct pieces_tiles){waiting->w[pair] + pitch * (size_t)block, pitch};
 }
 
 /* What waits times its weights of `blocks` blocks. */
@@ -45,8 +45,7 @@ PIECES_INLINE void multiply(const struct waiting *waiting, const struct sums *su
   const bool done = block + blocks == sums->blocks;
   pieces_begin(m, PIECES_WORDS, sums->m_pitch, sums->add, tiles, blocks);
   for (int i = 0; i < waiting->count; i++) {
-    struct pieces_tiles values = {waiting->values[i][0][0], CONV_PIECES * PIECES_WORDS,
-                                  PIECES_WORDS};
+    struct pieces_tiles values = {waiting->values[i][0][0], CONV_PIECES * PIECES_WORDS};
     struct pieces_tiles ahead = i + 1 < waiting->count ? weights_at(waiting, i + 1, block)
                                 : done                 ? weights_at(waiting, i + 1, 0)
                                                        : weights_at(waiting, 0, block + blocks);
@@ -86,7 +85,7 @@ static void put(struct waiting *waiting, const struct conv_product *product, int
   const float *x = product->x + product->group_pitch * (size_t)group + place * CHANNEL_BLOCK;
   const float *other = group + 1 < product->groups ? x + product->group_pitch : NULL;
   for (int tile = 0; tile < tiles; tile++, x += PIECES_WORDS) {
-    pieces_split(x, other, waiting->values[waiting->count][tile][0], PIECES_WORDS, false);
+    pieces_split(x, other, waiting->values[waiting->count][tile][0], false);
     if (other) other += PIECES_WORDS;
   }
   waiting->w[waiting->count] = w;

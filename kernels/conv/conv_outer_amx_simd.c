@@ -27,19 +27,19 @@ static void turn(const float *x, float *pieces) {
       row[i] = _mm512_loadu_si512(x + half * PIECES_WORDS + i * CHANNEL_BLOCK);
     pieces_turn(row, turned[half]);
   }
-  pieces_split(turned[0], turned[1], pieces, PIECES_WORDS, false);
+  pieces_split(turned[0], turned[1], pieces, false);
 }
 
 PIECES_INLINE void add_products(const struct operands *operands, const struct conv_outer_amx *outer,
                                 int group, int block, int steps, const int groups,
                                 const int blocks) {
-  const struct pieces_tiles none = {NULL, 0, 0};
+  const struct pieces_tiles none = {NULL, 0};
   float *sums =
       outer->sums + outer->group_pitch * (size_t)group + outer->block_pitch * (size_t)block;
   pieces_begin(sums, outer->group_pitch, outer->block_pitch, outer->add, groups, blocks);
   for (int step = 0; step < steps; step++) {
-    struct pieces_tiles rows = {operands->values[group][step][0], PITCH, PIECES_WORDS};
-    struct pieces_tiles columns = {operands->lanes[block][step][0], PITCH, PIECES_WORDS};
+    struct pieces_tiles rows = {operands->values[group][step][0], PITCH};
+    struct pieces_tiles columns = {operands->lanes[block][step][0], PITCH};
     pieces_multiply(rows, columns, none, groups, blocks);
   }
   pieces_end(sums, outer->group_pitch, outer->block_pitch, groups, blocks);
@@ -80,7 +80,7 @@ void SIMD_NAME(conv_outer_amx)(const struct conv_outer_amx *outer) {
       turn(outer->x + outer->x_pitch * (size_t)i + at, operands.values[i][step][0]);
     for (int i = 0; i < outer->blocks; i++) {
       const float *lanes = outer->lanes + outer->lanes_pitch * (size_t)i + at;
-      pieces_split(lanes, lanes + PIECES_WORDS, operands.lanes[i][step][0], PIECES_WORDS, false);
+      pieces_split(lanes, lanes + PIECES_WORDS, operands.lanes[i][step][0], false);
     }
   }
   for (int group = 0, groups; group < outer->groups; group += groups) {

@@ -24,17 +24,16 @@ static inline __attribute__((always_inline)) simd pieces_take(simd *even, simd *
   return (simd)(high | low >> 16);
 }
 
-/* pieces[piece][16 rows][16 pairs] of rows even[16][16] and odd[16][16], `pitch` words from piece
- * to piece; odd NULL: zeros. stream: past the caches. */
+/* pieces[piece][16 rows][16 pairs] of rows even[16][16] and odd[16][16]; odd NULL: zeros. stream:
+ * past the caches. */
 static inline __attribute__((always_inline)) void pieces_split(const float *even, const float *odd,
-                                                               float *pieces, size_t pitch,
-                                                               const bool stream) {
+                                                               float *pieces, const bool stream) {
   for (int at = 0; at < PIECES_WORDS; at += SIMD_WIDTH) {
     simd a = simd_load(even + at), b = {0};
     if (odd) b = simd_load(odd + at);
     SIMD_UNROLL
-    for (size_t piece = 0; piece < CONV_PIECES; piece++) {
-      float *to = pieces + pitch * piece + at;
+    for (int piece = 0; piece < CONV_PIECES; piece++) {
+      float *to = pieces + PIECES_WORDS * piece + at;
       if (stream)
         simd_stream(to, pieces_take(&a, &b));
       else
@@ -68,11 +67,11 @@ PIECES_INLINE void pieces_end(float *sums, size_t right, size_t below, const int
   if (rows > 1 && columns > 1) _tile_stored(3, sums + right + below, PIECES_LINE);
 }
 
-/* The pieces of the second tile of rows, or columns, lie `pitch` floats behind those of the first,
- * its own from piece to piece `piece` floats apart. */
+/* The three pieces of a tile of rows, or columns, one behind the other; those of the second tile
+ * lie `pitch` floats behind. */
 struct pieces_tiles {
   const float *first;
-  size_t pitch, piece;
+  size_t pitch;
 };
 
 /* Asks for a part of such pieces, of which there are as many as products; first NULL: none. */
@@ -89,13 +88,13 @@ PIECES_INLINE void pieces_ask(struct pieces_tiles ahead, int part, const int til
 /* Adds the products of all rows and columns; `ahead` are the columns that are needed next. */
 PIECES_INLINE void pieces_multiply(struct pieces_tiles row, struct pieces_tiles column,
                                    struct pieces_tiles ahead, const int rows, const int columns) {
-#define ROWS(number)                                             \
-  _tile_loadd(4, row.first + row.piece * (number), PIECES_LINE); \
-  if (rows > 1) _tile_loadd(5, row.first + row.pitch + row.piece * (number), PIECES_LINE)
+#define ROWS(number)                                                \
+  _tile_loadd(4, row.first + PIECES_WORDS * (number), PIECES_LINE); \
+  if (rows > 1) _tile_loadd(5, row.first + row.pitch + PIECES_WORDS * (number), PIECES_LINE)
 #define COLUMNS(number)                                                \
-  _tile_loadd(6, column.first + column.piece * (number), PIECES_LINE); \
+  _tile_loadd(6, column.first + PIECES_WORDS * (number), PIECES_LINE); \
   if (columns > 1)                                                     \
-  _tile_loadd(7, column.first + column.pitch + column.piece * (number), PIECES_LINE)
+  _tile_loadd(7, column.first + column.pitch + PIECES_WORDS * (number), PIECES_LINE)
 #define PRODUCTS(number)                    \
   pieces_ask(ahead, number, columns);       \
   _tile_dpbf16ps(0, 4, 6);                  \

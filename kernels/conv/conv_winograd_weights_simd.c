@@ -178,7 +178,7 @@ struct transform {
   float *weights;
 };
 
-/* Where a phase's points of a block begin, and how many there are. */
+/* Where a phase's points of a block begin, and their family. */
 static float *points_at(const struct transform *to, int phase, int block,
                         enum winograd_family *part) {
   *part = winograd_phase_family(to->packing, phase, to->family);
