@@ -39,6 +39,13 @@ expect_status() {
   [ $code = "$status" ] || fail "$*: expected exit status $status, found $code"
 }
 
+# half DIRECTORY ARGUMENTS...: starts to train, stops at step 3.
+half() {
+  local directory=$1
+  shift
+  expect_status 85 ranks 1 tiny.cfg output.dir="$directory" "$@" train.stop_at=3 2> message
+}
+
 # expect_failure STATUS PART COMMAND...: COMMAND must end with this exit status and say one line of error, which holds PART
 # and is left in $error. Which rank noticed is not compared.
 expect_failure() {
